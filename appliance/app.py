@@ -1,0 +1,263 @@
+"""The appliance: signals, start, reload, drain, and what it says about itself. It only wires."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, MutableMapping
+from pathlib import Path
+
+import msgspec
+import structlog
+import trio
+
+from appliance import __version__
+from appliance.config import load
+from appliance.errors import ApplianceError, ConfigError
+from appliance.runtime.dispatcher import Dispatcher
+from appliance.runtime.ledger import Ledger
+from appliance.runtime.logs import configure_logs
+from appliance.runtime.notify import Notifier
+from appliance.runtime.rates import RateMeter
+from appliance.runtime.supervisor import State, Supervisor, describe, leaf_of
+
+from .assembly import Assembly
+from .parts import Parts, Prepared, prepare
+from .status import LedgerLine, ReloadOutcome, ServiceLine, Status
+
+__all__ = ["Appliance", "run"]
+
+log = structlog.get_logger("appliance")
+
+FIXED = ("name", "state_dir")
+"""Keys of [appliance] that other keys were resolved with: a reload cannot change them."""
+
+
+def _mistakes(exc: BaseException) -> list[str]:
+    """Every leaf of a group as one line."""
+    if isinstance(exc, BaseExceptionGroup):
+        return [line for inner in exc.exceptions for line in _mistakes(inner)]
+    return [describe(exc)]
+
+
+class Appliance:
+    """One appliance in one process.
+
+    Args:
+        prepared: the configuration to start with.
+        path: the main file, read again at a reload.
+        environ: for ``${NAME}`` in the file; changed: the service manager's variables are taken out.
+    """
+
+    def __init__(self, prepared: Prepared, path: Path, environ: MutableMapping[str, str]) -> None:
+        self.ledger = Ledger()
+        self.ready = trio.Event()
+        self._prepared = prepared
+        self._path = path
+        self._environ = environ
+        self._notifier = Notifier(environ)
+        self._dispatcher = Dispatcher()
+        self._meters: dict[str, RateMeter] = {}
+        self._began = trio.current_time()
+        self._state = "starting"
+        self._generation = 1
+        self._last_reload: ReloadOutcome | None = None
+        self._assembly: Assembly | None = None
+        self._stop_wanted = trio.Event()
+        self._reload_wanted = trio.Event()
+        self._reload_done = trio.Event()
+
+    # ── life ──
+
+    async def run(self) -> None:
+        """Start, serve until told to stop, drain.
+
+        Raises:
+            Exception: a service did not start.
+        """
+        async with trio.open_nursery() as nursery:
+            supervisor = Supervisor(nursery)
+            documents = {"/v1/status": self._document, "/healthz": lambda: b'{"status":"ok"}'}
+            parts = Parts(ledger=self.ledger, dispatcher=self._dispatcher, documents=documents)
+            self._assembly = Assembly(supervisor=supervisor, dispatcher=self._dispatcher, parts=parts)
+            if await self._start(self._assembly):
+                nursery.start_soon(self._sample)
+                nursery.start_soon(self._notifier.run_heartbeat, self._summary)
+                await self._serve(self._assembly)
+            self._state = "draining"
+            self._notifier.stopping()
+            await self._assembly.drain(self._prepared.config.appliance.drain_timeout.seconds)
+            nursery.cancel_scope.cancel()
+
+    async def _start(self, assembly: Assembly) -> bool:
+        """Start everything; False if told to stop meanwhile."""
+        async with trio.open_nursery() as nursery:
+
+            async def give_up() -> None:
+                await self._stop_wanted.wait()
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(give_up)
+            await assembly.start(self._prepared)
+            nursery.cancel_scope.cancel()
+        if self._stop_wanted.is_set():
+            return False
+        self._state = "running"
+        self.ready.set()
+        self._notifier.ready(self._summary())
+        log.info("ready", name=self._prepared.config.appliance.name, version=__version__, pid=os.getpid())
+        return True
+
+    async def _serve(self, assembly: Assembly) -> None:
+        while not self._stop_wanted.is_set():
+            async with trio.open_nursery() as nursery:
+
+                async def wait_for(event: trio.Event, nursery: trio.Nursery = nursery) -> None:
+                    await event.wait()
+                    nursery.cancel_scope.cancel()
+
+                nursery.start_soon(wait_for, self._stop_wanted)
+                nursery.start_soon(wait_for, self._reload_wanted)
+            if self._reload_wanted.is_set() and not self._stop_wanted.is_set():
+                self._reload_wanted = trio.Event()
+                await self._reload(assembly)
+
+    def stop(self) -> None:
+        """Drain and end."""
+        self._stop_wanted.set()
+
+    def reload(self) -> None:
+        """Read the file again and apply the difference; requests during a reload are one more reload."""
+        self._reload_wanted.set()
+
+    async def wait_reloaded(self) -> ReloadOutcome:
+        """Wait for the end of the next reload."""
+        await self._reload_done.wait()
+        assert self._last_reload is not None
+        return self._last_reload
+
+    # ── reload ──
+
+    async def _reload(self, assembly: Assembly) -> None:
+        self._state = "reloading"
+        self._notifier.reloading()
+        errors: list[str] = []
+        try:
+            candidate = prepare(load(self._path, environ=self._environ))
+            self._refuse_fixed(candidate)
+            await assembly.change(self._prepared, candidate)
+        except Exception as exc:  # noqa: BLE001 - whatever it was, the old configuration goes on
+            errors = _mistakes(exc)
+            for line in errors:
+                log.error("reload refused, nothing changed", error=line)
+        else:
+            self._prepared = candidate
+            self._generation += 1
+            logs = candidate.config.log
+            configure_logs(level=logs.level, style=logs.format)
+            log.info("reloaded", generation=self._generation)
+        self._state = "running"
+        self._last_reload = ReloadOutcome(ok=not errors, at_ns=time.time_ns(), errors=tuple(errors))
+        self._notifier.ready(self._summary())
+        self._reload_done.set()
+        self._reload_done = trio.Event()
+
+    def _refuse_fixed(self, candidate: Prepared) -> None:
+        old, new = self._prepared.config.appliance, candidate.config.appliance
+        mistakes = [
+            candidate.loaded.error(f"appliance.{key}", "a reload cannot change this", hint="restart the appliance")
+            for key in FIXED
+            if getattr(old, key) != getattr(new, key)
+        ]
+        if mistakes:
+            raise ExceptionGroup("the change needs a restart", mistakes)
+
+    # ── what it says ──
+
+    async def _sample(self) -> None:
+        while True:
+            now = trio.current_time()
+            for account in self.ledger:
+                self._meters.setdefault(account.name, RateMeter(self._began)).sample(now, account.received)
+            await trio.sleep(1.0)
+
+    def _summary(self) -> str:
+        received = sum(account.received for account in self.ledger if account.name.startswith(("zmq.", "capture.")))
+        units = self._assembly.units.values() if self._assembly else ()
+        ill = [u.key for u in units if u.handle is not None and u.handle.state in (State.BACKING_OFF, State.FAILED)]
+        trouble = f", in trouble: {' '.join(ill)}" if ill else ""
+        return f"{self._state}, generation {self._generation}, {received} received, {self.ledger.lost} lost{trouble}"
+
+    def status(self) -> Status:
+        appliance = self._prepared.config.appliance
+        units = self._assembly.units.values() if self._assembly else ()
+        services = tuple(
+            ServiceLine(
+                service=unit.handle.statistics(),
+                figures=unit.service.statistics() if hasattr(unit.service, "statistics") else None,
+                queue=unit.queue.statistics() if unit.queue else None,
+            )
+            for unit in units
+            if unit.handle is not None
+        )
+        now = RateMeter(trio.current_time())
+        return Status(
+            name=appliance.name,
+            version=__version__,
+            pid=os.getpid(),
+            state=self._state,
+            generation=self._generation,
+            uptime_s=round(trio.current_time() - self._began, 3),
+            state_dir=appliance.state_dir,
+            files=tuple(os.fspath(f) for f in self._prepared.loaded.files),
+            last_reload=self._last_reload,
+            services=services,
+            ledger=tuple(
+                LedgerLine(account=a.statistics(), rates=self._meters.get(a.name, now).rates()) for a in self.ledger
+            ),
+            lost=self.ledger.lost,
+        )
+
+    def _document(self) -> bytes:
+        return msgspec.json.encode(self.status())
+
+
+async def _watch_signals(signals: AsyncIterator[int], appliance: Appliance, scope: trio.CancelScope) -> None:
+    stopping = False
+    async for number in signals:
+        name = signal.Signals(number).name
+        if number == signal.SIGHUP:
+            log.info("reload requested", signal=name)
+            appliance.reload()
+        elif not stopping:
+            stopping = True
+            log.info("stopping: draining what was received; once more to stop at once", signal=name)
+            appliance.stop()
+        else:
+            log.warning("stopping at once", signal=name)
+            scope.cancel()
+
+
+async def run(prepared: Prepared, path: Path, environ: MutableMapping[str, str]) -> tuple[int, Status | None]:
+    """Run an appliance under this process's signals: SIGTERM and SIGINT drain, a second one aborts, SIGHUP reloads.
+
+    Returns:
+        The exit code and the final status: 0 after an orderly stop, 1 if a service did not start or it was aborted.
+    """
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        appliance = Appliance(prepared, path, environ)
+        final: Status | None = None
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_watch_signals, signals, appliance, nursery.cancel_scope)
+                await appliance.run()
+                final = appliance.status()
+                nursery.cancel_scope.cancel()
+        except Exception as exc:
+            leaf = leaf_of(exc)
+            if not isinstance(leaf, ApplianceError | OSError):
+                raise
+            log.error("cannot start", error=str(leaf))
+            return 2 if isinstance(leaf, ConfigError) else 1, None
+    return (0, final) if final is not None else (1, appliance.status())

@@ -1,0 +1,1 @@
+"""Capture: packets from sockets into rotating PCAP files."""

@@ -1,0 +1,42 @@
+"""The command line: parse, call, print. Every command imports what it needs when it is called."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from appliance.errors import ApplianceError, ConfigError
+
+__all__ = ["main"]
+
+
+def _leaves(exc: BaseException) -> list[BaseException]:
+    if isinstance(exc, BaseExceptionGroup):
+        return [leaf for inner in exc.exceptions for leaf in _leaves(inner)]
+    return [exc]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code: 0 success, 1 failure, 2 configuration or usage, 3 attention."""
+    from .parser import make_parser
+
+    parser = make_parser()
+    arguments = parser.parse_args(argv)
+    if arguments.command is None and arguments.config is None:
+        parser.error("--config FILE is needed to run; try 'broappliance demo', or --help")
+    try:
+        return int(arguments.call(arguments))
+    except (ApplianceError, ExceptionGroup) as exc:
+        leaves = _leaves(exc)
+        if not all(isinstance(leaf, ApplianceError) for leaf in leaves):
+            raise
+        for leaf in leaves:
+            print(leaf if str(leaf).startswith("broappliance") else f"broappliance: {leaf}", file=sys.stderr)
+        return 2 if any(isinstance(leaf, ConfigError) for leaf in leaves) else 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has gone; Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1

@@ -1,0 +1,56 @@
+"""``broappliance --config FILE``: run, check or print a configuration."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+__all__ = ["call"]
+
+
+def call(arguments: argparse.Namespace) -> int:
+    """Run the appliance, or only look at its file."""
+    from appliance.config import load, render
+
+    loaded = load(arguments.config)
+    if arguments.print_config:
+        print(render(loaded.config), end="")
+        return 0
+
+    from appliance.parts import prepare
+    from appliance.runtime.logs import configure_logs
+
+    configure_logs(level=loaded.config.log.level, style=loaded.config.log.format)
+    prepared = prepare(loaded)
+    if arguments.check:
+        files = ", ".join(os.fspath(path) for path in loaded.files)
+        print(f"{files}: no mistakes")
+        return 0
+
+    import trio
+
+    from appliance.app import run
+
+    code, final = trio.run(run, prepared, arguments.config, os.environ)
+    if final is not None:
+        _say_goodbye(final, code, loaded.config.log.format)
+    return code
+
+
+def _say_goodbye(final: object, code: int, style: str) -> None:
+    """The final ledger: a table for people, log lines for machines."""
+    import msgspec
+
+    status = msgspec.to_builtins(final)
+    if style == "console" or (style == "auto" and sys.stderr.isatty()):
+        from .tables import print_ledger
+
+        print_ledger(status, title="final ledger", file=sys.stderr)
+        return
+    import structlog
+
+    log = structlog.get_logger("appliance")
+    for line in status["ledger"]:
+        log.info("final ledger", **line["account"])
+    log.info("stopped", lost=status["lost"], exit_code=code)

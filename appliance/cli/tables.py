@@ -1,0 +1,119 @@
+"""The status document as tables for people."""
+
+from __future__ import annotations
+
+from typing import IO, Any
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+__all__ = ["make_console", "make_ledger", "make_status", "needs_attention", "print_ledger"]
+
+STYLES = {"running": "green", "starting": "yellow", "backing-off": "bold red", "failed": "bold red"}
+
+
+def make_console(file: IO[str] | None = None) -> Console:
+    """A console that never cuts a table when its output goes to a file or a pipe."""
+    console = Console(file=file, highlight=False)
+    return console if console.is_terminal else Console(file=file, highlight=False, width=160)
+
+
+def needs_attention(status: dict[str, Any]) -> list[str]:
+    """What an operator should look at, one phrase each; empty if all is well."""
+    found = [
+        f"{line['service']['name']} is {line['service']['state']}"
+        for line in status["services"]
+        if line["service"]["state"] in ("backing-off", "failed", "stopped") and status["state"] == "running"
+    ]
+    for line in status["ledger"]:
+        account = line["account"]
+        if account["lost"]:
+            found.append(f"{account['name']} lost {account['lost']:,}")
+        if account["imbalance"]:
+            found.append(f"the books of {account['name']} do not balance by {account['imbalance']:,}")
+    last = status["last_reload"]
+    if last and not last["ok"]:
+        found.append("the last reload was refused: " + "; ".join(last["errors"]))
+    return found
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        name = column.removesuffix(">")
+        table.add_column(name, justify="right" if column.endswith(">") else "left", overflow="fold")
+    return table
+
+
+def make_ledger(status: dict[str, Any], *, title: str = "ledger") -> Table:
+    """received = delivered + queued + filtered + refused + lost, a line for each door and consumer."""
+    table = _table(
+        title, "account", "unit", "received>", "delivered>", "queued>", "filtered>", "refused>", "lost>", "per second>",
+        "dropped, by reason", "balance>",
+    )  # fmt: skip
+    for line in status["ledger"]:
+        account = line["account"]
+        reasons = " ".join(f"{reason}={count:,}" for reason, count in sorted(account["dropped"].items()))
+        lost = Text(f"{account['lost']:,}", style="bold red" if account["lost"] else "green")
+        wrong = account["imbalance"]
+        table.add_row(
+            account["name"], account["unit"],
+            *(f"{account[column]:,}" for column in ("received", "delivered", "queued", "filtered", "refused")),
+            lost, f"{line['rates']['last_10s']:,.0f}", reasons,
+            Text(f"{wrong:+,}", style="bold red") if wrong else Text("ok", style="green"),
+        )  # fmt: skip
+    return table
+
+
+def _detail(line: dict[str, Any]) -> str:
+    """What is worth a glance, by kind of service."""
+    figures, kind = line["figures"], line["service"]["name"].partition(".")[0]
+    words: list[str] = []
+    if kind == "zmq":
+        words = [*figures["endpoints"], f"{figures['writers']['connected']} writers"]
+        words += [f"{figures[key]:,} {key}" for key in ("missing", "unseen") if figures[key]]
+    elif kind == "capture":
+        words = [figures["address"], f"{figures['segments']} finished files", figures["open_file"] or "no open file"]
+    elif kind == "hook":
+        words = [f"{figures['calls']:,} calls", f"{figures['errors']:,} errors", f"{figures['timeouts']:,} timeouts"]
+        words += [f"{figures['hung']} hung"] if figures["hung"] else []
+    elif kind == "sink":
+        words = [f"{figures['open_files']} open files", f"{figures['finished_files']} finished"]
+    if line["queue"]:
+        queue = line["queue"]
+        words.append(f"queue {queue['records']:,}/{queue['max_records']:,} {queue['policy']}")
+        words += ["STALLED"] if queue["stalled"] else []
+    return ", ".join(words)
+
+
+def _make_services(status: dict[str, Any]) -> Table:
+    table = _table("services", "service", "state", "for>", "restarts>", "detail", "last error")
+    for line in status["services"]:
+        service = line["service"]
+        table.add_row(
+            service["name"],
+            Text(service["state"], style=STYLES.get(service["state"], "")),
+            f"{service['since_s']:,.0f} s",
+            str(service["restarts"]),
+            _detail(line),
+            Text(service["last_error"], style="red"),
+        )
+    return table
+
+
+def make_status(status: dict[str, Any]) -> RenderableType:
+    """The whole document."""
+    head = Text.assemble(
+        (status["name"], "bold"),
+        f"  {status['state']}, generation {status['generation']}, up {status['uptime_s']:,.0f} s, "
+        f"pid {status['pid']}, version {status['version']}, {', '.join(status['files'])}",
+    )
+    trouble = needs_attention(status)
+    verdict = Text("needs attention: " + "; ".join(trouble), "bold red") if trouble else Text("all is well", "green")
+    return Group(head, Text(), _make_services(status), Text(), make_ledger(status), Text(), verdict)
+
+
+def print_ledger(status: dict[str, Any], *, title: str, file: IO[str]) -> None:
+    """Print the ledger alone."""
+    make_console(file).print(make_ledger(status, title=title))

@@ -1,0 +1,38 @@
+"""The TOML file: its tables, reading and checking it, printing it, its schema, and what a reload changes.
+
+This room is pure: it knows no event loop and no socket, and only `load` reads files.
+"""
+
+from __future__ import annotations
+
+from appliance.config.diff import Difference, diff
+from appliance.config.loader import Loaded, load
+from appliance.config.render import render
+from appliance.config.schema import json_schema
+from appliance.config.tables import Api, Appliance, Capture, Config, Handler, Hook, Log, Policy, Sink, Table, Zmq
+from appliance.errors import ConfigError
+from appliance.units import Duration, Secret, Size
+
+__all__ = [
+    "Api",
+    "Appliance",
+    "Capture",
+    "Config",
+    "ConfigError",
+    "Difference",
+    "Duration",
+    "Handler",
+    "Hook",
+    "Loaded",
+    "Log",
+    "Policy",
+    "Secret",
+    "Sink",
+    "Size",
+    "Table",
+    "Zmq",
+    "diff",
+    "json_schema",
+    "load",
+    "render",
+]

@@ -1,0 +1,64 @@
+"""``${NAME}`` in strings: replaced by the environment, or refused where it is not set."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from appliance.config.lines import Key
+from appliance.config.report import Report
+from appliance.config.shape import HOLE
+
+__all__ = ["escape", "expand"]
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# `$${` first: it is a literal `${`.
+_MARK = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)")
+
+
+def escape(text: str) -> str:
+    """Write a text so that `expand` gives it back."""
+    return text.replace("${", "$${")
+
+
+def expand(value: Any, key: Key, environ: Mapping[str, str], report: Report) -> Any:
+    """Replace ``${NAME}`` in every string of a value.
+
+    Args:
+        value: a value as tomllib gives it; it is not changed.
+        key: where it is written.
+        environ: the environment.
+        report: takes what is unset or misspelt.
+
+    Returns:
+        The same with names replaced; a hole for each string with a mistake.
+    """
+    if isinstance(value, dict):
+        return {name: expand(each, (*key, name), environ, report) for name, each in value.items()}
+    if isinstance(value, list):
+        return [expand(each, (*key, number), environ, report) for number, each in enumerate(value)]
+    if not isinstance(value, str) or "${" not in value:
+        return value
+    text, mistakes = _expand_text(value, environ)
+    for mistake, hint in mistakes:
+        report.add(key, mistake, hint)
+    return HOLE if mistakes else text
+
+
+def _expand_text(text: str, environ: Mapping[str, str]) -> tuple[str, list[tuple[str, str]]]:
+    mistakes: list[tuple[str, str]] = []
+
+    def replace(found: re.Match[str]) -> str:
+        name, closed = found[1], found[2]
+        if name is None:
+            return "${"
+        if not closed:
+            mistakes.append(("${ is not closed", "write $${ for a literal ${"))
+        elif not _NAME.fullmatch(name):
+            mistakes.append((f"{found[0]} does not name an environment variable", "write $${ for a literal ${"))
+        elif name not in environ:
+            mistakes.append((f"the environment variable {name} is not set", ""))
+        return environ.get(name, "")
+
+    return _MARK.sub(replace, text), mistakes

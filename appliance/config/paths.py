@@ -1,0 +1,61 @@
+"""Relative paths made absolute: inputs from the folder of their file, outputs from ``state_dir``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from appliance.config import addresses, patterns
+from appliance.config.tables import Capture, Config, Handler
+
+__all__ = ["absolute", "handler_pattern", "make_absolute", "output_pattern"]
+
+
+def absolute(path: str, folder: str) -> str:
+    """The path as seen from a folder; symbolic links and ``..`` stay as they are."""
+    return str(Path(folder, path))
+
+
+def output_pattern(pattern: str, state_dir: str) -> str:
+    """An absolute path pattern; what is special in a pattern is escaped in the part that `state_dir` contributes."""
+    if pattern.startswith("/"):
+        return str(Path(pattern))
+    return str(Path(patterns.escape(state_dir), pattern))
+
+
+def handler_pattern(capture: str, handler: str, log_dir: str, file_name_pattern: str, state_dir: str) -> str:
+    """The path pattern of a handler's files with its own names filled in."""
+    whole = os.path.join(output_pattern(log_dir, state_dir), file_name_pattern)  # noqa: PTH118 (a pattern, no path)
+    return patterns.substitute(whole, {"capture": capture, "name": handler})
+
+
+def make_absolute(config: Config, *, folder: str, python_folder: str) -> Config:
+    """Resolve every path of a valid configuration.
+
+    Args:
+        config: as written.
+        folder: the absolute folder of the main file, for ``state_dir``.
+        python_folder: the absolute folder of the file that has ``python_path``.
+    """
+    state_dir = absolute(config.appliance.state_dir, folder)
+    python_path = tuple(absolute(path, python_folder) for path in config.appliance.python_path)
+    zmq = (replace(door, bind=tuple(addresses.parse_bind(b, state_dir)[0] for b in door.bind)) for door in config.zmq)
+    sink = (replace(sink, path=output_pattern(sink.path, state_dir)) for sink in config.sink)
+    listen = tuple(addresses.parse_listen(each, state_dir)[0] for each in config.api.listen)
+    return replace(
+        config,
+        appliance=replace(config.appliance, state_dir=state_dir, python_path=python_path),
+        zmq=tuple(zmq),
+        capture=tuple(_capture(capture, state_dir) for capture in config.capture),
+        sink=tuple(sink),
+        api=replace(config.api, listen=listen),
+    )
+
+
+def _capture(capture: Capture, state_dir: str) -> Capture:
+    def resolve(handler: Handler) -> Handler:
+        return replace(handler, log_dir=output_pattern(handler.log_dir, state_dir))
+
+    return replace(capture, handler=tuple(map(resolve, capture.handler)))

@@ -1,0 +1,54 @@
+"""Tables, keys and values of the file format that this version does not have.
+
+They are refused by name: a user who copies them from the documentation of another version is told so, instead of being
+told that he mistyped them, and nothing is ever accepted and then ignored.
+"""
+
+from __future__ import annotations
+
+__all__ = ["DOORS", "INSTEAD", "KEYS", "KINDS", "TABLES", "VALUES", "VOID"]
+
+TABLES = {
+    "broker": "[broker]",
+    "store": "[[store]]",
+    "cluster": "[cluster]",
+    "websocket": "[[websocket]]",
+    "tail": "[[tail]]",
+    "watch": "[[watch]]",
+    "recorder": "[[recorder]]",
+    "evidence": "[[evidence]]",
+    "metrics": "[metrics]",
+}
+"""Top-level tables, as headers."""
+
+KEYS = {
+    "capture": frozenset({"multicast", "interface", "filter", "mode", "framing"}),
+    "capture.handler": frozenset({"pre_write_transforms", "on_transform_error", "compress", "keep"}),
+    "hook": frozenset({"command", "sites", "batch", "order_by", "attempts", "backoff", "backoff_max"}),
+    "sink": frozenset({"compress", "keep", "add_fields", "time_format", "topic", "endpoint"}),
+    "api": frozenset({"token_file", "certificate", "key", "legacy_routes", "ui"}),
+}
+"""Keys of the tables that exist."""
+
+VALUES = {
+    "capture.conn_type": frozenset({"tcp", "ethernet"}),
+    "capture.handler.linktype": frozenset({"ip"}),
+    "capture.handler.format": frozenset({"pcapng"}),
+    "hook.isolation": frozenset({"process"}),
+    "hook.queue": frozenset({"durable"}),
+    "sink.kind": frozenset({"broker", "zmq"}),
+    "sink.queue": frozenset({"durable"}),
+}
+"""Values of the keys that exist."""
+
+KINDS = frozenset({"event", "print", "file", "folder", "node"})
+"""Kinds of items that ``on`` may name."""
+
+DOORS = frozenset({"broker", "cluster", "websocket", "tail", "watch", "recorder"})
+"""Tables that ``from`` may name."""
+
+INSTEAD = {"hook": {"command": "run", "sites": "run"}}
+"""Keys that would stand for a required one: when they are refused, the required one is not reported as missing too."""
+
+VOID = {"capture.conn_type": ("address",), "sink.kind": ("path",)}
+"""Keys whose meaning depends on another one: when that is wrong, they are not looked at."""

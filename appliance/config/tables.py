@@ -1,0 +1,166 @@
+"""The tables of the TOML file as frozen structs: names, types, defaults and a line of documentation for each.
+
+The descriptions feed the JSON Schema. A table or key that is not here does not exist in this version.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, field
+
+from appliance.units import Duration, Size
+
+__all__ = ["Api", "Appliance", "Capture", "Config", "Handler", "Hook", "Log", "Policy", "Sink", "Table", "Zmq"]
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+Name = Annotated[str, Meta(pattern=NAME_PATTERN, description="1 to 64 letters, digits, '.', '_' and '-'")]
+Policy = Literal["block", "drop_oldest", "drop_newest"]
+QueueSize = Annotated[int, Meta(ge=1, le=100_000_000, description="records that may wait")]
+
+
+def _hostname() -> str:
+    name = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname().split(".")[0])[:64]
+    return name if re.fullmatch(NAME_PATTERN, name) else "appliance"
+
+
+class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=False):
+    """Base of every table: immutable, compared by value, unknown keys refused."""
+
+
+class Appliance(Table, frozen=True, kw_only=True):
+    """Identity and housekeeping of the process."""
+
+    name: Annotated[Name, Meta(description="node name; CLUSTER_NODE overrides it")] = field(default_factory=_hostname)
+    state_dir: Annotated[str, Meta(description="journal, stores, default outputs")] = "/var/lib/broappliance"
+    drain_timeout: Annotated[Duration, Meta(description="how long a stop may take to deliver what was received")] = (
+        Duration(10 * 10**9)
+    )
+    python_path: Annotated[tuple[str, ...], Meta(description="folders from which hooks are imported")] = ()
+
+
+class Log(Table, frozen=True, kw_only=True):
+    """The appliance's own diagnostics."""
+
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="the least severe messages that are written")
+    ] = "info"
+    format: Annotated[
+        Literal["auto", "console", "json"], Meta(description="auto: console on a terminal, json otherwise")
+    ] = "auto"
+
+
+class Zmq(Table, frozen=True, kw_only=True):
+    """Subscriber for the Bro/Zeek ZeroMQ log writer. The writer connects, we bind."""
+
+    name: Name
+    bind: Annotated[
+        tuple[str, ...], Meta(min_length=1, description="tcp://host:port (port 0: any free one) or ipc:///path")
+    ]
+    logs: Annotated[tuple[str, ...], Meta(description="globs over the log path, matched whole")] = ("*",)
+    exclude: Annotated[tuple[str, ...], Meta(description="globs of log paths to leave out")] = ()
+    rename: Annotated[dict[str, str], Meta(description="log path as sent → as handed on (the writer's -N suffix)")] = (
+        field(default_factory=dict)
+    )
+    hwm: Annotated[int, Meta(ge=1, le=10_000_000, description="messages that libzmq may hold per writer")] = 100_000
+    heartbeat: Annotated[Duration, Meta(description="ping interval; a silent writer is cut after three")] = Duration(
+        10 * 10**9
+    )
+    max_record: Annotated[Size, Meta(description="a longer record is refused and counted")] = Size(1 << 20)
+    max_wait: Annotated[
+        Duration, Meta(description='longest wait for a consumer with queue = "block" that takes nothing')
+    ] = Duration(5 * 10**9)
+
+
+class Handler(Table, frozen=True, kw_only=True):
+    """One output of a socket capturer."""
+
+    name: Name
+    log_dir: Annotated[str, Meta(description="strftime (UTC) and {name} {capture} {host} {pid} {seq}")] = "captures"
+    file_name_pattern: Annotated[str, Meta(description="as log_dir")] = "%Y-%m-%d-%H-%M-%S-{name}.pcap"
+    rotate_log: Annotated[bool, Meta(description="start a new file every rotate_log_delta")] = True
+    rotate_log_index: Annotated[
+        Literal[
+            "year", "years", "tm_year", "month", "months", "tm_mon", "day", "days", "tm_mday",
+            "hour", "hours", "tm_hour", "minute", "minutes", "tm_min", "second", "seconds", "tm_sec",
+        ],
+        Meta(description="unit of rotate_log_delta; real elapsed time"),
+    ] = "day"  # fmt: skip
+    rotate_log_delta: Annotated[int, Meta(ge=1, le=1_000_000, description="how many of rotate_log_index")] = 1
+    rotate_size: Annotated[Size | None, Meta(description="in addition: no file grows beyond this")] = None
+    rotate_packets: Annotated[int, Meta(ge=0, description="in addition; 0: no limit")] = 0
+    align: Annotated[bool, Meta(description="rotate on the clock's boundary (UTC)")] = True
+    linktype: Annotated[Literal["auto", "user0"], Meta(description="user0 (147): payload without headers")] = "auto"
+    format: Annotated[Literal["pcap"], Meta(description="nanosecond PCAP")] = "pcap"
+
+
+class Capture(Table, frozen=True, kw_only=True):
+    """Socket capturer: one socket, its packets into rotating PCAP files."""
+
+    name: Name
+    conn_type: Annotated[Literal["udp"], Meta(description="what is captured: datagrams")]
+    address: Annotated[tuple[str, Annotated[int, Meta(ge=0, le=65535)]], Meta(description="host and port to bind")]
+    receive_buffer: Annotated[Size, Meta(description="SO_RCVBUF request")] = Size(8 << 20)
+    handler: Annotated[tuple[Handler, ...], Meta(min_length=1, max_length=1, description="where the packets go")]
+
+
+class Consumer(Table, frozen=True, kw_only=True):
+    """What a hook and a sink have in common."""
+
+    name: Name
+    on: Annotated[
+        tuple[str, ...], Meta(min_length=1, description="what it takes: log:<path glob>, segment:<handler glob>")
+    ]
+    from_: Annotated[tuple[str, ...], Meta(description="doors, e.g. zmq.bro; empty: any")] = field(
+        name="from", default=()
+    )
+    queue_size: QueueSize = 100_000
+    queue_bytes: Annotated[Size, Meta(description="bytes that may wait")] = Size(256 << 20)
+
+
+class Hook(Consumer, frozen=True, kw_only=True):
+    """A Python callable that is called for each item."""
+
+    where: Annotated[str, Meta(description="rule-engine expression over the record's fields")] = ""
+    run: Annotated[str, Meta(description="package.module:attribute")]
+    isolation: Annotated[
+        Literal["auto", "task", "thread"], Meta(description="auto: async callables in a task, sync ones in a thread")
+    ] = "auto"
+    concurrency: Annotated[int, Meta(ge=1, le=256, description="calls at the same time")] = 1
+    timeout: Annotated[Duration, Meta(description="for one call")] = Duration(30 * 10**9)
+    queue: Annotated[Policy, Meta(description="what happens when the queue is full")] = "drop_oldest"
+    options: Annotated[dict[str, Any], Meta(description="the hook's own table, handed over as ctx.config")] = field(
+        default_factory=dict
+    )
+
+
+class Sink(Consumer, frozen=True, kw_only=True):
+    """Log records into files, one JSON object a line."""
+
+    kind: Annotated[Literal["jsonl"], Meta(description="jsonl: one JSON object a line")] = "jsonl"
+    path: Annotated[str, Meta(description="strftime (UTC) and {path} {node} {source}")] = "logs/{path}/%Y-%m-%d-%H.log"
+    rotate_every: Annotated[Duration, Meta(description="on the clock's boundary (UTC)")] = Duration(3600 * 10**9)
+    rotate_size: Annotated[Size | None, Meta(description="in addition: no file grows beyond this")] = None
+    flush_every: Annotated[Duration, Meta(description="longest time that a record stays in memory")] = Duration(10**9)
+    queue: Annotated[Policy, Meta(description="what happens when the queue is full")] = "block"
+
+
+class Api(Table, frozen=True, kw_only=True):
+    """The local status endpoint."""
+
+    listen: Annotated[tuple[str, ...], Meta(description="unix:/path")] = ("unix:/run/broappliance/api.sock",)
+
+
+class Config(Table, frozen=True, kw_only=True):
+    """The whole file."""
+
+    appliance: Appliance = field(default_factory=Appliance)
+    log: Log = field(default_factory=Log)
+    zmq: Annotated[tuple[Zmq, ...], Meta(description="subscribers for the ZeroMQ log writer")] = ()
+    capture: Annotated[tuple[Capture, ...], Meta(description="socket capturers")] = ()
+    hook: Annotated[tuple[Hook, ...], Meta(description="Python callables that are called for each item")] = ()
+    sink: Annotated[tuple[Sink, ...], Meta(description="log records into files")] = ()
+    api: Api = field(default_factory=Api)

@@ -1,0 +1,1 @@
+"""Hooks: the site's own Python, called for records and segments."""

@@ -1,0 +1,82 @@
+"""The dispatcher: every item from a door to the queue of every consumer that asked for it.
+
+A consumer says what it takes by patterns: ``on`` (``log:conn``, ``log:*``, ``segment:raw``) and ``from`` (``zmq.*``).
+Globs match the whole name, never a prefix. Which queues an item goes to is decided once for each (kind, name, door).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from appliance.model import Item
+
+from .ledger import Account
+from .queue import ItemQueue
+
+__all__ = ["Dispatcher"]
+
+ROUTES = 65_536
+"""Bound on remembered routes: names come from the network."""
+
+
+class _Subscription:
+    def __init__(self, on: Sequence[str], sources: Sequence[str], queue: ItemQueue) -> None:
+        self._on = [pattern.partition(":")[::2] for pattern in on]
+        self._sources = tuple(sources)
+        self.queue = queue
+
+    def wants(self, kind: str, name: str, source: str) -> bool:
+        return any(kind == wanted and fnmatchcase(name, glob) for wanted, glob in self._on) and (
+            not self._sources or any(fnmatchcase(source, glob) for glob in self._sources)
+        )
+
+
+class Dispatcher:
+    """See the module."""
+
+    def __init__(self) -> None:
+        self._subscriptions: dict[str, _Subscription] = {}
+        self._routes: dict[tuple[str, str, str], tuple[ItemQueue, ...]] = {}
+
+    def subscribe(self, consumer: str, queue: ItemQueue, *, on: Sequence[str], sources: Sequence[str]) -> None:
+        """Route matching items to `queue` from now on; an older subscription of that consumer ends in the same step."""
+        self._subscriptions[consumer] = _Subscription(on, sources, queue)
+        self._routes.clear()
+
+    def unsubscribe(self, consumer: str) -> None:
+        """Nothing more for that consumer; what waits in its queue stays there."""
+        self._subscriptions.pop(consumer, None)
+        self._routes.clear()
+
+    def _route(self, item: Item) -> tuple[ItemQueue, ...]:
+        key = (item.kind, item.name, item.source)
+        queues = self._routes.get(key)
+        if queues is None:
+            if len(self._routes) >= ROUTES:
+                self._routes.clear()
+            queues = tuple(s.queue for s in self._subscriptions.values() if s.wants(*key))
+            self._routes[key] = queues
+        return queues
+
+    async def dispatch(self, item: Item, account: Account, *, patience_s: float) -> None:
+        """Hand `item` to every queue that wants it and book it in the door's `account`, which has received it.
+
+        Waits only for consumers with policy ``block`` and, for one that does not move, at most `patience_s`; it is a
+        checkpoint only then. An item that nobody wants is dropped for ``unwanted``.
+
+        Cancellation: the item has been offered to all queues; what still waited is dropped there for ``shutdown``.
+        """
+        queues = self._route(item)
+        if not queues:
+            account.drop("unwanted", item.count)
+            return
+        account.delivered += item.count
+        waiting = [(queue, rest) for queue in queues if (rest := queue.put_nowait(item)) is not None]
+        for i, (queue, rest) in enumerate(waiting):
+            try:
+                await queue.wait_put(rest, patience_s=patience_s)
+            except BaseException:
+                for other, lost in waiting[i + 1 :]:
+                    other.abandon(lost, "shutdown")
+                raise

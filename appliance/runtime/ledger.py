@@ -1,0 +1,120 @@
+"""The ledger: one account for each door and consumer, and the identity that says nothing was lost silently.
+
+``received = delivered + dropped{reason} + queued`` holds for every account at every moment. What is queued is not
+derived from the other figures: the holder of the items is asked how many it holds, so a mistake shows as an imbalance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+__all__ = ["DELIBERATE", "REFUSED", "Account", "AccountFigures", "Ledger"]
+
+DELIBERATE = frozenset({"excluded", "unwanted", "where"})
+"""Reasons that the configuration asked for."""
+REFUSED = frozenset({"bad_frames", "bad_json", "bad_path", "too_large"})
+"""Reasons that lie in what a peer sent. Every reason that is neither here nor in `DELIBERATE` is a loss."""
+
+
+class AccountFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """What an account held at one moment."""
+
+    name: str
+    unit: str
+    """What is counted: ``records`` or ``packets``."""
+    received: int
+    delivered: int
+    queued: int
+    dropped: dict[str, int]
+    """Count by reason; each is one of the next three kinds."""
+    lost: int
+    """The part of `dropped` that nobody wanted to happen."""
+    refused: int
+    """The part of `dropped` that was no valid input."""
+    filtered: int
+    """The part of `dropped` that the configuration asked for."""
+    imbalance: int
+    """received - delivered - dropped - queued: 0, or the ledger is wrong."""
+
+
+class Account:
+    """The books of one door or consumer, in plain integers.
+
+    Args:
+        name: e.g. ``zmq.bro``, ``sink.archive``.
+        unit: what is counted, ``records`` or ``packets``.
+    """
+
+    __slots__ = ("_holders", "delivered", "dropped", "name", "received", "unit")
+
+    def __init__(self, name: str, *, unit: str = "records") -> None:
+        self.name = name
+        self.unit = unit
+        self.received = 0
+        self.delivered = 0
+        self.dropped: dict[str, int] = {}
+        self._holders: list[Callable[[], int]] = []
+
+    def add_holder(self, count: Callable[[], int]) -> None:
+        """Name somebody who holds what is neither delivered nor dropped; `count` is asked at every look."""
+        self._holders.append(count)
+
+    def remove_holder(self, count: Callable[[], int]) -> None:
+        """That holder is gone and holds nothing."""
+        self._holders.remove(count)
+
+    def drop(self, reason: str, count: int) -> None:
+        """Book `count` items as dropped for `reason`; nothing happens for 0."""
+        if count:
+            self.dropped[reason] = self.dropped.get(reason, 0) + count
+
+    @property
+    def queued(self) -> int:
+        return sum(count() for count in self._holders)
+
+    @property
+    def lost(self) -> int:
+        return sum(n for reason, n in self.dropped.items() if reason not in DELIBERATE and reason not in REFUSED)
+
+    def statistics(self) -> AccountFigures:
+        queued, dropped = self.queued, dict(self.dropped)
+        lost = self.lost
+        refused = sum(n for reason, n in dropped.items() if reason in REFUSED)
+        return AccountFigures(
+            name=self.name,
+            unit=self.unit,
+            received=self.received,
+            delivered=self.delivered,
+            queued=queued,
+            dropped=dropped,
+            lost=lost,
+            refused=refused,
+            filtered=sum(dropped.values()) - lost - refused,
+            imbalance=self.received - self.delivered - sum(dropped.values()) - queued,
+        )
+
+
+class Ledger:
+    """All accounts, in the order in which they were opened. An account outlives restarts and reloads of its service."""
+
+    def __init__(self) -> None:
+        self._accounts: dict[str, Account] = {}
+
+    def account(self, name: str, *, unit: str = "records") -> Account:
+        """The account of that name, opened if there is none."""
+        if name not in self._accounts:
+            self._accounts[name] = Account(name, unit=unit)
+        return self._accounts[name]
+
+    def __iter__(self) -> Iterator[Account]:
+        return iter(self._accounts.values())
+
+    def statistics(self) -> tuple[AccountFigures, ...]:
+        return tuple(account.statistics() for account in self)
+
+    @property
+    def lost(self) -> int:
+        """What was dropped although it was valid and wanted, over all accounts."""
+        return sum(account.lost for account in self)

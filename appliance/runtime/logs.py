@@ -1,0 +1,73 @@
+"""The appliance's own log: structlog on standard error, as a console line or as one JSON object a line."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any, TextIO
+
+import msgspec
+import structlog
+import trio
+
+__all__ = ["Throttle", "configure_logs"]
+
+
+def _json(event: Any, **_: Any) -> str:
+    return msgspec.json.encode(event, enc_hook=str).decode()
+
+
+def configure_logs(*, level: str, style: str, stream: TextIO | None = None) -> None:
+    """Set level and style (``auto``, ``console`` or ``json``); may be called again while running."""
+    out = stream if stream is not None else sys.stderr
+    if style == "auto":
+        style = "console" if out.isatty() else "json"
+    shared: list[Any] = [structlog.processors.add_log_level]
+    if style == "console":
+        tail: list[Any] = [
+            structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+            structlog.dev.ConsoleRenderer(colors=out.isatty(), pad_event_to=0, pad_level=False),
+        ]
+    else:
+        tail = [
+            structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
+            structlog.processors.dict_tracebacks,
+            structlog.processors.JSONRenderer(serializer=_json),
+        ]
+    structlog.configure(
+        processors=[structlog.contextvars.merge_contextvars, *shared, *tail],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.WriteLoggerFactory(file=out),
+        # Not cached: a reload changes the level of loggers that modules already hold.
+        cache_logger_on_first_use=False,
+    )
+
+
+class Throttle:
+    """Lets a message through at most once per `every_s` for each key and counts those it held back.
+
+    Args:
+        every_s: seconds of silence after a message.
+        max_keys: bound on remembered keys; the oldest is forgotten.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self, every_s: float = 60.0, *, max_keys: int = 1024, clock: Callable[[], float] = trio.current_time
+    ) -> None:
+        self._every_s, self._max_keys, self._clock = every_s, max_keys, clock
+        self._last: dict[str, tuple[float, int]] = {}
+
+    def admit(self, key: str) -> int | None:
+        """None: hold this message back. Else log it; the number says how many were held back since the last one."""
+        now = self._clock()
+        then, held = self._last.get(key, (float("-inf"), 0))
+        if now - then < self._every_s:
+            self._last[key] = (then, held + 1)
+            return None
+        self._last.pop(key, None)
+        if len(self._last) >= self._max_keys:
+            del self._last[next(iter(self._last))]
+        self._last[key] = (now, 0)
+        return held

@@ -1,0 +1,1 @@
+"""Sinks: where items leave the appliance."""

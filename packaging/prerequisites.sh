@@ -1,0 +1,40 @@
+#!/bin/sh
+# What must come from Debian before pip can do the rest. As root the missing packages are installed, else the one
+# command that installs them is named.
+#   prerequisites.sh build    to build and run
+#   prerequisites.sh test     to test
+set -eu
+python=${PYTHON:-python3}
+missing=
+
+need() { # need PACKAGE TEST...
+    package=$1
+    shift
+    "$@" >/dev/null 2>&1 || missing="$missing $package"
+}
+
+case ${1:-build} in
+build)
+    need python3 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'
+    need python3-venv "$python" -c 'import ensurepip, venv'
+    need python3-dev "$python" -c 'import os, sysconfig; os.stat(os.path.join(sysconfig.get_paths()["include"], "Python.h"))'
+    need gcc sh -c 'command -v gcc'
+    need libc6-dev sh -c 'echo "#include <stdint.h>" | gcc -E - || ! command -v gcc'
+    ;;
+test)
+    need tshark sh -c 'command -v tshark'
+    ;;
+esac
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    echo "installing$missing ..."
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq
+    # shellcheck disable=SC2086 # a list of packages
+    apt-get install -y -qq --no-install-recommends $missing >/dev/null
+else
+    echo "missing system packages; install them and try again:" >&2
+    echo "  sudo apt-get install -y$missing" >&2
+    exit 1
+fi

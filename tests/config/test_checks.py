@@ -1,0 +1,167 @@
+"""Mistakes across keys and tables, each told once with file, line and key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+Mistakes = Callable[..., list[str]]
+
+ZMQ = '[[zmq]]\nname = "bro"\nbind = ["tcp://*:0"]\n'
+HANDLER = '[[capture.handler]]\nname = "raw"\n'
+CAPTURE = f'[[capture]]\nname = "tele"\nconn_type = "udp"\naddress = ["", 0]\n{HANDLER}'
+HOOK = '[[hook]]\nname = "h"\nrun = "a:b"\non = ["log:*"]\n'
+SINK = '[[sink]]\nname = "s"\non = ["log:*"]\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (ZMQ + ZMQ, 'site.toml:5: zmq[1].name: the name "bro" is used twice, first by zmq[0].name at site.toml:2'),
+        (HOOK + HOOK, 'site.toml:6: hook[1].name: the name "h" is used twice, first by hook[0].name at site.toml:2'),
+        (SINK + "path = 'x'\n" + SINK,
+         'site.toml:6: sink[1].name: the name "s" is used twice, first by sink[0].name at site.toml:2'),
+        (CAPTURE + CAPTURE.replace("raw", "other"),
+         'site.toml:8: capture[1].name: the name "tele" is used twice, first by capture[0].name at site.toml:2'),
+        (ZMQ + "heartbeat = '0s'", "site.toml:4: zmq[0].heartbeat: must be more than 0"),
+        (ZMQ + "max_wait = '0s'", "site.toml:4: zmq[0].max_wait: must be more than 0"),
+        (ZMQ + "max_record = 0", "site.toml:4: zmq[0].max_record: must be more than 0"),
+        (HOOK + "timeout = '0s'", "site.toml:5: hook[0].timeout: must be more than 0"),
+        (HOOK + "queue_bytes = 0", "site.toml:5: hook[0].queue_bytes: must be more than 0"),
+        (SINK + "queue_bytes = 0", "site.toml:4: sink[0].queue_bytes: must be more than 0"),
+        (SINK + "rotate_every = '0s'", "site.toml:4: sink[0].rotate_every: must be more than 0"),
+        (SINK + "flush_every = '0s'", "site.toml:4: sink[0].flush_every: must be more than 0"),
+        (SINK + "rotate_size = 4095", "site.toml:4: sink[0].rotate_size: must be at least 4KiB, got 4095B"),
+        (CAPTURE + "rotate_size = '1KiB'",
+         "site.toml:7: capture[0].handler[0].rotate_size: must be at least 4KiB, got 1KiB"),
+        (CAPTURE.replace(HANDLER, "receive_buffer = 0\n" + HANDLER),
+         "site.toml:5: capture[0].receive_buffer: must be more than 0"),
+        (CAPTURE.replace(HANDLER, "receive_buffer = '2GiB'\n" + HANDLER),
+         "site.toml:5: capture[0].receive_buffer: must be at most 2147483647 bytes, got 2GiB"),
+        (HOOK.replace("a:b", "site_hooks.on_http"),
+         ('site.toml:3: hook[0].run: expected "package.module:attribute", got "site_hooks.on_http", '
+         'did you mean "site_hooks:on_http"?')),
+        (HOOK.replace("a:b", "a"), 'site.toml:3: hook[0].run: expected "package.module:attribute", got "a"'),
+        (HOOK.replace("a:b", "a:b()"), 'site.toml:3: hook[0].run: expected "package.module:attribute", got "a:b()"'),
+        (HOOK.replace("a:b", "a-b.c"), 'site.toml:3: hook[0].run: expected "package.module:attribute", got "a-b.c"'),
+        (HOOK.replace("a:b", ":b"), 'site.toml:3: hook[0].run: expected "package.module:attribute", got ":b"'),
+        (ZMQ + "rename = {a = 'a'}", 'site.toml:4: zmq[0].rename.a: renames "a" to itself'),
+        (ZMQ + "rename = {a = ''}", "site.toml:4: zmq[0].rename.a: a log path must not be empty"),
+        (ZMQ + "rename = {'' = 'a'}", 'site.toml:4: zmq[0].rename."": a log path must not be empty'),
+        ("[appliance]\nstate_dir = ' '", 'site.toml:2: appliance.state_dir: " " is not the path of a folder'),
+        ('[appliance]\nstate_dir = "a\\u0000"',
+         'site.toml:2: appliance.state_dir: "a\\u0000" is not the path of a folder'),
+        ("[appliance]\npython_path = [\n 'a',\n '']",
+         'site.toml:4: appliance.python_path[1]: "" is not the path of a folder'),
+        (HOOK.replace("log:*", "http"),
+         'site.toml:4: hook[0].on[0]: "http" does not say what it is, write "log:http" or "segment:http"'),
+        (SINK.replace("log:*", "http"),
+         'site.toml:3: sink[0].on[0]: "http" does not say what it is, write "log:http"'),
+        (HOOK.replace("log:*", "log:"),
+         'site.toml:4: hook[0].on[0]: nothing follows "log:", write "log:*" for all'),
+        (HOOK.replace("log:*", "lgo:http"),
+         'site.toml:4: hook[0].on[0]: unknown kind "lgo:", did you mean "log:"?'),
+        (HOOK.replace("log:*", "zzz:x"),
+         'site.toml:4: hook[0].on[0]: unknown kind "zzz:", use "log:" or "segment:"'),
+        (HOOK.replace("log:*", "event:x"),
+         'site.toml:4: hook[0].on[0]: "event:" is not available in this version, use "log:" or "segment:"'),
+        (SINK.replace("log:*", "node:up"),
+         'site.toml:3: sink[0].on[0]: "node:" is not available in this version, use "log:"'),
+        (SINK.replace("log:*", "segment:x"),
+         'site.toml:3: sink[0].on[0]: a sink takes only "log:", got "segment:x"'),
+        (ZMQ + HOOK + "from = ['zmq.bor']",
+         'site.toml:8: hook[0].from[0]: no door matches "zmq.bor", did you mean "zmq.bro"?'),
+        (ZMQ + SINK + "from = ['bro']",
+         'site.toml:7: sink[0].from[0]: no door matches "bro", did you mean "zmq.bro"?'),
+        (ZMQ + CAPTURE + HOOK + "from = ['x*']",
+         'site.toml:14: hook[0].from[0]: no door matches "x*", there is "zmq.bro" or "capture.tele"'),
+        (HOOK + "from = ['zmq.bro']",
+         'site.toml:5: hook[0].from[0]: no door matches "zmq.bro", there are no doors'),
+        (HOOK + "from = ['cluster']", "site.toml:5: hook[0].from[0]: [cluster] is not available in this version"),
+        (HOOK + "from = ['tail.current']", "site.toml:5: hook[0].from[0]: [[tail]] is not available in this version"),
+        (ZMQ.replace("tcp://*:0", "tcp://"),
+         """site.toml:3: zmq[0].bind[0]: expected "tcp://host:port" or "ipc:///path", got 'tcp://'"""),
+        (ZMQ.replace("*:0", "*:5") + ZMQ.replace("*:0", "127.0.0.1:5").replace("bro", "b"),
+         "site.toml:6: zmq[1].bind[0]: is bound already by zmq[0].bind[0] at site.toml:3"),
+        (CAPTURE.replace("0]", "53]") + CAPTURE.replace("0]", "53]").replace("tele", "b"),
+         "site.toml:10: capture[1].address: is bound already by capture[0].address at site.toml:4"),
+        (CAPTURE.replace('""', '"a/b"'),
+         "site.toml:4: capture[0].address: 'a/b' is neither a host's name nor an address"),
+        (ZMQ.replace("tcp://*:0", "ipc://x") + "[api]\nlisten = ['unix:x']",
+         "site.toml:5: api.listen[0]: is bound already by zmq[0].bind[0] at site.toml:3"),
+        ("[api]\nlisten = ['127.0.0.1:80']",
+         ("site.toml:2: api.listen[0]: the TCP address '127.0.0.1:80' is not available in this version, "
+         'use "unix:/path"')),
+        (CAPTURE + "log_dir = '{nmae}'",
+         "site.toml:7: capture[0].handler[0].log_dir: unknown field {nmae}, did you mean {name}?"),
+        (CAPTURE + "file_name_pattern = '{path}'",
+         ("site.toml:7: capture[0].handler[0].file_name_pattern: unknown field {path}, "
+         "possible are {name} {capture} {host} {pid} {seq}")),
+        (CAPTURE + "file_name_pattern = '/x'",
+         'site.toml:7: capture[0].handler[0].file_name_pattern: "/x" is absolute, the folder is log_dir'),
+        (CAPTURE + "file_name_pattern = 'x/'",
+         'site.toml:7: capture[0].handler[0].file_name_pattern: "x/" names a folder, not a file'),
+        (SINK + "path = 'x.part'",
+         'site.toml:4: sink[0].path: must not end in ".part", which marks files that are being written'),
+        (SINK + "path = 'logs/{name}'",
+         "site.toml:4: sink[0].path: unknown field {name}, did you mean {node}?"),
+        (SINK + SINK.replace('"s"', '"t"'), ("site.toml:4: sink[1].path: writes the same files as sink[0].path at "
+                                            "site.toml:1")),
+        (CAPTURE + CAPTURE.replace("tele", "b"),
+         ("site.toml:11: capture[1].handler[0].file_name_pattern: writes the same files as "
+         "capture[0].handler[0].file_name_pattern at site.toml:5")),
+        (CAPTURE + "log_dir = 'x'\nfile_name_pattern = 'y'\n" + SINK + "path = './x/y'",
+         "site.toml:12: sink[0].path: writes the same files as capture[0].handler[0].file_name_pattern at site.toml:8"),
+    ],
+)  # fmt: skip
+def test_each_mistake_is_told_once_with_its_place(mistakes: Mistakes, text: str, told: str) -> None:
+    """File, line, key path, what is wrong, and where the other one is."""
+    assert mistakes(text) == [told]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[appliance]\ndrain_timeout = '0s'",
+        ZMQ + ZMQ.replace("bro", "b"),
+        ZMQ + HOOK + "from = ['zmq.*', 'zmq.bro']",
+        CAPTURE + HOOK.replace("log:*", "segment:raw") + "from = ['capture.tele']",
+        CAPTURE + "log_dir = '/data/{capture}'\n" + CAPTURE.replace("tele", "b") + "log_dir = '/data/{capture}'\n",
+        CAPTURE.replace("0]", "53]")
+        + CAPTURE.replace('"", 0', '"127.0.0.1", 53').replace("tele", "b").replace("raw", "r"),
+        SINK + "path = '/a/%Y'\n" + SINK.replace('"s"', '"t"') + "path = '/a/%%Y'",
+        ZMQ + HOOK.replace('"h"', '"bro"'),
+        HOOK.replace("a:b", "a.b_1.c:d.e"),
+        CAPTURE + "file_name_pattern = 'sub/%s'\n".replace("%s", "%S"),
+        SINK + "rotate_size = '4KiB'",
+    ],
+)  # fmt: skip
+def test_what_only_looks_similar_passes(mistakes: Mistakes, text: str) -> None:
+    """Port 0 twice, one name in two tables, globs, UDP on one address and on all, and so on."""
+    assert mistakes(text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (HOOK + "from = ['zmq.bro']\n[zmq]\n",
+         "site.toml:6: zmq: expected an array of tables, got a table, write [[zmq]]"),
+        (HOOK + "from = ['zmq.bro']\n[[zqm]]\nname = 'bro'\n", 'site.toml:6: zqm: unknown table, did you mean "zmq"?'),
+        (HOOK + "from = ['zmq.bro']\n[[zmq]]\nname = 5\nbind = ['tcp://*:0']\n",
+         "site.toml:7: zmq[0].name: expected a string, got an integer"),
+        ("zmq = [5]\n" + HOOK + "from = ['zmq.bro']\n", "site.toml:1: zmq[0]: expected a table, got an integer"),
+        (CAPTURE.replace('""', "5") + HOOK + "from = ['capture.*']\n",
+         "site.toml:4: capture[0].address[0]: expected a string, got an integer"),
+        (CAPTURE + "log_dir = 5", "site.toml:7: capture[0].handler[0].log_dir: expected a string, got an integer"),
+        (SINK + "path = 5\n" + SINK.replace('"s"', '"t"'),
+         "site.toml:4: sink[0].path: expected a string, got an integer"),
+        ("[appliance]\nstate_dir = 5\n" + SINK, "site.toml:2: appliance.state_dir: expected a string, got an integer"),
+        ("appliance = 5\n" + SINK, "site.toml:1: appliance: expected a table, got an integer"),
+        (ZMQ + "rename = {a = 5}", "site.toml:4: zmq[0].rename.a: expected a string, got an integer"),
+    ],
+)  # fmt: skip
+def test_one_mistake_causes_no_other(mistakes: Mistakes, text: str, told: str) -> None:
+    """Nobody is blamed for naming a door whose own table is broken, and a refused value is in nobody's way."""
+    assert mistakes(text) == [told]

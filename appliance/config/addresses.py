@@ -108,7 +108,7 @@ def _socket_path(text: str, base: str) -> str:
     # libzmq reads "@" as the abstract namespace, where no file permissions guard the socket, and "*" as a random file.
     if not text or text.startswith("@") or text == "*" or "\0" in text or text.endswith("/"):
         raise ValueError(f"{text!r} is not the path of a socket")
-    path = str(Path(base, text))
+    path = os.path.normpath(Path(base, text))
     size = len(os.fsencode(path))
     if size > _SUN_PATH:
         raise ValueError(f"the socket's path has {size} bytes, at most {_SUN_PATH} are possible: {path}")

@@ -203,7 +203,7 @@ def _check_patterns(config: Config, report: Report) -> None:
             report.add(key, mistake, hint)
         if key[-1] == "log_dir":
             continue
-        if text.endswith("/"):
+        if text and text.rpartition("/")[2] in ("", "."):
             report.add(key, f"{quote(text)} names a folder, not a file")
         if text.endswith(".part"):
             report.add(key, 'must not end in ".part", which marks files that are being written')

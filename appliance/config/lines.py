@@ -161,6 +161,6 @@ def index_lines(text: str) -> dict[Key, int]:
         mentions them), keys at their name, elements of arrays at their first character.
     """
     scanner = _Scanner(text.replace("\r\n", "\n"))
-    with contextlib.suppress(_LostError):
+    with contextlib.suppress(_LostError, tomllib.TOMLDecodeError):
         scanner.scan()
     return scanner.lines

@@ -185,8 +185,8 @@ class _Reader:
         if not found and not any(mark in pattern for mark in "*?["):
             self.complete = False
             self._report.add(key, f"there is no file {quote(pattern)}", place=place)
-        for name in found:
-            path = Path(name)
+        for path in map(Path, found):
+            name = str(path)
             resolved = path.resolve()
             if resolved in trail:
                 self._report.add(key, f"{name} includes itself", place=place)

@@ -14,8 +14,8 @@ __all__ = ["absolute", "handler_pattern", "make_absolute", "output_pattern"]
 
 
 def absolute(path: str, folder: str) -> str:
-    """The path as seen from a folder; symbolic links and ``..`` stay as they are."""
-    return str(Path(folder, path))
+    """The path as seen from a folder, its ``..`` taken out: path patterns, which begin with it, refuse them."""
+    return os.path.normpath(Path(folder, path))
 
 
 def output_pattern(pattern: str, state_dir: str) -> str:

@@ -12,10 +12,11 @@ from appliance.config.report import nearest
 
 __all__ = ["DIRECTIVES", "escape", "mistakes_in", "substitute"]
 
-DIRECTIVES = frozenset("aAbBdFGHIjmMpRSTuUVwWyYzZ%")
-"""What may follow a ``%``: the directives of strftime whose text never contains a ``/``."""
+DIRECTIVES = frozenset("aAbBdfGHjmMsSUVWyY%")
+"""What may follow a ``%``: the directives of strftime whose text has a known form, without a ``/`` and in UTC."""
 
 _PIECE = re.compile(r"\{\{|\}\}|%([^{}]?)|\{([^{}]*)\}|([{}])", re.DOTALL)
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -44,8 +45,10 @@ def mistakes_in(pattern: str, fields: Collection[str]) -> list[tuple[str, str]]:
         A message and a hint (or an empty one) for each mistake.
     """
     mistakes = []
-    if "\0" in pattern or not pattern.strip():
-        mistakes.append(("must not be empty" if "\0" not in pattern else "contains a NUL character", ""))
+    if not pattern.strip():
+        mistakes.append(("must not be empty", ""))
+    if _UNPRINTABLE.search(pattern):
+        mistakes.append(("contains a control character", ""))
     if ".." in pattern.split("/"):
         mistakes.append(('".." is not possible in a path pattern', ""))
     for found in _PIECE.finditer(pattern):

@@ -85,6 +85,8 @@ def _as_written(value: dict[str, Any]) -> None:
         value["pattern"] += r"|\$\{"
     if "default" in value and value["default"] is None:
         del value["default"]
+    if isinstance(value.get("default"), tuple):
+        value["default"] = list(value["default"])
     if "anyOf" in value:
         value["anyOf"] = [each for each in value["anyOf"] if each != {"type": "null"}]
         for each in value["anyOf"]:

@@ -140,9 +140,10 @@ class PartFile:
         return self.path
 
     def discard(self) -> None:
-        """Remove the file and close it; blocks. For one that holds nothing but its header."""
-        self.path.unlink(missing_ok=True)
-        self.abandon()
+        """Remove the file and close it; nothing happens if it is closed. Blocks. For one that holds only its header."""
+        if self.fd >= 0:
+            self.path.unlink(missing_ok=True)
+            self.abandon()
 
     def abandon(self) -> None:
         """Close the file and leave it as it is, for `finish_leftovers`; nothing happens if it is closed. Blocks."""

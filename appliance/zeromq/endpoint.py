@@ -22,14 +22,22 @@ def is_public(endpoint: str) -> bool:
     return not (host.startswith("127.") or host in ("::1", "localhost"))
 
 
-def _refuse_live_socket(path: Path) -> None:
-    """libzmq removes an existing socket file before it binds, even one that another process serves."""
+def _refuse_taken(path: Path) -> None:
+    """libzmq removes whatever is at `path` before it binds: a socket that another process serves, even a plain file.
+
+    Only a stale socket may go, which is one that refuses connections.
+    """
+    if not path.is_socket():
+        if path.exists():
+            raise OSError(errno.EEXIST, "there is something that is no socket", os.fspath(path))
+        return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(os.fspath(path))
-        except OSError:
-            return
-    raise OSError(errno.EADDRINUSE, "another process serves this socket", os.fspath(path))
+        probe.setblocking(False)  # if its backlog is full, a connect would wait for whoever serves it
+        code = probe.connect_ex(os.fspath(path))
+    if code == errno.EACCES:
+        raise OSError(code, "somebody else's socket", os.fspath(path))
+    if code not in (errno.ECONNREFUSED, errno.ENOENT):
+        raise OSError(errno.EADDRINUSE, "another process serves this socket", os.fspath(path))
 
 
 def bind(sock: zmq.Socket[bytes], endpoint: str) -> str:
@@ -44,7 +52,9 @@ def bind(sock: zmq.Socket[bytes], endpoint: str) -> str:
         if endpoint.startswith("ipc://"):
             path = Path(endpoint.removeprefix("ipc://"))
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _refuse_live_socket(path)
+            _refuse_taken(path)
+        # For each endpoint anew: with it, libzmq binds an IPv4 address as one that is mapped into IPv6.
+        sock.setsockopt(zmq.IPV6, int("[" in endpoint))
         sock.bind(endpoint)
     except OSError as exc:  # zmq.ZMQError is none, see below
         raise ApplianceError(f"cannot bind {endpoint}: {exc.strerror or exc}", hint=_hint(exc.errno)) from exc
@@ -58,5 +68,6 @@ def _hint(code: int | None) -> str:
         errno.EADDRINUSE: "another program uses this address, perhaps another appliance",
         errno.EADDRNOTAVAIL: "no interface of this machine has this address",
         errno.EACCES: "no permission for this address or folder",
+        errno.EEXIST: "remove it, or bind another path",
         errno.ENODEV: "no interface of this machine has this address",
     }.get(code or 0, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import time
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.config.patterns import DIRECTIVES, escape, mistakes_in, substitute
+from appliance.runtime.pattern import PathPattern
 
 _FIELDS = ("name", "capture", "seq")
 
@@ -27,7 +29,8 @@ def test_good_patterns_pass(pattern: str) -> None:
     [
         ("", "must not be empty", ""),
         (" ", "must not be empty", ""),
-        ("a\0b", "contains a NUL character", ""),
+        ("a\0b", "contains a control character", ""),
+        ("a\nb", "contains a control character", ""),
         ("../x", '".." is not possible in a path pattern', ""),
         ("a/../x", '".." is not possible in a path pattern', ""),
         ("%Q", "unknown strftime directive %Q", "write %% for a literal %"),
@@ -60,7 +63,7 @@ def test_all_mistakes_of_a_pattern_are_told() -> None:
 @pytest.mark.parametrize("directive", sorted(DIRECTIVES))
 def test_every_directive_exists_and_stays_in_its_folder(directive: str) -> None:
     """strftime replaces it, by something without a slash."""
-    text = time.strftime(f"%{directive}", time.gmtime(0))
+    text = dt.datetime(2024, 2, 29, tzinfo=dt.UTC).strftime(f"%{directive}")
     assert text != f"%{directive}"
     assert "/" not in text
 
@@ -76,3 +79,22 @@ def test_an_escaped_text_is_a_literal_pattern(text: str) -> None:
 def test_fields_can_be_filled_in_one_by_one() -> None:
     """The result is a pattern: what was filled in is escaped, the rest stays."""
     assert substitute("{name}/{{name}}/%Y{seq}", {"name": "5%"}) == "5%%/{{name}}/%Y{seq}"
+
+
+@given(
+    st.lists(st.sampled_from(["a", "%Y", "%s", "%", "{name}", "{", "}", "{{", "/", ".", "..", "%Q", "é"])).map("".join)
+)
+def test_what_passes_can_be_rendered(text: str) -> None:
+    """The checks and the renderer agree on what a pattern is."""
+    try:
+        PathPattern(f"/x{text}x", fields={"name"})
+    except ValueError:
+        assert mistakes_in(f"/x{text}x", ("name",))
+    else:
+        assert mistakes_in(f"/x{text}x", ("name",)) == []
+
+
+@pytest.mark.parametrize("directive", sorted(DIRECTIVES))
+def test_every_directive_can_be_rendered(directive: str) -> None:
+    """None is accepted here and refused there."""
+    assert "/" not in PathPattern(f"/%{directive}", fields=set()).render(0, {})[1:]

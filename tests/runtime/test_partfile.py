@@ -50,15 +50,6 @@ def names(directory: Path) -> list[str]:
     return sorted(str(path.relative_to(directory)) for path in directory.rglob("*") if not path.is_dir())
 
 
-def run(code: str, *args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", code, *args], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
-    )
-
-
-# ── writing ──
-
-
 def test_a_file_appears_by_rename(tmp_path: Path) -> None:
     """While it is written only the part exists; then only the final name, with everything in it."""
     file = PartFile.create(tmp_path / "06.log")
@@ -70,6 +61,7 @@ def test_a_file_appears_by_rename(tmp_path: Path) -> None:
     assert names(tmp_path) == ["06.log.part"]
     assert file.finish() == tmp_path / "06.log" == file.path
     assert names(tmp_path) == ["06.log"]
+    file.discard()
     assert file.path.read_bytes() == b"one\ntwo\nthree\n"
     assert file.fd == -1
 
@@ -123,8 +115,6 @@ def test_abandon(tmp_path: Path, part: PartFile) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-# ── errors of the disk ──
-
 LIMITED = """
 import resource, sys
 from pathlib import Path
@@ -145,7 +135,8 @@ print(file.finish().read_bytes())
 
 def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
     """Bytes of a write that the disk cuts short are removed; the same buffers can be written again later."""
-    done = run(LIMITED, str(tmp_path / "06.log"))
+    command = [sys.executable, "-c", LIMITED, str(tmp_path / "06.log")]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True, timeout=60)
     failure = f"{errno.EFBIG} {tmp_path}/06.log.part 6 6"
     assert done.stdout.splitlines() == [failure, failure, str(b"whole\ntorn 1\ntorn 2\n")]
 
@@ -226,9 +217,6 @@ def test_directories_that_cannot_be_synced(
         part.finish()
     assert part.path.name == "06.log"
     assert part.fd == -1
-
-
-# ── names ──
 
 
 def test_a_counter_tells_files_apart(tmp_path: Path) -> None:
@@ -341,9 +329,6 @@ def test_a_filesystem_that_cannot_rename_without_replacing(tmp_path: Path) -> No
     assert part.read_bytes() == b"newer"
 
 
-# ── repair ──
-
-
 @pytest.mark.parametrize("block", [1, 7, 1 << 16])
 def test_a_line_torn_at_every_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int) -> None:
     """Wherever the tail is torn, all whole lines stay and nothing else."""
@@ -369,9 +354,6 @@ def test_repair_follows_no_link(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="symbolic link"):
         repair_lines(tmp_path / "06.log.part")
     assert target.read_bytes() == b"torn"
-
-
-# ── leftovers ──
 
 
 def test_leftovers_are_finished(tmp_path: Path, pattern: PathPattern) -> None:

@@ -1,0 +1,1 @@
+"""The demonstration: an appliance, and traffic that looks like a site's."""

@@ -1,0 +1,134 @@
+"""The effective configuration, printed."""
+
+from __future__ import annotations
+
+import datetime as dt
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from appliance.config import Config, Hook, Secret, load, render, tables
+from appliance.config.render import _plain
+from appliance.config.tables import Api, Appliance, Capture, Handler, Log, Sink, Zmq
+from appliance.units import Duration, Size
+
+_NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,8}", fullmatch=True)
+_TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+_LONGER = st.integers(1, 10**18).map(Duration)
+_SIZES = st.integers(4096, 1 << 50).map(Size)
+_SEGMENTS = st.text(st.sampled_from("ab${}%\"'\\é "), min_size=1, max_size=6)
+_FOLDERS = st.lists(_SEGMENTS, min_size=1, max_size=2).map(lambda parts: "/" + "/".join(parts))
+_GLOBS = st.lists(_NAMES.map(lambda name: f"log:{name}*"), min_size=1, max_size=3).map(tuple)
+_TOML = st.recursive(
+    st.booleans()
+    | st.integers(-(1 << 63), (1 << 63) - 1)
+    | st.floats(allow_nan=False)
+    | _TEXTS
+    | st.dates()
+    | st.datetimes(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("xyz. ", max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def _unique(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
+    return st.lists(strategy, max_size=2, unique_by=lambda table: table.name).map(tuple)
+
+
+def _consumer() -> dict[str, st.SearchStrategy[Any]]:
+    policy = st.sampled_from(["block", "drop_oldest", "drop_newest"])
+    return {"name": _NAMES, "on": _GLOBS, "queue": policy, "queue_bytes": _SIZES}
+
+
+@st.composite
+def _configs(draw: st.DrawFn) -> Config:
+    renames = st.dictionaries(st.text("ab.${} ", min_size=1, max_size=4), _TEXTS.filter(lambda text: len(text) > 4))
+    zmq = st.builds(
+        Zmq, name=_NAMES, bind=st.just(("tcp://*:0",)), rename=renames, heartbeat=_LONGER, max_record=_SIZES
+    )
+    handler = st.builds(Handler, name=_NAMES, rotate_size=st.none() | _SIZES, align=st.booleans())
+    capture = st.builds(
+        Capture, name=_NAMES, conn_type=st.just("udp"), address=st.just(("", 0)), handler=st.tuples(handler)
+    )
+    options = st.dictionaries(st.text("xyz. ", max_size=3), _TOML, max_size=3)
+    hook = st.builds(Hook, run=st.just("a.b:c"), where=_TEXTS, timeout=_LONGER, options=options, **_consumer())
+    sink = st.builds(Sink, rotate_size=st.none() | _SIZES, flush_every=_LONGER, **_consumer())
+    captures = draw(_unique(capture))
+    return Config(
+        appliance=Appliance(name=draw(_NAMES), state_dir=draw(_FOLDERS), drain_timeout=draw(_LONGER)),
+        log=Log(level=draw(st.sampled_from(["debug", "error"]))),
+        zmq=draw(_unique(zmq)),
+        capture=tuple(_with(c, handler=(_with(c.handler[0], log_dir=f"/c{n}"),)) for n, c in enumerate(captures)),
+        hook=draw(_unique(hook)),
+        sink=tuple(_with(sink, path=f"/s{n}/{{path}}") for n, sink in enumerate(draw(_unique(sink)))),
+        api=Api(listen=draw(st.sampled_from([(), ("unix:/a",), ("unix:/a", "unix:/${b}")]))),
+    )
+
+
+def _with(table: Any, **changes: Any) -> Any:
+    return msgspec.structs.replace(table, **changes)
+
+
+@given(_configs())
+def test_what_is_printed_reads_back_equal(config: Config) -> None:
+    """Defaults, absolute paths, escapes and all."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "site.toml")
+        file.write_text(render(config), newline="")
+        assert load(file, environ={}).config == config
+
+
+def test_it_looks_as_users_would_write_it() -> None:
+    """Units, headers for nested tables, `from` spelled right, nothing without a value."""
+    handler = Handler(name="raw", log_dir="/d", rotate_size=Size(1 << 30))
+    config = Config(
+        appliance=Appliance(name="n"),
+        capture=(Capture(name="c", conn_type="udp", address=("", 1), handler=(handler,)),),
+        hook=(Hook(name="h", on=("log:*",), run="a:b", from_=("capture.c",), options={"deep": {"level": 1}}),),
+        sink=(Sink(name="s", on=("log:*",)),),
+    )
+    text = render(config)
+    for line in (
+        'drain_timeout = "10s"\n',
+        "\n[[capture]]\n",
+        "\n[[capture.handler]]\n",
+        'rotate_size = "1GiB"\n',
+        '\nfrom = [\n    "capture.c",\n]\n',
+        "\n[hook.options.deep]\nlevel = 1\n",
+        'rotate_every = "1h"\n',
+    ):
+        assert line in text
+    assert "None" not in text
+    assert text.count("rotate_size") == 1
+
+
+def test_secrets_are_masked() -> None:
+    """By their type anywhere, by their name in the options of a hook, however deep."""
+    options = {
+        "Password": "hunter2",
+        "api_token": ["hunter2"],
+        "user": "me",
+        "list": [{"private_key": {"x": "hunter2"}, "since": dt.date(2024, 1, 1)}],
+    }
+    text = render(Config(hook=(Hook(name="h", on=("log:*",), run="a:b", options=options),)))
+    assert "hunter2" not in text
+    assert text.count('"********"') == 3
+    assert 'user = "me"' in text
+    assert "since = 2024-01-01" in text
+    assert _plain(Secret("hunter2")) == "********"
+
+
+def test_names_in_other_tables_are_not_masked() -> None:
+    """A log path called "token" is no secret."""
+    zmq = Zmq(name="z", bind=("tcp://*:0",), rename={"token": "key"})
+    assert 'token = "key"' in render(Config(zmq=(zmq,)))
+
+
+def test_every_table_is_covered_here() -> None:
+    """A new table must be added to the round trip above."""
+    assert set(Config.__struct_fields__) == {"appliance", "log", "zmq", "capture", "hook", "sink", "api"}
+    assert tables.Config is Config

@@ -28,9 +28,9 @@ class Backoff:
         jitter: float = 0.2,
         uniform: Callable[[], float] = random.random,
     ) -> None:
-        self._first_s, self._longest_s, self._factor, self._jitter = first_s, longest_s, factor, jitter
+        self._first_s, self._longest_s, self._factor, self._jitter = min(first_s, longest_s), longest_s, factor, jitter
         self._uniform = uniform
-        self._next_s = first_s
+        self._next_s = self._first_s
 
     def next_s(self) -> float:
         """The delay before the next attempt, in seconds."""

@@ -23,7 +23,7 @@ class Notifier:
         self._address = "\0" + path[1:] if path.startswith("@") else path
         usec, pid = environ.pop("WATCHDOG_USEC", ""), environ.pop("WATCHDOG_PID", "")
         ours = not pid or pid == str(os.getpid())
-        self.watchdog_s = int(usec) / 1e6 if usec.isdigit() and ours else 0.0
+        self.watchdog_s = int(usec) / 1e6 if usec.isdecimal() and ours else 0.0
         """Within which time the manager wants a sign of life; 0 if it does not."""
 
     def send(self, **fields: str | int) -> None:
@@ -31,13 +31,13 @@ class Notifier:
         if not self._address:
             return
         text = "\n".join(f"{name}={value}" for name, value in fields.items())
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-            # A full socket must never block the loop, least of all while the manager waits for us.
-            sock.setblocking(False)
-            try:
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+                # A full socket must never block the loop, least of all while the manager waits for us.
+                sock.setblocking(False)
                 sock.sendto(text.encode(), self._address)
-            except OSError:
-                return
+        except OSError:
+            return
 
     def ready(self, status: str) -> None:
         self.send(READY=1, STATUS=status, MAINPID=os.getpid())

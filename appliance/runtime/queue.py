@@ -8,7 +8,7 @@ record that does not reach the consumer is booked in the account, by reason.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -55,11 +55,12 @@ class Parcel:
     What is not settled when the lease ends goes back to the head of the queue.
     """
 
-    def __init__(self, items: list[Item], account: Account) -> None:
+    def __init__(self, items: list[Item], account: Account, settle: Callable[[int], None]) -> None:
         self.items = items
         self.count = sum(item.count for item in items)
         self.settled = 0
         self._account = account
+        self._settle = settle
 
     @property
     def left(self) -> int:
@@ -67,14 +68,18 @@ class Parcel:
         return self.count - self.settled
 
     def deliver(self, count: int) -> None:
-        assert count <= self.left
+        self._advance(count)
         self._account.delivered += count
-        self.settled += count
 
     def drop(self, reason: str, count: int) -> None:
-        assert count <= self.left
+        self._advance(count)
         self._account.drop(reason, count)
-        self.settled += count
+
+    def _advance(self, count: int) -> None:
+        assert 0 <= count <= self.left
+        if count:
+            self.settled += count
+            self._settle(count)
 
 
 class ItemQueue:
@@ -94,9 +99,9 @@ class ItemQueue:
         self._bytes = self._leased_bytes = 0
         self._takers = trio.lowlevel.ParkingLot()
         self._putters = trio.lowlevel.ParkingLot()
-        self._progress = 0
+        self._stuck_since_s: float | None = None
         self._stalled = False
-        self._closed = False
+        self._closed = self._retired = False
         self._successor: ItemQueue | None = None
         account.add_holder(self._count)
         self.configure(policy=policy, max_records=max_records, max_bytes=max_bytes)
@@ -104,6 +109,7 @@ class ItemQueue:
     def configure(self, *, policy: str, max_records: int, max_bytes: int) -> None:
         """Change policy and bounds; what waits beyond a smaller bound stays."""
         self.policy, self.max_records, self.max_bytes = policy, max_records, max_bytes
+        self._takers.unpark_all()
         self._putters.unpark_all()
 
     def _count(self) -> int:
@@ -130,48 +136,45 @@ class ItemQueue:
         self.account.received += item.count
         rest = self._admit(item)
         if rest is not None:
-            self._pending += rest.count
-            self._takers.unpark_all()
+            self._keep_waiting(rest.count)
         return rest
 
     async def wait_put(self, rest: Item, *, patience_s: float) -> None:
         """Put what `put_nowait` gave back, as room appears. Each rest must come here or to `abandon`.
 
-        A consumer that settles nothing for `patience_s` is stalled: the rest is dropped for ``stalled``, and until
-        the consumer moves again nobody waits for it.
+        A consumer that settles nothing for `patience_s` while somebody waits is stalled: the rest is dropped for
+        ``stalled``, and until the consumer moves again nobody with this patience waits for it.
 
         Cancellation: the rest is dropped for ``shutdown``.
         """
-        left: Item | None = rest
-        try:
-            while True:
-                if self._successor is not None:
-                    self._pending -= left.count
-                    self._successor._pending += left.count
-                    queue, held, left = self._successor, left, None
-                    await queue.wait_put(held, patience_s=patience_s)
-                    return
-                self._pending -= left.count
-                left = self._admit(left)
-                if left is None:
-                    return
-                self._pending += left.count
-                if self._stalled:
-                    break
-                before = self._progress
-                with trio.move_on_after(patience_s):
+        while self._successor is None and not self._retired:
+            left = self._admit(rest)
+            self._pending -= rest.count - (left.count if left is not None else 0)
+            if left is None:
+                return
+            rest = left
+            assert self._stuck_since_s is not None
+            deadline_s = self._stuck_since_s + patience_s
+            if trio.current_time() >= deadline_s:
+                self._stalled = True
+                self.abandon(rest, "stalled")
+                return
+            try:
+                with trio.move_on_at(deadline_s):
                     await self._putters.park()
-                self._stalled = self._progress == before and not self._closed
-        except trio.Cancelled:
-            if left is not None:
-                self.abandon(left, "shutdown")
-            raise
-        self.abandon(left, "stalled")
+            except BaseException:
+                self.abandon(rest, "shutdown")
+                raise
+        if self._successor is not None:
+            await self._successor.wait_put(rest, patience_s=patience_s)
 
     def abandon(self, rest: Item, reason: str) -> None:
         """Drop what `put_nowait` gave back."""
-        self._pending -= rest.count
-        self.account.drop(reason, rest.count)
+        if self._successor is not None:
+            self._successor.abandon(rest, reason)
+        elif not self._retired:  # else it was booked then
+            self._pending -= rest.count
+            self.account.drop(reason, rest.count)
 
     def close(self) -> None:
         """No more items; leases go on until the queue is empty. Later puts are dropped for ``shutdown``."""
@@ -180,25 +183,33 @@ class ItemQueue:
         self._putters.unpark_all()
 
     def adopt(self, other: ItemQueue) -> None:
-        """Succeed `other`, a queue of the same account: what waits there comes before everything that waits here, and
-        what a door still tries to put there comes here.
+        """Succeed `other`, a queue of the same account: what waits there comes before everything that waits here. What
+        a door still tries to put there, and what a consumer of it gives back, comes here.
         """
-        other._successor = self
-        self._items.extendleft(reversed(other._items))
-        self._waiting += other._waiting
-        self._bytes += other._bytes
+        self._give_back(other._items)
+        if other._pending:
+            self._keep_waiting(other._pending)
         other._items.clear()
-        other._waiting = other._bytes = 0
+        other._waiting = other._bytes = other._pending = 0
+        other._successor = self
         other.close()
-        self._takers.unpark_all()
 
     def retire(self, reason: str) -> None:
-        """The consumer is gone for good: drop what waits and leave the account."""
+        """The consumer is gone for good: drop what waits here, and what doors hold for it, and leave the account."""
+        assert not self._leased
         self.close()
-        self.account.drop(reason, self._waiting)
+        self._retired = True
+        self.account.drop(reason, self._waiting + self._pending)
         self._items.clear()
-        self._waiting = self._bytes = 0
+        self._waiting = self._bytes = self._pending = 0
         self.account.remove_holder(self._count)
+
+    def _keep_waiting(self, count: int) -> None:
+        """A door holds `count` records for which there is no room."""
+        self._pending += count
+        if self._stuck_since_s is None:
+            self._stuck_since_s = trio.current_time()
+        self._takers.unpark_all()
 
     # ── the consumer's side ──
 
@@ -241,23 +252,21 @@ class ItemQueue:
             if self._closed:
                 raise trio.EndOfChannel
             await self._takers.park()
-        parcel = Parcel(self._take(max_records), self.account)
+        parcel = Parcel(self._take(max_records), self.account, self._settle)
         size = sum(item.size for item in parcel.items)
         self._leased += parcel.count
         self._leased_bytes += size
+        if self._items:
+            self._takers.unpark()  # one put wakes one worker; there is more than it could carry
         try:
             yield parcel
         finally:
-            self._leased -= parcel.count
+            self._leased -= parcel.left
             self._leased_bytes -= size
             if parcel.left:
-                rest = _tail(parcel.items, parcel.settled)
-                self._items.extendleft(reversed(rest))
-                self._waiting += parcel.left
-                self._bytes += sum(item.size for item in rest)
-                self._takers.unpark()
+                self._give_back(_tail(parcel.items, parcel.settled))
             if parcel.settled:
-                self._moved()
+                self._putters.unpark_all()
 
     def _take(self, max_records: int) -> list[Item]:
         taken: list[Item] = []
@@ -273,10 +282,24 @@ class ItemQueue:
         self._waiting -= count
         return taken
 
-    def _moved(self) -> None:
-        self._progress += 1
+    def _give_back(self, items: Collection[Item]) -> None:
+        """Put `items` before everything that waits."""
+        if self._successor is not None:
+            self._successor._give_back(items)  # noqa: SLF001 - a queue like this one
+            return
+        self._items.extendleft(reversed(list(items)))
+        self._waiting += sum(item.count for item in items)
+        self._bytes += sum(item.size for item in items)
+        self._takers.unpark_all()
+
+    def _settle(self, count: int) -> None:
+        """The consumer moves: it has settled `count` records of a lease.
+
+        Doors are told of the room when the lease ends: a batch that is cut record by record costs its square.
+        """
+        self._leased -= count
         self._stalled = False
-        self._putters.unpark_all()
+        self._stuck_since_s = trio.current_time() if self._pending else None
 
     # ── bounds and policies ──
 
@@ -291,42 +314,46 @@ class ItemQueue:
         self._takers.unpark()
 
     def _admit(self, item: Item) -> Item | None:
+        """Take in what the policy allows; returns what must wait."""
         if self._closed:
             self.account.drop("shutdown", item.count)
-            return None
-        if self.policy == "drop_oldest":
-            self._evict_for(item)
-        if self._fits(item):
+        elif self._fits(item):
             self._append(item)
-            return None
-        rest = self._append_part(item)
-        if self.policy == "block":
-            return rest
-        self.account.drop("queue_full", rest.count)
+        elif self.policy == "drop_oldest":
+            self._append(item)
+            self._evict()
+        else:
+            rest = self._append_part(item)
+            if self.policy == "block":
+                return rest
+            self.account.drop("queue_full", rest.count)
         return None
 
     def _append_part(self, item: Item) -> Item:
         """Append the first records that fit; returns the others."""
-        room = self.max_records - self._waiting - self._leased
-        size = self._bytes + self._leased_bytes
-        if isinstance(item, LogBatch) and 0 < room < item.count:
-            head, rest = item.split(room)
-            if size + head.size <= self.max_bytes:
+        if isinstance(item, LogBatch):
+            room = self.max_records - self._waiting - self._leased
+            room_bytes = max(0, self.max_bytes - self._bytes - self._leased_bytes)
+            count = min(room, item.data.count(b"\n", 0, room_bytes))
+            if count > 0:
+                head, item = item.split(count)
                 self._append(head)
-                return rest
         return item
 
-    def _evict_for(self, item: Item) -> None:
-        """Drop the oldest records, as few as possible, until `item` fits or nothing waits."""
-        while self._items and not self._fits(item):
+    def _evict(self) -> None:
+        """Drop the oldest waiting records, as few as possible, until the bounds hold or one item is all there is."""
+        while self._items and (self._leased or len(self._items) > 1):
+            over = self._waiting + self._leased - self.max_records
+            over_bytes = self._bytes + self._leased_bytes - self.max_bytes
+            if over <= 0 and over_bytes <= 0:
+                return
             oldest = self._items.popleft()
-            over = self._waiting + self._leased + item.count - self.max_records
-            bytes_fit = self._bytes + self._leased_bytes + item.size <= self.max_bytes
-            if isinstance(oldest, LogBatch) and bytes_fit and 0 < over < oldest.count:
-                dropped, rest = oldest.split(over)
-                self._items.appendleft(rest)
-            else:
-                dropped = oldest
-            self._waiting -= dropped.count
-            self._bytes -= dropped.size
-            self.account.drop("queue_full", dropped.count)
+            if isinstance(oldest, LogBatch):
+                if over_bytes > 0:
+                    over = max(over, oldest.data.count(b"\n", 0, over_bytes - 1) + 1)
+                if over < oldest.count:
+                    oldest, rest = oldest.split(over)
+                    self._items.appendleft(rest)
+            self._waiting -= oldest.count
+            self._bytes -= oldest.size
+            self.account.drop("queue_full", oldest.count)

@@ -7,6 +7,7 @@ service, because a mistake in the configuration must be told at once and not ret
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Callable
 from typing import Protocol
 
@@ -160,57 +161,69 @@ class Supervisor:
         return handle
 
     async def _supervise(self, handle: Handle, *, task_status: trio.TaskStatus[None]) -> None:
-        first = True
-
-        def ready() -> None:
-            nonlocal first
-            handle.enter(State.RUNNING)
-            if first:
-                first = False
-                task_status.started()
-
         try:
             with handle.scope:
-                while not handle.stop_requested.is_set():
-                    ready_at = trio.current_time()
-                    try:
-                        await self._attempt(handle, ready)
-                        if handle.stop_requested.is_set():
-                            break
-                        raise RuntimeError("the service ended although nobody asked it to")
-                    except Exception as exc:
-                        if first:
-                            handle.enter(State.FAILED)
-                            raise leaf_of(exc) from exc
-                        if self._note(handle, exc):
-                            return
-                    if trio.current_time() - ready_at >= HEALTHY_S:
-                        handle.backoff.reset()
+                await self._attempt(handle, task_status)
+                while handle.state is State.BACKING_OFF:
                     with trio.move_on_after(handle.backoff.next_s()):
                         await handle.stop_requested.wait()
-            handle.enter(State.STOPPED)
+                        break
+                    await self._attempt(handle, None)
         finally:
+            if handle.state is not State.FAILED:
+                handle.enter(State.STOPPED)
             handle.finished.set()
 
-    async def _attempt(self, handle: Handle, ready: Callable[[], None]) -> None:
-        handle.enter(State.STARTING)
-        async with trio.open_nursery() as nursery:
-            with trio.move_on_after(START_TIMEOUT_S) as patience:
-                await nursery.start(lambda *, task_status: handle.service.run(task_status=task_status))
-            if patience.cancelled_caught:
-                raise TimeoutError(f"{handle.name} was not ready within {START_TIMEOUT_S:.0f} s")
-            ready()
+    async def _attempt(self, handle: Handle, first: trio.TaskStatus[None] | None) -> None:
+        """Run the service once; the handle's state tells what comes next.
 
-    def _note(self, handle: Handle, exc: Exception) -> bool:
-        """Book a failure; returns whether it is final because only a person can mend it."""
-        leaf = leaf_of(exc)
-        handle.last_error = describe(exc)
-        if isinstance(leaf, ConfigError | PrivilegeError):
+        Raises:
+            Exception: what the first start raised; `first` is the one who waits for it.
+        """
+        handle.enter(State.STARTING)
+        ready_at = math.inf
+        failure: BaseException | None = None
+        try:
+            async with trio.open_nursery() as nursery:
+                with trio.move_on_after(START_TIMEOUT_S) as patience:
+                    await nursery.start(handle.service.run, name=handle.name)
+                if patience.cancelled_caught:
+                    raise TimeoutError(f"{handle.name} was not ready within {START_TIMEOUT_S:.0f} s")
+                ready_at = trio.current_time()
+                handle.enter(State.RUNNING)
+                if first is not None:
+                    first.started()
+            if not handle.stop_requested.is_set():
+                raise RuntimeError("the service ended although nobody asked it to")
+        except* Exception as group:
+            # A service that is cancelled may fail on its way out: that failure ends here, the cancellation goes on.
+            failure = leaf_of(group)
+        finally:
+            if trio.current_time() - ready_at >= HEALTHY_S:
+                handle.backoff.reset()
+            if failure is not None:
+                self._note(handle, failure, is_final=first is not None and ready_at == math.inf)
+        if failure is not None and first is not None and ready_at == math.inf:
+            raise failure
+
+    def _note(self, handle: Handle, failure: BaseException, *, is_final: bool) -> None:
+        """Book a failure. It is final in the first start, and where only a person can mend it."""
+        handle.last_error = describe(failure)
+        known = isinstance(failure, ApplianceError | OSError)
+        if is_final:
+            handle.enter(State.FAILED)
+        elif handle.stop_requested.is_set():
+            log.warning(
+                "service failed while stopping", service=handle.name, error=handle.last_error,
+                exc_info=None if known else failure,
+            )  # fmt: skip
+        elif isinstance(failure, ConfigError | PrivilegeError):
             handle.enter(State.FAILED)
             log.error("service failed for good", service=handle.name, error=handle.last_error)
-            return True
-        handle.restarts += 1
-        handle.enter(State.BACKING_OFF)
-        known = isinstance(leaf, ApplianceError | OSError)
-        log.warning("service failed, restarting", service=handle.name, error=handle.last_error, exc_info=not known)
-        return False
+        else:
+            handle.restarts += 1
+            handle.enter(State.BACKING_OFF)
+            log.warning(
+                "service failed, restarting", service=handle.name, error=handle.last_error,
+                exc_info=None if known else failure,
+            )  # fmt: skip

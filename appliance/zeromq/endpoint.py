@@ -60,7 +60,7 @@ def bind(sock: zmq.Socket[bytes], endpoint: str) -> str:
         raise ApplianceError(f"cannot bind {endpoint}: {exc.strerror or exc}", hint=_hint(exc.errno)) from exc
     except zmq.ZMQError as exc:
         raise ApplianceError(f"cannot bind {endpoint}: {exc.strerror}", hint=_hint(exc.errno)) from exc
-    return sock.last_endpoint.decode().rstrip("\0")
+    return sock.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
 
 
 def _hint(code: int | None) -> str:

@@ -5,50 +5,71 @@ Source: zmq_socket_monitor(3): a PAIR socket, two frames an event; the first is 
 
 from __future__ import annotations
 
+import errno
+import os
+import socket
 import struct
+from collections.abc import Callable
 
 import msgspec
 import trio
 import zmq
 
-__all__ = ["PeerFigures", "PeerMonitor"]
+__all__ = ["PeerFigures", "PeerMonitor", "open_monitor"]
 
-EVENTS = (
-    zmq.EVENT_HANDSHAKE_SUCCEEDED
-    | zmq.EVENT_DISCONNECTED
-    | zmq.EVENT_ACCEPTED
-    | zmq.EVENT_ACCEPT_FAILED
-    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
-    | zmq.EVENT_CLOSED
+_HANDSHAKE_FAILED = (
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 )
-_FAILED = (
-    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
-    | zmq.EVENT_ACCEPT_FAILED
-)
+EVENTS = zmq.EVENT_ACCEPTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | _HANDSHAKE_FAILED
+"""Not EVENT_ACCEPT_FAILED: without free descriptors libzmq repeats it as fast as it can."""
+
+
+def open_monitor(sock: zmq.Socket[bytes], context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
+    """The PAIR socket that tells what happens to `sock`. The caller first disables the monitor, then closes it.
+
+    Its queue has no bound. libzmq's I/O thread waits while it is full, and holds a lock meanwhile that disabling the
+    monitor needs: whoever connects a thousand times while nobody reads would stop all traffic, and then us for ever.
+    """
+    address = f"inproc://monitor-{sock.fileno()}"
+    sock.monitor(address, EVENTS)
+    pair: zmq.Socket[bytes] = context.socket(zmq.PAIR)
+    pair.setsockopt(zmq.RCVHWM, 0)
+    pair.connect(address)
+    return pair
 
 
 class PeerFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """Connections of a bound socket."""
+    """Connections of a bound socket; `accepted` is the sum of the others and of those in their handshake."""
 
     connected: int
     """Peers that finished the ZeroMQ handshake and are still there."""
     accepted: int
     """Connections since the start."""
     disconnected: int
+    """Peers that went, whose machine no longer answered, or whose connection ended with the socket."""
+    cut: int
+    """Peers that libzmq put out: a frame larger than the limit, or no ZeroMQ protocol. What they had sent is lost."""
     failed: int
-    """Connections that were no ZeroMQ peer, or could not be accepted."""
+    """Connections that were no ZeroMQ peer."""
 
 
 class PeerMonitor:
-    """Counts peers of one socket. Feed it events, or let `run` read them."""
+    """Counts peers of one socket. Feed it events, or let `run` read them.
 
-    def __init__(self) -> None:
-        self._connected: set[int] = set()
-        self._accepted = self._disconnected = self._failed = 0
+    libzmq neither says whose handshake succeeded, nor why a connection ended. The first is guessed: the youngest, for
+    a peer needs milliseconds, and who is silent is put out after 30 s. The second is asked of the connection itself,
+    through a second descriptor that is kept as long as it lasts: if it is still open, it was not the peer who ended it.
+
+    Args:
+        report_cut: called for each peer that was put out.
+    """
+
+    def __init__(self, report_cut: Callable[[], None] = lambda: None) -> None:
+        self._report_cut = report_cut
+        self._greeting: dict[int, socket.socket | None] = {}
+        self._connected: dict[int, socket.socket | None] = {}
+        self._accepted = self._disconnected = self._cut = self._failed = 0
+        self._is_failing = False
         self.changed = trio.lowlevel.ParkingLot()
 
     def statistics(self) -> PeerFigures:
@@ -56,6 +77,7 @@ class PeerMonitor:
             connected=len(self._connected),
             accepted=self._accepted,
             disconnected=self._disconnected,
+            cut=self._cut,
             failed=self._failed,
         )
 
@@ -65,19 +87,48 @@ class PeerMonitor:
             return
         event, value = struct.unpack("=HI", frames[0])
         if event == zmq.EVENT_ACCEPTED:
+            self._end(value)  # it would be the descriptor's former connection, whose end we missed
             self._accepted += 1
+            self._greeting[value] = _duplicate(value)
         elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-            self._connected.add(value)
+            self._promote()
+        elif event & _HANDSHAKE_FAILED:
+            self._is_failing = True  # the next event is its disconnection
         elif event == zmq.EVENT_DISCONNECTED:
-            self._disconnected += 1
-            self._connected.discard(value)
-        elif event & _FAILED:
-            self._failed += 1
+            self._end(value)
+            self._is_failing = False
         self.changed.unpark_all()
+
+    def _promote(self) -> None:
+        if self._greeting:
+            fd, witness = self._greeting.popitem()
+            self._connected[fd] = witness
+
+    def _end(self, fd: int) -> None:
+        if fd in self._greeting:
+            self._failed += 1
+            _close(self._greeting.pop(fd))
+        elif fd in self._connected:
+            witness = self._connected.pop(fd)
+            if self._is_failing:  # so it was another one whose handshake had succeeded
+                self._failed += 1
+                self._promote()
+            elif witness is not None and _is_open(witness):
+                self._cut += 1
+                self._report_cut()
+            else:
+                self._disconnected += 1
+            _close(witness)
 
     def forget(self) -> None:
         """The socket was closed: nobody is connected any more."""
+        self._disconnected += len(self._connected)
+        self._failed += len(self._greeting)
+        for witness in (*self._connected.values(), *self._greeting.values()):
+            _close(witness)
         self._connected.clear()
+        self._greeting.clear()
+        self._is_failing = False
         self.changed.unpark_all()
 
     async def run(self, pair: zmq.Socket[bytes]) -> None:
@@ -87,6 +138,32 @@ class PeerMonitor:
                 for _ in range(256):
                     self.feed(pair.recv_multipart(zmq.NOBLOCK))
             except zmq.Again:
-                await trio.lowlevel.wait_readable(pair.fd)  # edge-triggered: only ever after Again
+                await trio.lowlevel.wait_readable(pair.fileno())  # edge-triggered: only ever after Again
             else:
                 await trio.lowlevel.checkpoint()
+
+
+def _duplicate(fd: int) -> socket.socket | None:
+    """A second descriptor for a connection of libzmq's; None if there is none left, or the connection has gone."""
+    try:
+        copy = os.dup(fd)
+    except OSError:
+        return None
+    try:
+        return socket.socket(fileno=copy)
+    except OSError:  # gone, and its number is a file's by now
+        os.close(copy)
+        return None
+
+
+def _is_open(connection: socket.socket) -> bool:
+    """Whether the peer did not end it: it can still send, or something is unread."""
+    try:
+        return bool(connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    except OSError as exc:
+        return exc.errno == errno.EAGAIN
+
+
+def _close(witness: socket.socket | None) -> None:
+    if witness is not None:
+        witness.close()

@@ -6,6 +6,7 @@ this task owns the socket, drains it by the block in C, and does nothing else wi
 
 from __future__ import annotations
 
+import math
 from fnmatch import fnmatchcase
 
 import msgspec
@@ -21,7 +22,7 @@ from appliance.runtime.ledger import Account
 from appliance.runtime.logs import Throttle
 
 from .endpoint import bind, is_public
-from .monitor import PeerFigures, PeerMonitor
+from .monitor import PeerFigures, PeerMonitor, open_monitor
 
 __all__ = ["LogSubscriber", "SubscriberFigures"]
 
@@ -31,7 +32,16 @@ BATCH = 2048
 """Messages for each drain: about 1.5 ms of work, so that no other task waits long."""
 REFUSALS = ("bad_frames", "bad_path", "too_large", "bad_json")
 MAX_PATHS = 4096
+"""Log paths that are counted and routed by name; names come from the network."""
+OTHERS = "*"
+"""What counts the paths beyond these; no path has this name."""
+LARGEST_MESSAGE = 16 << 20
+"""Bytes of a frame that are received in any case; a longer one costs its sender the connection."""
+MAX_BEAT_MS = 32_767_000
+"""The kernel's limit of a keep-alive interval, tcp(7)."""
 GAP_LOOK_S = 5.0
+STOP_PATIENCE_S = 1.0
+"""How long a stop follows writers that never pause; then they are cut, and only what has arrived is handed on."""
 
 
 class SubscriberFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,8 +56,10 @@ class SubscriberFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Records numbered before the first one that arrived: sent before the writer was connected."""
     restarts: int
     """Counters that began again: a writer was restarted."""
+    untracked: int
+    """Numbered records that no counter follows, because there are too many paths and nodes: a gap would not be seen."""
     paths: dict[str, int]
-    """Accepted records by log path as sent."""
+    """Accepted records by log path as sent; ``*`` for those of further paths, if there are very many."""
 
 
 class LogSubscriber:
@@ -61,7 +73,7 @@ class LogSubscriber:
         self._intake = LogIntake(max_row=int(config.max_record))
         self._counts = self._intake.counts()
         self._drain = ZmqDrain()
-        self._monitor = PeerMonitor()
+        self._monitor = PeerMonitor(self._report_cut)
         self._throttle = Throttle()
         self._bound: dict[str, str] = {}
         self._paths: dict[str, int] = {}
@@ -72,7 +84,6 @@ class LogSubscriber:
         self._stopping = False
         self._changed = False
         self._waiting: trio.CancelScope | None = None
-        account.add_holder(lambda: self._in_hand)
 
     # ── what others may call ──
 
@@ -84,6 +95,7 @@ class LogSubscriber:
             missing=sum(s.missing for s in sequences),
             unseen=sum(s.unseen for s in sequences),
             restarts=sum(s.restarts for s in sequences),
+            untracked=self._intake.untracked,
             paths=dict(self._paths),
         )
 
@@ -111,9 +123,10 @@ class LogSubscriber:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._account.add_holder(self._held)
         try:
             sock = self._open(context)
-            pair = sock.get_monitor_socket()
+            pair = open_monitor(sock, context)
             try:
                 for endpoint in self.config.bind:
                     self._bound[endpoint] = bind(sock, endpoint)
@@ -126,7 +139,7 @@ class LogSubscriber:
                     nursery.cancel_scope.cancel()
             finally:
                 # Waiters first: closing a descriptor under them would leave them asleep for ever.
-                for fd in (pair.fd, sock.fd):
+                for fd in (pair.fileno(), sock.fileno()):
                     trio.lowlevel.notify_closing(fd)
                 sock.disable_monitor()
                 pair.close(0)
@@ -137,42 +150,60 @@ class LogSubscriber:
             context.destroy(linger=0)
             self._account.drop("shutdown", self._in_hand)
             self._in_hand = 0
+            self._account.remove_holder(self._held)
+
+    def _held(self) -> int:
+        return self._in_hand
 
     def _open(self, context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
         config = self.config
-        beat_ms = max(1, int(config.heartbeat) // 1_000_000)
+        beat_ms = min(max(1, int(config.heartbeat) // 1_000_000), MAX_BEAT_MS)
+        beat_s = -(-beat_ms // 1000)
         sock = context.socket(zmq.SUB)
         sock.setsockopt(zmq.LINGER, 0)
         sock.setsockopt(zmq.RCVHWM, config.hwm)
         # A longer message costs its sender the connection before a byte of it is stored; up to here it is counted.
-        sock.setsockopt(zmq.MAXMSGSIZE, max(16 << 20, 2 * int(config.max_record)))
-        sock.setsockopt(zmq.HEARTBEAT_IVL, beat_ms)
-        sock.setsockopt(zmq.HEARTBEAT_TIMEOUT, 3 * beat_ms)
+        sock.setsockopt(zmq.MAXMSGSIZE, max(LARGEST_MESSAGE, 2 * int(config.max_record)))
+        # Dead machines are found by the kernel, not by ZMQ_HEARTBEAT: while we hold a writer back, because a consumer
+        # is slow, libzmq does not read its answers either. It would cut the writer, take it in again beside the full
+        # queue of its former connection, and so on: order lost, records lost, memory without bound.
         sock.setsockopt(zmq.TCP_KEEPALIVE, 1)
-        sock.setsockopt(zmq.IPV6, int(any("[" in endpoint for endpoint in config.bind)))
+        sock.setsockopt(zmq.TCP_KEEPALIVE_IDLE, beat_s)
+        sock.setsockopt(zmq.TCP_KEEPALIVE_INTVL, beat_s)
+        sock.setsockopt(zmq.TCP_KEEPALIVE_CNT, 3)
+        sock.setsockopt(zmq.TCP_MAXRT, 3 * beat_ms)
         # Exact matching is ours: the socket's own filter matches byte prefixes.
         sock.setsockopt(zmq.SUBSCRIBE, b"")
         return sock
 
     async def _drain_until_stopped(self, sock: zmq.Socket[bytes]) -> None:
-        """Drain until `stop`, and then until the socket is empty once.
+        """Drain until `stop`, and then until the socket is empty once, which a cut brings about if need be.
 
         ZMQ_FD is edge-triggered: the descriptor tells of news, not of a state. So it may be waited for only right after
         the socket was found empty, and no other call may touch the socket in between.
         """
-        pointer, fd = sock.underlying, sock.fd
-        while True:
-            received, empty = self._drain.drain(pointer, self._intake, BATCH)
-            if received:
-                await self._hand_over()
-            if not empty:
-                await trio.lowlevel.checkpoint()
-            elif self._stopping:
-                return
-            else:
+        pointer, fd = sock.underlying, sock.fileno()
+        while not self._stopping:
+            if await self._drain_some(pointer) and not self._stopping:
                 with trio.CancelScope() as self._waiting:
                     await trio.lowlevel.wait_readable(fd)
                 self._waiting = None
+        cut_at = trio.current_time() + STOP_PATIENCE_S
+        while not await self._drain_some(pointer):
+            if trio.current_time() >= cut_at:
+                cut_at = math.inf
+                for endpoint in self._bound.values():
+                    sock.unbind(endpoint)  # ends its connections, too; what libzmq has received can still be read
+        self._look_for_gaps()
+
+    async def _drain_some(self, pointer: int) -> bool:
+        """Take what one round holds; returns whether the socket was empty then."""
+        received, is_empty = self._drain.drain(pointer, self._intake, BATCH)
+        if received:
+            await self._hand_over()
+        if not is_empty:
+            await trio.lowlevel.checkpoint()
+        return is_empty
 
     def _wake(self) -> None:
         if self._waiting is not None:
@@ -183,7 +214,8 @@ class LogSubscriber:
         self._book(self._intake.counts())
         patience_s = self.config.max_wait.seconds
         for group in groups:
-            self._paths[group.path] = self._paths.get(group.path, 0) + group.count
+            counted = group.path if group.path in self._paths or len(self._paths) < MAX_PATHS else OTHERS
+            self._paths[counted] = self._paths.get(counted, 0) + group.count
             path = self._route(group)
             self._in_hand -= group.count
             if path is None:
@@ -195,9 +227,8 @@ class LogSubscriber:
     def _route(self, group: LogGroup) -> str | None:
         """The path to hand on, or None if this log is not wanted. Remembered, because globs are slow."""
         if group.path not in self._routes:
-            if len(self._routes) >= MAX_PATHS or len(self._paths) > MAX_PATHS:
+            if len(self._routes) >= MAX_PATHS:
                 self._routes.clear()
-                self._paths.clear()
             path = self.config.rename.get(group.path, group.path)
             wanted = any(fnmatchcase(path, glob) for glob in self.config.logs)
             unwanted = any(fnmatchcase(path, glob) for glob in self.config.exclude)
@@ -217,7 +248,7 @@ class LogSubscriber:
             self._look_for_gaps()
 
     def _look_for_gaps(self) -> None:
-        """Tell of records that writers numbered and that never came; there may be thousands of counters, so not often."""
+        """Tell of numbered records that never came. Not for each batch: there may be thousands of counters."""
         self._next_look_s = trio.current_time() + GAP_LOOK_S
         missing = sum(sequence.missing for sequence in self._intake.sequences())
         if missing > self._missing:
@@ -227,8 +258,15 @@ class LogSubscriber:
     def _refuse(self, reason: str, count: int) -> None:
         self._account.drop(reason, count)
         if count and (held := self._throttle.admit(reason)) is not None:
-            sample = self._intake.last_refused()[:120]
+            sample = repr(self._intake.last_refused()[:120])  # nobody's bytes reach a terminal as they are
             log.warning("refused what a writer sent", door=self.source, reason=reason, beginning=sample, more=held)
+
+    def _report_cut(self) -> None:
+        if (held := self._throttle.admit("cut")) is not None:
+            log.warning(
+                "a writer was disconnected: it sent an oversized message, or broke the protocol",
+                door=self.source, largest=max(LARGEST_MESSAGE, 2 * int(self.config.max_record)), more=held,
+            )  # fmt: skip
 
     def _report_gap(self, count: int) -> None:
         if (held := self._throttle.admit("gap")) is not None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -13,7 +14,7 @@ import structlog
 import trio
 
 from appliance import __version__
-from appliance.config import load
+from appliance.config import diff, load
 from appliance.errors import ApplianceError, ConfigError
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.ledger import Ledger
@@ -48,14 +49,23 @@ class Appliance:
         prepared: the configuration to start with.
         path: the main file, read again at a reload.
         environ: for ``${NAME}`` in the file; changed: the service manager's variables are taken out.
+        make_parts: what builds the services.
     """
 
-    def __init__(self, prepared: Prepared, path: Path, environ: MutableMapping[str, str]) -> None:
+    def __init__(
+        self,
+        prepared: Prepared,
+        path: Path,
+        environ: MutableMapping[str, str],
+        *,
+        make_parts: Callable[..., Parts] = Parts,
+    ) -> None:
         self.ledger = Ledger()
         self.ready = trio.Event()
         self._prepared = prepared
         self._path = path
         self._environ = environ
+        self._make_parts = make_parts
         self._notifier = Notifier(environ)
         self._dispatcher = Dispatcher()
         self._meters: dict[str, RateMeter] = {}
@@ -79,19 +89,23 @@ class Appliance:
         async with trio.open_nursery() as nursery:
             supervisor = Supervisor(nursery)
             documents = {"/v1/status": self._document, "/healthz": lambda: b'{"status":"ok"}'}
-            parts = Parts(ledger=self.ledger, dispatcher=self._dispatcher, documents=documents)
-            self._assembly = Assembly(supervisor=supervisor, dispatcher=self._dispatcher, parts=parts)
-            if await self._start(self._assembly):
-                nursery.start_soon(self._sample)
-                nursery.start_soon(self._notifier.run_heartbeat, self._summary)
-                await self._serve(self._assembly)
-            self._state = "draining"
-            self._notifier.stopping()
-            await self._assembly.drain(self._prepared.config.appliance.drain_timeout.seconds)
+            parts = self._make_parts(ledger=self.ledger, dispatcher=self._dispatcher, documents=documents)
+            assembly = Assembly(supervisor=supervisor, dispatcher=self._dispatcher, parts=parts)
+            self._assembly = assembly
+            try:
+                if await self._unless_stopped(partial(assembly.start, self._prepared)):
+                    self._enter_service()
+                    nursery.start_soon(self._sample)
+                    nursery.start_soon(self._notifier.run_heartbeat, self._summary)
+                    await self._serve(assembly)
+            finally:
+                self._state = "draining"
+                self._notifier.stopping()
+                await assembly.drain(self._prepared.config.appliance.drain_timeout.seconds)
             nursery.cancel_scope.cancel()
 
-    async def _start(self, assembly: Assembly) -> bool:
-        """Start everything; False if told to stop meanwhile."""
+    async def _unless_stopped(self, work: Callable[[], Awaitable[None]]) -> bool:
+        """Do `work`, but cancel it when told to stop; returns whether it was done."""
         async with trio.open_nursery() as nursery:
 
             async def give_up() -> None:
@@ -99,29 +113,21 @@ class Appliance:
                 nursery.cancel_scope.cancel()
 
             nursery.start_soon(give_up)
-            await assembly.start(self._prepared)
+            await work()
             nursery.cancel_scope.cancel()
-        if self._stop_wanted.is_set():
-            return False
+            return True
+        return False
+
+    def _enter_service(self) -> None:
         self._state = "running"
         self.ready.set()
         self._notifier.ready(self._summary())
         log.info("ready", name=self._prepared.config.appliance.name, version=__version__, pid=os.getpid())
-        return True
 
     async def _serve(self, assembly: Assembly) -> None:
-        while not self._stop_wanted.is_set():
-            async with trio.open_nursery() as nursery:
-
-                async def wait_for(event: trio.Event, nursery: trio.Nursery = nursery) -> None:
-                    await event.wait()
-                    nursery.cancel_scope.cancel()
-
-                nursery.start_soon(wait_for, self._stop_wanted)
-                nursery.start_soon(wait_for, self._reload_wanted)
-            if self._reload_wanted.is_set() and not self._stop_wanted.is_set():
-                self._reload_wanted = trio.Event()
-                await self._reload(assembly)
+        while await self._unless_stopped(self._reload_wanted.wait) and not self._stop_wanted.is_set():
+            self._reload_wanted = trio.Event()
+            await self._reload(assembly)
 
     def stop(self) -> None:
         """Drain and end."""
@@ -146,17 +152,22 @@ class Appliance:
         try:
             candidate = prepare(load(self._path, environ=self._environ))
             self._refuse_fixed(candidate)
-            await assembly.change(self._prepared, candidate)
+            if not await self._unless_stopped(partial(assembly.change, self._prepared, candidate)):
+                raise ApplianceError("told to stop before the reload was done")
         except Exception as exc:  # noqa: BLE001 - whatever it was, the old configuration goes on
             errors = _mistakes(exc)
             for line in errors:
-                log.error("reload refused, nothing changed", error=line)
+                log.error("reload refused, the old configuration goes on", error=line)
         else:
+            difference = diff(self._prepared.config, candidate.config)
             self._prepared = candidate
             self._generation += 1
             logs = candidate.config.log
             configure_logs(level=logs.level, style=logs.format)
-            log.info("reloaded", generation=self._generation)
+            log.info(
+                "reloaded", generation=self._generation,
+                added=difference.added, removed=difference.removed, changed=tuple(difference.changed),
+            )  # fmt: skip
         self._state = "running"
         self._last_reload = ReloadOutcome(ok=not errors, at_ns=time.time_ns(), errors=tuple(errors))
         self._notifier.ready(self._summary())
@@ -183,7 +194,8 @@ class Appliance:
             await trio.sleep(1.0)
 
     def _summary(self) -> str:
-        received = sum(account.received for account in self.ledger if account.name.startswith(("zmq.", "capture.")))
+        doors = (a for a in self.ledger if a.name.startswith(("zmq.", "capture.")) and a.unit != "segments")
+        received = sum(account.received for account in doors)
         units = self._assembly.units.values() if self._assembly else ()
         ill = [u.key for u in units if u.handle is not None and u.handle.state in (State.BACKING_OFF, State.FAILED)]
         trouble = f", in trouble: {' '.join(ill)}" if ill else ""
@@ -239,14 +251,16 @@ async def _watch_signals(signals: AsyncIterator[int], appliance: Appliance, scop
             scope.cancel()
 
 
-async def run(prepared: Prepared, path: Path, environ: MutableMapping[str, str]) -> tuple[int, Status | None]:
+async def run(
+    prepared: Prepared, path: Path, environ: MutableMapping[str, str], *, make_parts: Callable[..., Parts] = Parts
+) -> tuple[int, Status | None]:
     """Run an appliance under this process's signals: SIGTERM and SIGINT drain, a second one aborts, SIGHUP reloads.
 
     Returns:
         The exit code and the final status: 0 after an orderly stop, 1 if a service did not start or it was aborted.
     """
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-        appliance = Appliance(prepared, path, environ)
+        appliance = Appliance(prepared, path, environ, make_parts=make_parts)
         final: Status | None = None
         try:
             async with trio.open_nursery() as nursery:

@@ -7,27 +7,34 @@ from collections.abc import Awaitable, Callable, Iterable
 import structlog
 import trio
 
-from appliance.config import Capture, Hook, Sink, Zmq, diff
+from appliance.config import Api, Capture, Cluster, Hook, Sink, Zmq
 from appliance.runtime.dispatcher import Dispatcher
-from appliance.runtime.supervisor import Supervisor
+from appliance.runtime.supervisor import Supervisor, describe
 
-from .parts import CONSUMERS, DOORS, Parts, Prepared, Unit, tables_of
+from .parts import CONSUMERS, DOORS, Parts, Prepared, Table, Unit, tables_of
 
 __all__ = ["Assembly"]
 
 log = structlog.get_logger("appliance")
 
+Undo = list[Callable[[], Awaitable[None]]]
+"""Steps back, to be taken last one first."""
+
 SWAP_TIMEOUT_S = 5.0
 """How long a replaced consumer may take to finish what it holds; the rest goes to its successor."""
 
 
-def _addresses(unit_key: str, table: object) -> set[str]:
-    """What a door occupies, so that two generations of doors do not fight for it."""
+def _addresses(table: object) -> set[str]:
+    """What a service occupies, so that two generations do not fight for it: ports, whatever the host, and paths."""
     if isinstance(table, Zmq):
-        return set(table.bind)
+        return {b.removeprefix("ipc://") if b.startswith("ipc:") else f"tcp:{b.rpartition(':')[2]}" for b in table.bind}
+    if isinstance(table, Cluster):
+        return {f"tcp:{table.zeromq.log_bind.rpartition(':')[2]}"}
     if isinstance(table, Capture):
-        return {f"{table.conn_type}:{table.address}"}
-    return {unit_key}
+        return {f"{table.conn_type}:{table.address[1]}"}
+    if isinstance(table, Api):
+        return {address.removeprefix("unix:") for address in table.listen}
+    return set()
 
 
 class Assembly:
@@ -50,12 +57,19 @@ class Assembly:
 
         Raises:
             Exception: what the first failing service raised; the others run on until `drain`.
+
+        Cancellation: what runs already runs on until `drain`.
         """
         for key, table in tables_of(prepared.config).items():
             await self._open(self._parts.make(key, table, prepared))
 
     async def _open(self, unit: Unit) -> None:
-        unit.handle = await self._supervisor.start(unit.key, unit.service)
+        try:
+            unit.handle = await self._supervisor.start(unit.key, unit.service)
+        except BaseException:
+            if unit.queue is not None:
+                unit.queue.retire("reload")
+            raise
         self.units[unit.key] = unit
         self._subscribe(unit)
 
@@ -65,55 +79,74 @@ class Assembly:
 
     async def _close(self, unit: Unit, timeout_s: float, reason: str) -> None:
         """Take a unit out: nothing new for it, it finishes what it has, the rest is dropped for `reason`."""
+        assert unit.handle is not None
         self._dispatcher.unsubscribe(unit.key)
-        if unit.handle is not None:
-            await unit.handle.stop(timeout_s)
+        await unit.handle.stop(timeout_s)
         if unit.queue is not None:
             unit.queue.retire(reason)
-        if self.units.get(unit.key) is unit:
-            del self.units[unit.key]
+        del self.units[unit.key]
 
     # ── change ──
 
     async def change(self, old: Prepared, new: Prepared) -> None:
-        """Apply the difference between two configurations, or nothing of it.
+        """Make what runs what `new` says, or leave it as `old` says.
 
-        Unchanged units are not touched. A changed consumer is replaced under its queue. A changed door takes the change
-        over while it runs if it can; else it is stopped first, because its address cannot be bound twice.
+        Units whose table did not change are not touched. A changed consumer is replaced under its queue. A changed door
+        takes the change over while it runs if it can; else it is stopped first, because its address cannot be bound
+        twice. What should run already and does not, because an earlier way back failed, is started.
 
         Raises:
             Exception: why it failed; everything is then as it was.
-        """
-        before, after = tables_of(old.config), tables_of(new.config)
-        difference = diff(old.config, new.config)
-        timeout_s = new.config.appliance.drain_timeout.seconds
-        gone, added, changed = difference.removed, difference.added, difference.changed
-        undo: list[Callable[[], Awaitable[None]]] = []
-        try:
-            for key in (k for k in changed if self.units[k].queue is not None):
-                await self._replace(key, old, new, undo)
-            doors = [k for k in changed if self.units[k].queue is None and not self._apply(k, old, new, undo)]
-            wanted = set().union(*(_addresses(k, after[k]) for k in (*doors, *added)))
-            freed = [k for k in gone if _addresses(k, before[k]) & wanted]
-            for key in (*doors, *freed):
-                await self._halt(key, old, timeout_s, undo)
-            for key in sorted((*doors, *added), key=list(after).index):
-                unit = self._parts.make(key, after[key], new)
-                await self._open(unit)
-                undo.append(lambda unit=unit: self._close(unit, timeout_s, "reload"))  # type: ignore[misc]
-        except BaseException as exc:
-            with trio.CancelScope(shield=not isinstance(exc, trio.Cancelled)):
-                for step in reversed(undo):
-                    await step()
-            raise
-        leaving = [unit for key in gone if (unit := self.units.get(key)) is not None]
-        await self._close_all((u for u in leaving if u.queue is None), timeout_s, "reload")
-        await self._close_all((u for u in leaving if u.queue is not None), timeout_s, "reload")
 
-    def _apply(self, key: str, old: Prepared, new: Prepared, undo: list[Callable[[], Awaitable[None]]]) -> bool:
+        Cancellation: at once, without the way back; whatever runs then is in `units`.
+        """
+        undo: Undo = []
+        try:
+            gone = await self._change(old, new, undo)
+        except Exception:
+            for step in reversed(undo):
+                await self._step_back(step)
+            raise
+        timeout_s = new.config.appliance.drain_timeout.seconds
+        await self._close_all((u for u in gone if u.queue is None), timeout_s, "reload")
+        await self._close_all((u for u in gone if u.queue is not None), timeout_s, "reload")
+
+    async def _change(self, old: Prepared, new: Prepared, undo: Undo) -> list[Unit]:
+        """Everything that can fail; returns the units that are left to be closed."""
+        tables = tables_of(new.config)
+        changed = [key for key, table in tables.items() if key in self.units and self.units[key].table != table]
+        added = [key for key in tables if key not in self.units]
+        timeout_s = new.config.appliance.drain_timeout.seconds
+        for key in (k for k in changed if self.units[k].queue is not None):
+            await self._replace(key, new, undo, back=old)
+        # Consumers first, which occupy nothing: then the doors are closed for the shortest time.
+        for key in (k for k in added if k.startswith(CONSUMERS)):
+            await self._add(key, new, undo, timeout_s)
+        doors = [k for k in changed if self.units[k].queue is None and not self._apply(k, tables[k], undo)]
+        opening = [k for k in tables if k in doors or (k in added and not k.startswith(CONSUMERS))]
+        wanted = set().union(*(_addresses(tables[k]) for k in opening))
+        freed = [k for k, unit in self.units.items() if k not in tables and _addresses(unit.table) & wanted]
+        for key in (*doors, *freed):
+            await self._halt(key, timeout_s, undo, back=old)
+        for key in opening:
+            await self._add(key, new, undo, timeout_s)
+        return [unit for key, unit in self.units.items() if key not in tables]
+
+    async def _step_back(self, step: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await step()
+        except Exception as exc:  # noqa: BLE001 - the other steps are no less needed
+            log.error("cannot go back to what ran before the reload; the next one tries again", error=describe(exc))
+
+    async def _add(self, key: str, new: Prepared, undo: Undo, timeout_s: float) -> None:
+        unit = self._parts.make(key, tables_of(new.config)[key], new)
+        await self._open(unit)
+        undo.append(lambda: self._close(unit, timeout_s, "reload"))
+
+    def _apply(self, key: str, table: Table, undo: Undo) -> bool:
         """Let a door take over its new table while it runs; False if it cannot."""
         unit = self.units[key]
-        table, before = tables_of(new.config)[key], unit.table
+        before = unit.table
         apply = getattr(unit.service, "apply", None)
         if apply is None or not apply(table):
             return False
@@ -126,33 +159,28 @@ class Assembly:
         undo.append(back)
         return True
 
-    async def _replace(
-        self, key: str, old: Prepared, new: Prepared, undo: list[Callable[[], Awaitable[None]]] | None
-    ) -> None:
+    async def _replace(self, key: str, new: Prepared, undo: Undo, *, back: Prepared) -> None:
         """Start the successor of a consumer, give it the queue's content, let the predecessor finish what it holds."""
         predecessor = self.units[key]
         successor = self._parts.make(key, tables_of(new.config)[key], new)
         assert predecessor.queue is not None
         assert predecessor.handle is not None
         assert successor.queue is not None
-        try:
-            await self._open(successor)
-        except BaseException:
-            successor.queue.retire("reload")
-            raise
+        await self._open(successor)
         successor.queue.adopt(predecessor.queue)
-        await predecessor.handle.stop(SWAP_TIMEOUT_S)
-        successor.queue.adopt(predecessor.queue)  # what it gave back
+        undo.append(lambda: self._replace(key, back, [], back=new))
+        # Nobody else knows the predecessor now, so nobody else would wait for it.
+        with trio.CancelScope(shield=True):
+            await predecessor.handle.stop(SWAP_TIMEOUT_S)
         predecessor.queue.retire("reload")
-        if undo is not None:
-            undo.append(lambda: self._replace(key, new, old, None))
 
-    async def _halt(self, key: str, old: Prepared, timeout_s: float, undo: list[Callable[[], Awaitable[None]]]) -> None:
+    async def _halt(self, key: str, timeout_s: float, undo: Undo, *, back: Prepared) -> None:
         """Stop a door whose address is needed; undone by starting it again from its old table."""
+        table = self.units[key].table
         await self._close(self.units[key], timeout_s, "reload")
 
         async def restart() -> None:
-            await self._open(self._parts.make(key, tables_of(old.config)[key], old))
+            await self._open(self._parts.make(key, table, back))
 
         undo.append(restart)
 
@@ -170,4 +198,6 @@ class Assembly:
         deadline = trio.current_time() + timeout_s
         for kinds in (DOORS, CONSUMERS, ("api",)):
             left_s = max(0.0, deadline - trio.current_time())
+            if kinds is DOORS:
+                left_s /= 2  # what they still take in is of use only if consumers have time for it
             await self._close_all([u for u in self.units.values() if u.kind in kinds], left_s, "shutdown")

@@ -26,6 +26,9 @@ class LogBatch(msgspec.Struct, frozen=True, kw_only=True):
     """The Zeek node that wrote them, empty if the records do not say."""
     stream: str = ""
     """Zeek's stream, e.g. ``Conn::LOG``, empty if the door cannot know."""
+    columns: tuple[tuple[str, str], ...] = ()
+    """Name and type of each column in Zeek's order, e.g. ``("id.orig_h", "addr")`` and ``("tags", "set[string]")``;
+    empty if the door cannot know."""
 
     @property
     def kind(self) -> str:

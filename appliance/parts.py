@@ -5,11 +5,12 @@ that his file does not use.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from appliance.config import Api, Appliance, Capture, Config, Hook, Loaded, Sink, Zmq
+from appliance.config import Api, Appliance, Capture, Cluster, Config, Hook, Loaded, Sink, Tail, Zmq
 from appliance.errors import ConfigError
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.ledger import Ledger
@@ -19,9 +20,10 @@ from appliance.runtime.supervisor import Handle, Service
 __all__ = ["CONSUMERS", "DOORS", "Documents", "Parts", "Prepared", "Unit", "prepare", "tables_of"]
 
 CONSUMERS = ("sink", "hook")
-DOORS = ("zmq", "capture")
+DOORS = ("zmq", "cluster", "tail", "capture")
+CAPTURE_FIELDS = {"name", "capture", "host", "pid", "seq"}
 Documents = Mapping[str, Callable[[], bytes]]
-Table = Zmq | Capture | Hook | Sink | Api
+Table = Zmq | Cluster | Tail | Capture | Hook | Sink | Api
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,8 +63,10 @@ def tables_of(config: Config) -> dict[str, Table]:
     for kind in CONSUMERS:
         tables |= {f"{kind}.{table.name}": table for table in getattr(config, kind)}
     tables["api"] = config.api
-    for kind in DOORS:
+    for kind in ("zmq", "tail", "capture"):
         tables |= {f"{kind}.{table.name}": table for table in getattr(config, kind)}
+    if config.cluster.is_logger:
+        tables["cluster"] = config.cluster
     return tables
 
 
@@ -85,9 +89,30 @@ def prepare(loaded: Loaded) -> Prepared:
                 found[f"hook.{hook.name}"] = make(hook)
             except ValueError as exc:
                 mistakes.append(loaded.error(f"hook[{i}].{key}", str(exc)))
+    mistakes += _pattern_mistakes(loaded)
     if mistakes:
         raise ExceptionGroup("the configuration has mistakes", mistakes)
     return Prepared(loaded=loaded, targets=targets, filters=filters)
+
+
+def _pattern_mistakes(loaded: Loaded) -> list[ConfigError]:
+    """Patterns whose names could become too long: what only the room that renders them knows."""
+    if not (loaded.config.sink or loaded.config.capture):
+        return []
+    from appliance.runtime.pattern import PathPattern
+
+    mistakes: list[ConfigError] = []
+    found = [(f"sink[{i}].path", sink.path, {"path", "node", "source"}) for i, sink in enumerate(loaded.config.sink)]
+    for i, capture in enumerate(loaded.config.capture):
+        for j, handler in enumerate(capture.handler):
+            whole = f"{handler.log_dir}/{handler.file_name_pattern}"
+            found.append((f"capture[{i}].handler[{j}].file_name_pattern", whole, CAPTURE_FIELDS))
+    for key, template, fields in found:
+        try:
+            PathPattern(template, fields=fields)
+        except ValueError as exc:
+            mistakes.append(loaded.error(key, str(exc)))
+    return mistakes
 
 
 def _target(hook: Hook) -> Any:
@@ -131,7 +156,10 @@ class Parts:
             from appliance.api.server import StatusServer
 
             sockets = tuple(address.removeprefix("unix:") for address in table.listen)
-            return Unit(key=key, table=table, service=StatusServer(sockets, self._documents))
+            is_asked_for = prepared.loaded.is_set("api.listen")
+            return Unit(
+                key=key, table=table, service=StatusServer(sockets, self._documents, is_optional=not is_asked_for)
+            )
         if isinstance(table, Hook | Sink):
             return self._consumer(key, table, prepared)
         return Unit(key=key, table=table, service=self._door(key, table, prepared.config.appliance))
@@ -149,16 +177,37 @@ class Parts:
             target, where = prepared.targets[key], prepared.filters[key]
             service: Service = HookRunner(table, target=target, where=where, queue=queue)
         else:
-            from appliance.sinks.jsonl import JsonlSink
+            from appliance.sinks.sink import FileSink
 
-            service = JsonlSink(table, queue=queue)
+            service = FileSink(table, queue=queue)
         return Unit(key=key, table=table, service=service, queue=queue)
 
-    def _door(self, key: str, table: Zmq | Capture, appliance: Appliance) -> Service:
+    def _door(self, key: str, table: Zmq | Cluster | Tail | Capture, appliance: Appliance) -> Service:
         if isinstance(table, Zmq):
             from appliance.zeromq.subscriber import LogSubscriber
 
             return LogSubscriber(table, account=self._ledger.account(key), dispatcher=self._dispatcher)
+        if isinstance(table, Cluster):
+            from appliance.runtime.quarantine import Quarantine
+            from appliance.zeromq.logger import LogReceiver
+
+            return LogReceiver(
+                table,
+                account=self._ledger.account(key),
+                batches=self._ledger.account(f"{key}.batches", unit="batches"),
+                dispatcher=self._dispatcher,
+                quarantine=Quarantine(Path(appliance.state_dir) / "quarantine" / "cluster"),
+            )
+        if isinstance(table, Tail):
+            from appliance.tail.follower import LogTail
+
+            return LogTail(
+                table,
+                state_dir=Path(appliance.state_dir),
+                account=self._ledger.account(key),
+                ledger=self._ledger,
+                dispatcher=self._dispatcher,
+            )
         from appliance.capture.udp import UdpCapture
 
         return UdpCapture(

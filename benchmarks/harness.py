@@ -82,4 +82,4 @@ def rounds(
 
 
 def median(results: list[dict[str, Any]], key: str) -> float:
-    return statistics.median(result[key] for result in results)
+    return float(statistics.median(result[key] for result in results))

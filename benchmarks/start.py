@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 RUNS = 9
@@ -66,7 +67,7 @@ def main() -> None:
     # Byte code as an installed program has it, whatever the environment says.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     plain = SITE.partition("[[hook]]")[0]
-    cases = {
+    cases: dict[str, Callable[[], float]] = {
         "--version": version,
         "ready: subscriber, capturer, sink": lambda: ready(plain),
         "ready: the same and a hook with `where`": lambda: ready(SITE),

@@ -12,8 +12,10 @@ trap 'rm -rf "$copy"' EXIT
 mkdir -p "$copy/appliance" "$copy/tests"
 cp "$root/pyproject.toml" "$root/LICENSE" "$root"/README* "$copy/" 2>/dev/null || :
 cp -R "$root/native" "$copy/"
-cp "$root/appliance/__init__.py" "$root/appliance/errors.py" "$root/appliance/native.py" "$copy/appliance/"
-cp -R "$root/tests/native" "$copy/tests/"
+cp "$root/appliance/__init__.py" "$root/appliance/errors.py" "$copy/appliance/"
+cp -R "$root/appliance/native" "$root/appliance/zeek" "$copy/appliance/"
+cp "$root/tests/__init__.py" "$copy/tests/"
+cp -R "$root/tests/native" "$root/tests/golden" "$copy/tests/"
 cd "$copy"
 
 BROAPPLIANCE_SANITIZE=1 BROAPPLIANCE_WERROR=1 "$python" -W ignore -c 'import setuptools; setuptools.setup()' \

@@ -14,7 +14,10 @@ import cffi
 from setuptools import Extension
 from setuptools.command.build_ext import build_ext
 
-HEADERS = ("json_row.h", "logwriter.h", "zmq_drain.h", "pcap_file.h", "dgram.h")
+HEADERS = (
+    *("json_row.h", "logwriter.h", "zmq_drain.h", "pcap_file.h", "dgram.h"),
+    *("transcode.h", "batch_intake.h", "tsv.h"),
+)
 """In the order of their needs: a header may use the types of those before it."""
 
 BASE_FLAGS = ["-O2", "-std=c11", "-fvisibility=hidden"]

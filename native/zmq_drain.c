@@ -9,6 +9,8 @@
 
 #include "logwriter.h"
 #include "zmq_drain.h"
+#include "transcode.h"
+#include "batch_intake.h"
 
 #define ZMQ_DONTWAIT 1
 
@@ -150,31 +152,75 @@ static int receive(const struct zd_api *api, struct message *message, void *sock
     return 0;
 }
 
+/* Where messages go. */
+struct target {
+    void *intake;
+    int (*has_room)(const void *intake);
+    int (*frame)(void *intake, const uint8_t *data, size_t len, int more);
+};
+
 /* All frames of one message. libzmq hands out a message only when it has all of it, so only the first can be late. */
-static int take_message(const struct zd_api *api, struct message *message, void *socket, struct lw_intake *intake)
+static int take_message(const struct zd_api *api, struct message *message, void *socket, const struct target *target)
 {
-    int more;
+    int more, failed = 0;
     do {
         int error = receive(api, message, socket);
         if (error != 0)
             return error;
         more = api->msg_more(message);
-        lw_frame(intake, api->msg_data(message), api->msg_size(message), more);
+        error = target->frame(target->intake, api->msg_data(message), api->msg_size(message), more);
+        if (error != 0)
+            failed = error;
     } while (more);
-    return 0;
+    return failed;
 }
 
-int zd_drain(struct zd_api *api, void *socket, struct lw_intake *intake, size_t max_messages, size_t *received)
+static int drain(const struct zd_api *api, void *socket, const struct target *target, size_t max_messages,
+                 size_t *received)
 {
     struct message message;
     int error = 0;
     *received = 0;
     api->msg_init(&message);
-    while (error == 0 && *received < max_messages && lw_has_room(intake)) {
-        error = take_message(api, &message, socket, intake);
+    while (error == 0 && *received < max_messages && target->has_room(target->intake)) {
+        error = take_message(api, &message, socket, target);
         if (error == 0)
             ++*received;
     }
     api->msg_close(&message);
     return error;
+}
+
+static int log_has_room(const void *intake)
+{
+    return lw_has_room(intake);
+}
+
+static int log_frame(void *intake, const uint8_t *data, size_t len, int more)
+{
+    lw_frame(intake, data, len, more);
+    return 0;
+}
+
+int zd_drain(struct zd_api *api, void *socket, struct lw_intake *intake, size_t max_messages, size_t *received)
+{
+    const struct target target = {intake, log_has_room, log_frame};
+    return drain(api, socket, &target, max_messages, received);
+}
+
+static int batch_has_room(const void *intake)
+{
+    return bi_has_room(intake);
+}
+
+static int batch_frame(void *intake, const uint8_t *data, size_t len, int more)
+{
+    return bi_frame(intake, data, len, more);
+}
+
+int zd_drain_batches(struct zd_api *api, void *socket, struct bi_intake *intake, size_t max_messages,
+                     size_t *received)
+{
+    const struct target target = {intake, batch_has_room, batch_frame};
+    return drain(api, socket, &target, max_messages, received);
 }

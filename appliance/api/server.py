@@ -6,50 +6,102 @@ never more than a few at once.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
-import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import h11
+import msgspec
+import structlog
 import trio
 
 from appliance.errors import ApplianceError
 
-__all__ = ["StatusServer"]
+__all__ = ["ApiFigures", "StatusServer"]
+
+log = structlog.get_logger("api")
 
 REQUEST_TIMEOUT_S = 10.0
 MAX_CONNECTIONS = 16
 SOCKET_MODE = 0o660
 
 
-async def _listen(path: Path) -> trio.SocketListener:
-    """A listening Unix socket in place of a stale one.
+def _listen(path: Path) -> socket.socket:
+    """A listening Unix socket in place of a stale one; the few calls it takes do not block.
 
     Raises:
         ApplianceError: another process serves it, or the folder cannot be used.
     """
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-        if path.exists() and stat.S_ISSOCK(path.lstat().st_mode):
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-                if probe.connect_ex(os.fspath(path)) == 0:
-                    raise ApplianceError(f"another process serves {path}", hint="is the appliance running already?")
-            path.unlink()
-        sock = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            await sock.bind(os.fspath(path))
-        except BaseException:
-            sock.close()
-            raise
+        if path.is_socket():
+            _remove_stale(path)
+        sock.bind(os.fspath(path))
         path.chmod(SOCKET_MODE)
         sock.listen(MAX_CONNECTIONS)
-        return trio.SocketListener(sock)
     except OSError as exc:
-        raise ApplianceError(
-            f"cannot listen on {path}: {exc.strerror}", hint="set [api] listen to a socket in a folder of yours"
-        ) from exc
+        sock.close()
+        hint = "set [api] listen to a socket in a folder of yours"
+        raise ApplianceError(f"cannot listen on {path}: {exc.strerror or exc}", hint=hint) from exc
+    except ApplianceError:
+        sock.close()
+        raise
+    return sock
+
+
+def _remove_stale(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)  # with a full backlog, a connect would wait for whoever serves it
+        code = probe.connect_ex(os.fspath(path))
+    if code not in (errno.ECONNREFUSED, errno.ENOENT):
+        raise ApplianceError(f"another process serves {path}", hint="is the appliance running already?")
+    path.unlink(missing_ok=True)
+
+
+class _Place:
+    """A socket file of ours: another instance may have put its own there since."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._inode = path.stat().st_ino
+
+    def leave(self) -> None:
+        try:
+            if self._path.stat().st_ino == self._inode:
+                self._path.unlink()
+        except OSError:
+            return
+
+
+class _Bounded(trio.abc.Listener[trio.SocketStream]):
+    """Accepts a connection only while there is a place for it; the others wait in the kernel and cost nothing here."""
+
+    def __init__(self, listener: trio.SocketListener, places: trio.Semaphore) -> None:
+        self._listener, self._places = listener, places
+
+    async def accept(self) -> trio.SocketStream:
+        await self._places.acquire()
+        try:
+            return await self._listener.accept()
+        except BaseException:
+            self._places.release()
+            raise
+
+    async def aclose(self) -> None:
+        await self._listener.aclose()
+
+
+class ApiFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """The endpoint at one moment."""
+
+    sockets: tuple[str, ...]
+    """Where it listens; empty if it is off."""
+    connections: int
+    requests: int
+    """Answered since the start."""
 
 
 class StatusServer:
@@ -58,66 +110,98 @@ class StatusServer:
     Args:
         sockets: absolute paths of Unix sockets.
         documents: what GET answers, by path; called for each request.
+        is_optional: go on without a socket that cannot be used, with a warning: nobody asked for it by name.
     """
 
-    def __init__(self, sockets: tuple[str, ...], documents: Mapping[str, Callable[[], bytes]]) -> None:
+    def __init__(
+        self, sockets: tuple[str, ...], documents: Mapping[str, Callable[[], bytes]], *, is_optional: bool = False
+    ) -> None:
         self.sockets = sockets
+        self._is_optional = is_optional
         self._documents = documents
-        self._limiter = trio.CapacityLimiter(MAX_CONNECTIONS)
+        self._places = trio.Semaphore(MAX_CONNECTIONS)
+        self._served: list[str] = []
+        self._connections = self._requests = 0
         self._stopped = trio.Event()
+
+    def statistics(self) -> ApiFigures:
+        return ApiFigures(sockets=tuple(self._served), connections=self._connections, requests=self._requests)
 
     def stop(self) -> None:
         self._stopped.set()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        places: list[_Place] = []
         listeners: list[trio.SocketListener] = []
-        inodes: dict[str, int] = {}
         try:
-            for path in self.sockets:
-                listeners.append(await _listen(Path(path)))
-                inodes[path] = Path(path).stat().st_ino
+            for name in self.sockets:
+                path = Path(name)
+                try:
+                    sock = _listen(path)
+                except ApplianceError as exc:
+                    if not self._is_optional:
+                        raise
+                    log.warning("no status endpoint: 'broappliance status' will not work", error=str(exc))
+                    continue
+                listeners.append(trio.SocketListener(trio.socket.from_stdlib_socket(sock)))
+                places.append(_Place(path))
+                self._served.append(name)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(trio.serve_listeners, self._serve, listeners)
+                if listeners:
+                    bounded = [_Bounded(listener, self._places) for listener in listeners]
+                    nursery.start_soon(trio.serve_listeners, self._serve, bounded)
                 task_status.started()
                 await self._stopped.wait()
                 nursery.cancel_scope.cancel()
         finally:
             for listener in listeners:
                 listener.socket.close()
-            for path, inode in inodes.items():
-                # Ours only: after a reload another instance may serve the same path.
-                if Path(path).exists() and Path(path).stat().st_ino == inode:
-                    Path(path).unlink()
+            for place in places:
+                place.leave()
+            self._served = []
 
     async def _serve(self, stream: trio.SocketStream) -> None:
-        async with stream:
-            with trio.move_on_after(REQUEST_TIMEOUT_S):
-                async with self._limiter:
+        self._connections += 1
+        try:
+            async with stream:
+                with trio.move_on_after(REQUEST_TIMEOUT_S):
                     try:
                         await self._answer(stream)
-                    except (h11.RemoteProtocolError, trio.BrokenResourceError):
+                    except (trio.BrokenResourceError, trio.ClosedResourceError):
                         return
+        finally:
+            self._connections -= 1
+            self._places.release()
 
     async def _answer(self, stream: trio.SocketStream) -> None:
         """Answer one request and end the connection."""
         connection = h11.Connection(h11.SERVER)
-        while True:
-            event = connection.next_event()
-            if event is h11.NEED_DATA:
+        try:
+            while (event := connection.next_event()) is h11.NEED_DATA:
                 connection.receive_data(await stream.receive_some(16384))
-            elif isinstance(event, h11.Request):
-                break
-            else:
-                return
-        status, body = self._find(event.method, event.target)
-        headers = [("content-type", "application/json"), ("content-length", str(len(body))), ("connection", "close")]
-        data = connection.send(h11.Response(status_code=status, headers=headers)) or b""
-        if event.method != b"HEAD":
-            data += connection.send(h11.Data(data=body)) or b""
-        await stream.send_all(data)
+        except h11.RemoteProtocolError as exc:
+            await stream.send_all(_render(connection, exc.error_status_hint, b'{"title":"this is no request"}'))
+            return
+        if isinstance(event, h11.Request):
+            status, body = self._find(event.method, event.target)
+            await stream.send_all(_render(connection, status, b"" if event.method == b"HEAD" else body, len(body)))
+            self._requests += 1
 
     def _find(self, method: bytes, target: bytes) -> tuple[int, bytes]:
         if method not in (b"GET", b"HEAD"):
             return 405, b'{"title":"only GET is served here"}'
         document = self._documents.get(target.partition(b"?")[0].decode("ascii", "replace"))
         return (200, document()) if document else (404, b'{"title":"no such document"}')
+
+
+def _render(connection: h11.Connection, status: int, body: bytes, length: int | None = None) -> bytes:
+    """A whole response; `length` is that of the body if it is left out."""
+    headers = [
+        ("content-type", "application/json"),
+        ("content-length", str(len(body) if length is None else length)),
+        ("connection", "close"),
+    ]
+    if status == 405:
+        headers.append(("allow", "GET, HEAD"))
+    head = connection.send(h11.Response(status_code=status, headers=headers)) or b""
+    return head + body

@@ -26,13 +26,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.command is None and arguments.config is None:
         parser.error("--config FILE is needed to run; try 'broappliance demo', or --help")
     try:
-        return int(arguments.call(arguments))
+        code = int(arguments.call(arguments))
+        sys.stdout.flush()  # here, where a reader that has gone is no surprise, rather than at exit
+        return code
     except (ApplianceError, ExceptionGroup) as exc:
         leaves = _leaves(exc)
         if not all(isinstance(leaf, ApplianceError) for leaf in leaves):
             raise
         for leaf in leaves:
-            print(leaf if str(leaf).startswith("broappliance") else f"broappliance: {leaf}", file=sys.stderr)
+            # A mistake in a file begins with the file, as compilers write it: editors jump there.
+            has_place = isinstance(leaf, ConfigError) and leaf.file
+            print(leaf if has_place else f"broappliance: {leaf}", file=sys.stderr)
         return 2 if any(isinstance(leaf, ConfigError) for leaf in leaves) else 1
     except KeyboardInterrupt:
         return 130

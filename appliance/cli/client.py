@@ -15,6 +15,7 @@ __all__ = ["DEFAULT_SOCKET", "fetch_status", "find_socket"]
 
 DEFAULT_SOCKET = Path("/run/broappliance/api.sock")
 TIMEOUT_S = 10.0
+KEYS = {"name", "state", "services", "ledger", "last_reload"}
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -33,6 +34,7 @@ def find_socket(config: Path | None, path: Path | None) -> Path:
 
     Raises:
         ExceptionGroup: the configuration file has mistakes.
+        ApplianceError: the file asks for no socket.
     """
     if path is not None:
         return path
@@ -40,7 +42,10 @@ def find_socket(config: Path | None, path: Path | None) -> Path:
         return DEFAULT_SOCKET
     from appliance.config import load
 
-    return Path(load(config).config.api.listen[0].removeprefix("unix:"))
+    listen = load(config).config.api.listen
+    if not listen:
+        raise ApplianceError(f"{config} has an empty [api] listen: its appliance cannot be asked")
+    return Path(listen[0].removeprefix("unix:"))
 
 
 def fetch_status(path: Path) -> dict[str, Any]:
@@ -57,6 +62,8 @@ def fetch_status(path: Path) -> dict[str, Any]:
         if response.status != 200:
             raise ApplianceError(f"{path} answered with HTTP {response.status}")
         status: dict[str, Any] = json.loads(body)
+        if not isinstance(status, dict) or not status.keys() >= KEYS:
+            raise ApplianceError(f"{path} answered with something that is no status")
     except (OSError, http.client.HTTPException, ValueError) as exc:
         reason = getattr(exc, "strerror", None) or exc
         raise ApplianceError(

@@ -31,6 +31,9 @@ exit codes: 0 success, 1 failure while running, 2 mistake in the configuration o
 3 (status) something needs attention
 """
 
+# A command's own default would overwrite what stands before the command: ``--config FILE status``.
+_CONFIG: dict[str, Any] = {"type": Path, "metavar": "FILE", "default": argparse.SUPPRESS}
+
 
 def _later(module: str, function: str = "call") -> Callable[[argparse.Namespace], int]:
     def call(arguments: argparse.Namespace) -> int:
@@ -41,7 +44,7 @@ def _later(module: str, function: str = "call") -> Callable[[argparse.Namespace]
 
 def _add_socket(parser: argparse.ArgumentParser) -> None:
     place = parser.add_mutually_exclusive_group()
-    place.add_argument("--config", type=Path, metavar="FILE", help="take the socket from this file's [api] listen")
+    place.add_argument("--config", **_CONFIG, help="take the socket from this file's [api] listen")
     place.add_argument("--socket", type=Path, metavar="PATH", help="the socket (default: /run/broappliance/api.sock)")
 
 
@@ -98,7 +101,7 @@ def make_parser() -> argparse.ArgumentParser:
         "records, send telemetry datagrams, and show what arrives. Ctrl-C drains and prints the final ledger.",
         "demo",
     )
-    demo.add_argument("--config", type=Path, metavar="FILE", help="another file than the demo's own")
+    demo.add_argument("--config", **_CONFIG, help="another file than the demo's own")
     demo.add_argument("--once", action="store_true", help="replay once, check that everything arrived, and exit")
     demo.add_argument("--rate", type=int, default=200, metavar="N", help="records per second (default: %(default)s)")
     return parser

@@ -8,6 +8,8 @@ import sys
 
 __all__ = ["call"]
 
+SWITCH_INTERVAL_S = 0.0005
+
 
 def call(arguments: argparse.Namespace) -> int:
     """Run the appliance, or only look at its file."""
@@ -32,6 +34,9 @@ def call(arguments: argparse.Namespace) -> int:
 
     from appliance.app import run
 
+    # A hook that computes in its thread lets go of the interpreter only when asked, by default after 5 ms, and the loop
+    # asks twice for each turn. Measured with one such hook: 160 turns per second with 5 ms, 550 with this.
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     code, final = trio.run(run, prepared, arguments.config, os.environ)
     if final is not None:
         _say_goodbye(final, code, loaded.config.log.format)

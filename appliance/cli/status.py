@@ -6,6 +6,7 @@ import argparse
 import json
 import time
 from pathlib import Path
+from typing import NoReturn
 
 from .client import fetch_status, find_socket
 
@@ -18,7 +19,10 @@ def call(arguments: argparse.Namespace) -> int:
     """Print the status, once or again and again; 3 if something needs attention."""
     socket = find_socket(arguments.config, arguments.socket)
     if arguments.watch:
-        return _watch(socket, as_json=arguments.json)
+        try:
+            _watch(socket, as_json=arguments.json)
+        except KeyboardInterrupt:  # which is how one ends it
+            return 0
     status = fetch_status(socket)
     from .tables import make_console, make_status, needs_attention
 
@@ -29,7 +33,7 @@ def call(arguments: argparse.Namespace) -> int:
     return 3 if needs_attention(status) else 0
 
 
-def _watch(socket: Path, *, as_json: bool) -> int:
+def _watch(socket: Path, *, as_json: bool) -> NoReturn:
     from .tables import make_console, make_status
 
     console = make_console()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import IO, Any
 
 from rich.console import Console, Group, RenderableType
@@ -39,18 +40,24 @@ def needs_attention(status: dict[str, Any]) -> list[str]:
 
 
 def _table(title: str, *columns: str) -> Table:
+    """Columns whose name ends in ``>`` are numbers, in ``!`` are never broken."""
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
-        name = column.removesuffix(">")
-        table.add_column(name, justify="right" if column.endswith(">") else "left", overflow="fold")
+        name = column.rstrip(">!")
+        table.add_column(
+            name,
+            justify="right" if column.endswith(">") else "left",
+            no_wrap=column.endswith((">", "!")),
+            overflow="fold",
+        )
     return table
 
 
 def make_ledger(status: dict[str, Any], *, title: str = "ledger") -> Table:
     """received = delivered + queued + filtered + refused + lost, a line for each door and consumer."""
     table = _table(
-        title, "account", "unit", "received>", "delivered>", "queued>", "filtered>", "refused>", "lost>", "per second>",
-        "dropped, by reason", "balance>",
+        title, "account!", "received>", "delivered>", "queued>", "filtered>", "refused>", "lost>", "per s>",
+        "dropped, by reason", "balance!",
     )  # fmt: skip
     for line in status["ledger"]:
         account = line["account"]
@@ -58,7 +65,7 @@ def make_ledger(status: dict[str, Any], *, title: str = "ledger") -> Table:
         lost = Text(f"{account['lost']:,}", style="bold red" if account["lost"] else "green")
         wrong = account["imbalance"]
         table.add_row(
-            account["name"], account["unit"],
+            account["name"],
             *(f"{account[column]:,}" for column in ("received", "delivered", "queued", "filtered", "refused")),
             lost, f"{line['rates']['last_10s']:,.0f}", reasons,
             Text(f"{wrong:+,}", style="bold red") if wrong else Text("ok", style="green"),
@@ -66,20 +73,49 @@ def make_ledger(status: dict[str, Any], *, title: str = "ledger") -> Table:
     return table
 
 
+def _detail_of_zmq(figures: dict[str, Any]) -> list[str]:
+    peers = figures["writers"]
+    words = [*figures["endpoints"], f"{peers['connected']} writers"]
+    words += [f"{peers['cut']:,} cut"] if peers["cut"] else []
+    return words + [f"{figures[key]:,} {key}" for key in ("missing", "unseen", "untracked") if figures[key]]
+
+
+def _detail_of_cluster(figures: dict[str, Any]) -> list[str]:
+    words = [*figures["endpoints"], f"{figures['senders']['connected']} senders", f"{len(figures['nodes'])} nodes"]
+    return words + ([f"{figures['quarantined']:,} batches kept for inspection"] if figures["quarantined"] else [])
+
+
+def _detail_of_tail(figures: dict[str, Any]) -> list[str]:
+    return [f"{figures['files']:,} files, {figures['open_files']:,} open"]
+
+
+def _detail_of_capture(figures: dict[str, Any]) -> list[str]:
+    return [figures["address"], f"{figures['segments']:,} finished files", figures["open_file"] or "no open file"]
+
+
+def _detail_of_hook(figures: dict[str, Any]) -> list[str]:
+    words = [f"{figures['calls']:,} calls", f"{figures['errors']:,} errors", f"{figures['timeouts']:,} timeouts"]
+    return words + ([f"{figures['hung']} hung"] if figures["hung"] else [])
+
+
+def _detail_of_sink(figures: dict[str, Any]) -> list[str]:
+    return [f"{figures['open_files']} open files", f"{figures['finished_files']:,} finished"]
+
+
+_DETAILS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
+    "zmq": _detail_of_zmq,
+    "cluster": _detail_of_cluster,
+    "tail": _detail_of_tail,
+    "capture": _detail_of_capture,
+    "hook": _detail_of_hook,
+    "sink": _detail_of_sink,
+}
+
+
 def _detail(line: dict[str, Any]) -> str:
     """What is worth a glance, by kind of service."""
-    figures, kind = line["figures"], line["service"]["name"].partition(".")[0]
-    words: list[str] = []
-    if kind == "zmq":
-        words = [*figures["endpoints"], f"{figures['writers']['connected']} writers"]
-        words += [f"{figures[key]:,} {key}" for key in ("missing", "unseen") if figures[key]]
-    elif kind == "capture":
-        words = [figures["address"], f"{figures['segments']} finished files", figures["open_file"] or "no open file"]
-    elif kind == "hook":
-        words = [f"{figures['calls']:,} calls", f"{figures['errors']:,} errors", f"{figures['timeouts']:,} timeouts"]
-        words += [f"{figures['hung']} hung"] if figures["hung"] else []
-    elif kind == "sink":
-        words = [f"{figures['open_files']} open files", f"{figures['finished_files']} finished"]
+    describe = _DETAILS.get(line["service"]["name"].partition(".")[0])
+    words = describe(line["figures"]) if describe else []
     if line["queue"]:
         queue = line["queue"]
         words.append(f"queue {queue['records']:,}/{queue['max_records']:,} {queue['policy']}")
@@ -88,7 +124,7 @@ def _detail(line: dict[str, Any]) -> str:
 
 
 def _make_services(status: dict[str, Any]) -> Table:
-    table = _table("services", "service", "state", "for>", "restarts>", "detail", "last error")
+    table = _table("services", "service!", "state!", "for>", "restarts>", "detail", "last error")
     for line in status["services"]:
         service = line["service"]
         table.add_row(

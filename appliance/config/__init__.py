@@ -9,7 +9,23 @@ from appliance.config.diff import Difference, diff
 from appliance.config.loader import Loaded, load
 from appliance.config.render import render
 from appliance.config.schema import json_schema
-from appliance.config.tables import Api, Appliance, Capture, Config, Handler, Hook, Log, Policy, Sink, Table, Zmq
+from appliance.config.tables import (
+    Api,
+    Appliance,
+    Capture,
+    Cluster,
+    ClusterZeromq,
+    Config,
+    Handler,
+    Hook,
+    Keep,
+    Log,
+    Policy,
+    Sink,
+    Table,
+    Tail,
+    Zmq,
+)
 from appliance.errors import ConfigError
 from appliance.units import Duration, Secret, Size
 
@@ -17,12 +33,15 @@ __all__ = [
     "Api",
     "Appliance",
     "Capture",
+    "Cluster",
+    "ClusterZeromq",
     "Config",
     "ConfigError",
     "Difference",
     "Duration",
     "Handler",
     "Hook",
+    "Keep",
     "Loaded",
     "Log",
     "Policy",
@@ -30,6 +49,7 @@ __all__ = [
     "Sink",
     "Size",
     "Table",
+    "Tail",
     "Zmq",
     "diff",
     "json_schema",

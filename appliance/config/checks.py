@@ -21,11 +21,16 @@ __all__ = ["check"]
 _HANDLER_FIELDS = ("name", "capture", "host", "pid", "seq")
 _SINK_FIELDS = ("path", "node", "source")
 _KINDS = {"hook": ("log", "segment"), "sink": ("log",)}
-_DOORS = ("zmq", "capture")
+_DOORS = ("zmq", "tail", "capture")
 _POSITIVE: tuple[tuple[str | Each, ...], ...] = (
     ("zmq", EACH, "heartbeat"),
     ("zmq", EACH, "max_wait"),
     ("zmq", EACH, "max_record"),
+    ("cluster", "zeromq", "max_wait"),
+    ("cluster", "zeromq", "max_message"),
+    ("tail", EACH, "poll"),
+    ("tail", EACH, "max_record"),
+    ("tail", EACH, "max_wait"),
     ("capture", EACH, "receive_buffer"),
     ("hook", EACH, "timeout"),
     ("hook", EACH, "queue_bytes"),
@@ -57,6 +62,7 @@ def check(config: Config, report: Report, *, state_dir: str, complete: bool) -> 
     _check_on(config, report)
     if complete:
         _check_from(config, report)
+    _check_cluster(config, report)
     _check_addresses(config, report, state_dir)
     _check_patterns(config, report)
     _check_outputs(config, report, state_dir)
@@ -76,7 +82,7 @@ def _check_names(config: Config, report: Report) -> None:
     def say(name: Any, other: str) -> str:
         return f"the name {quote(name)} is used twice, first by {other}"
 
-    for kind in ("zmq", "capture", "hook", "sink"):
+    for kind in (*_DOORS, "hook", "sink"):
         _once(select(config, kind, EACH, "name"), report, say)
 
 
@@ -147,6 +153,7 @@ def _mistake_in_on(consumer: str, kinds: tuple[str, ...], entry: str) -> tuple[s
 
 def _check_from(config: Config, report: Report) -> None:
     doors = [f"{kind}.{name}" for kind in _DOORS for _, name in select(config, kind, EACH, "name")]
+    doors += ["cluster" for _, backend in select(config, "cluster", "backend") if backend != "none"]
     for consumer in _KINDS:
         for key, entry in select(config, consumer, EACH, "from", EACH):
             if not any(fnmatch.fnmatchcase(door, entry) for door in doors):
@@ -164,10 +171,23 @@ def _missing_door(entry: str, doors: list[str]) -> tuple[str, str]:
     return f"no door matches {quote(entry)}", f"there is {one_of(doors)}" if doors else "there are no doors"
 
 
+def _check_cluster(config: Config, report: Report) -> None:
+    for _, cluster in select(config, "cluster"):
+        zeromq = cluster.zeromq
+        if HOLE in (cluster.backend, zeromq) or HOLE in (zeromq.log_bind, zeromq.curve_secret_key_file):
+            continue
+        if zeromq.log_bind and cluster.backend != "zeromq":
+            report.add(("cluster", "zeromq", "log_bind"), "needs the ZeroMQ backend", 'write backend = "zeromq"')
+        if zeromq.curve_client_public_key_file and not zeromq.curve_secret_key_file:
+            key = ("cluster", "zeromq", "curve_client_public_key_file")
+            report.add(key, "needs the server's secret key", "set curve_secret_key_file")
+
+
 def _check_addresses(config: Config, report: Report, state_dir: str) -> None:
     bound: list[tuple[Key, addresses.Endpoint]] = []
     for key, value in (
         *select(config, "zmq", EACH, "bind", EACH),
+        *((key, value) for key, value in select(config, "cluster", "zeromq", "log_bind") if value),
         *select(config, "capture", EACH, "address"),
         *select(config, "api", "listen", EACH),
     ):
@@ -188,7 +208,7 @@ def _check_addresses(config: Config, report: Report, state_dir: str) -> None:
 def _endpoint(key: Key, value: Any, state_dir: str) -> addresses.Endpoint:
     if key[0] == "capture":
         return addresses.parse_udp(*value)
-    parse = addresses.parse_bind if key[0] == "zmq" else addresses.parse_listen
+    parse = addresses.parse_bind if key[0] in ("zmq", "cluster") else addresses.parse_listen
     return parse(value, state_dir)[1]
 
 

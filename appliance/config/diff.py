@@ -11,7 +11,7 @@ from appliance.config.tables import Config, Table
 
 __all__ = ["Difference", "diff"]
 
-_SERVICES = ("zmq", "capture", "hook", "sink")
+_SERVICES = ("zmq", "tail", "capture", "hook", "sink")
 _SINGLE = ("api",)
 _PROCESS = ("appliance", "log")
 
@@ -56,6 +56,8 @@ def _services(config: Config) -> dict[str, Table]:
     services: dict[str, Table] = {
         f"{kind}.{service.name}": service for kind in _SERVICES for service in getattr(config, kind)
     }
+    if config.cluster.is_logger:
+        services["cluster"] = config.cluster
     return services | {name: getattr(config, name) for name in _SINGLE}
 
 

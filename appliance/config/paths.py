@@ -42,12 +42,19 @@ def make_absolute(config: Config, *, folder: str, python_folder: str) -> Config:
     state_dir = absolute(config.appliance.state_dir, folder)
     python_path = tuple(absolute(path, python_folder) for path in config.appliance.python_path)
     zmq = (replace(door, bind=tuple(addresses.parse_bind(b, state_dir)[0] for b in door.bind)) for door in config.zmq)
+    zeromq = config.cluster.zeromq
+    files = ("curve_secret_key_file", "curve_client_public_key_file")
+    keys = {name: absolute(value, folder) for name in files if (value := getattr(zeromq, name))}
+    bind = {"log_bind": addresses.parse_bind(zeromq.log_bind, state_dir)[0]} if zeromq.log_bind else {}
+    tail = (replace(tail, paths=tuple(absolute(path, folder) for path in tail.paths)) for tail in config.tail)
     sink = (replace(sink, path=output_pattern(sink.path, state_dir)) for sink in config.sink)
     listen = tuple(addresses.parse_listen(each, state_dir)[0] for each in config.api.listen)
     return replace(
         config,
         appliance=replace(config.appliance, state_dir=state_dir, python_path=python_path),
         zmq=tuple(zmq),
+        cluster=replace(config.cluster, zeromq=replace(zeromq, **keys, **bind)),
+        tail=tuple(tail),
         capture=tuple(_capture(capture, state_dir) for capture in config.capture),
         sink=tuple(sink),
         api=replace(config.api, listen=listen),

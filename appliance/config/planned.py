@@ -11,9 +11,7 @@ __all__ = ["DOORS", "INSTEAD", "KEYS", "KINDS", "TABLES", "VALUES", "VOID"]
 TABLES = {
     "broker": "[broker]",
     "store": "[[store]]",
-    "cluster": "[cluster]",
     "websocket": "[[websocket]]",
-    "tail": "[[tail]]",
     "watch": "[[watch]]",
     "recorder": "[[recorder]]",
     "evidence": "[[evidence]]",
@@ -22,15 +20,20 @@ TABLES = {
 """Top-level tables, as headers."""
 
 KEYS = {
+    "cluster": frozenset({"role", "layout", "manager_is_logger", "announce", "topics", "nodes"}),
+    "cluster.zeromq": frozenset(
+        {"read", "write", "subscribe", "curve_server_public_key_file", "curve_public_key_file"}
+    ),
     "capture": frozenset({"multicast", "interface", "filter", "mode", "framing"}),
     "capture.handler": frozenset({"pre_write_transforms", "on_transform_error", "compress", "keep"}),
     "hook": frozenset({"command", "sites", "batch", "order_by", "attempts", "backoff", "backoff_max"}),
-    "sink": frozenset({"compress", "keep", "add_fields", "time_format", "topic", "endpoint"}),
+    "sink": frozenset({"topic", "endpoint"}),
     "api": frozenset({"token_file", "certificate", "key", "legacy_routes", "ui"}),
 }
 """Keys of the tables that exist."""
 
 VALUES = {
+    "cluster.backend": frozenset({"broker"}),
     "capture.conn_type": frozenset({"tcp", "ethernet"}),
     "capture.handler.linktype": frozenset({"ip"}),
     "capture.handler.format": frozenset({"pcapng"}),
@@ -44,7 +47,7 @@ VALUES = {
 KINDS = frozenset({"event", "print", "file", "folder", "node"})
 """Kinds of items that ``on`` may name."""
 
-DOORS = frozenset({"broker", "cluster", "websocket", "tail", "watch", "recorder"})
+DOORS = frozenset({"broker", "websocket", "watch", "recorder"})
 """Tables that ``from`` may name."""
 
 INSTEAD = {"hook": {"command": "run", "sites": "run"}}

@@ -45,6 +45,8 @@ def _render_table(table: Table, path: str, header: str) -> list[str]:
         if isinstance(value, tuple) and value and isinstance(value[0], Table):
             for each in value:
                 after += _render_table(each, f"{path}.{name}", f"[[{path}.{name}]]")
+        elif isinstance(value, Table):
+            after += _render_table(value, f"{path}.{name}", f"[{path}.{name}]")
         elif isinstance(value, dict):
             if value:
                 shown = _mask(value) if isinstance(table, Hook) else value

@@ -14,11 +14,28 @@ from msgspec import Meta, field
 
 from appliance.units import Duration, Size
 
-__all__ = ["Api", "Appliance", "Capture", "Config", "Handler", "Hook", "Log", "Policy", "Sink", "Table", "Zmq"]
+__all__ = [
+    "Api",
+    "Appliance",
+    "Capture",
+    "Cluster",
+    "ClusterZeromq",
+    "Config",
+    "Handler",
+    "Hook",
+    "Keep",
+    "Log",
+    "Policy",
+    "Sink",
+    "Table",
+    "Tail",
+    "Zmq",
+]
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 Name = Annotated[str, Meta(pattern=NAME_PATTERN, description="1 to 64 letters, digits, '.', '_' and '-'")]
 Policy = Literal["block", "drop_oldest", "drop_newest"]
+MaxWait = Annotated[Duration, Meta(description='longest wait for a consumer with queue = "block" that takes nothing')]
 QueueSize = Annotated[int, Meta(ge=1, le=100_000_000, description="records that may wait")]
 
 
@@ -66,13 +83,69 @@ class Zmq(Table, frozen=True, kw_only=True):
         field(default_factory=dict)
     )
     hwm: Annotated[int, Meta(ge=1, le=10_000_000, description="messages that libzmq may hold per writer")] = 100_000
-    heartbeat: Annotated[Duration, Meta(description="ping interval; a silent writer is cut after three")] = Duration(
-        10 * 10**9
-    )
+    heartbeat: Annotated[
+        Duration, Meta(description="keep-alive interval; a writer whose machine does not answer three is cut")
+    ] = Duration(10 * 10**9)
     max_record: Annotated[Size, Meta(description="a longer record is refused and counted")] = Size(1 << 20)
-    max_wait: Annotated[
-        Duration, Meta(description='longest wait for a consumer with queue = "block" that takes nothing')
-    ] = Duration(5 * 10**9)
+    max_wait: MaxWait = Duration(5 * 10**9)
+
+
+class ClusterZeromq(Table, frozen=True, kw_only=True):
+    """Our sockets on Zeek's ZeroMQ cluster backend."""
+
+    log_bind: Annotated[
+        str, Meta(description="tcp://host:port where Zeek's nodes push their log batches; empty: we are no logger")
+    ] = ""
+    log_filters: Annotated[
+        tuple[str, ...], Meta(min_length=1, description="names of log filters; a record arrives once for each filter")
+    ] = ("default",)
+    hwm: Annotated[int, Meta(ge=1, le=1_000_000, description="batches that libzmq may hold per sender")] = 1000
+    max_message: Annotated[Size, Meta(description="a sender of a longer message is cut")] = Size(64 << 20)
+    max_wait: MaxWait = Duration(5 * 10**9)
+    curve_secret_key_file: Annotated[
+        str, Meta(description="the cluster's server secret key: log_bind is encrypted then")
+    ] = ""
+    curve_client_public_key_file: Annotated[
+        str, Meta(description="the cluster's client public key; only its holders may send")
+    ] = ""
+
+
+class Cluster(Table, frozen=True, kw_only=True):
+    """Our place in a Zeek cluster."""
+
+    zeek_version: Annotated[
+        str,
+        Meta(pattern=r"^[0-9]+\.[0-9]+$", description="a version like 8.0; Zeek's log text differs between versions"),
+    ] = "8.0"
+    backend: Annotated[Literal["zeromq", "none"], Meta(description="the cluster's backend")] = "none"
+    zeromq: ClusterZeromq = field(default_factory=ClusterZeromq)
+
+    @property
+    def is_logger(self) -> bool:
+        """Whether Zeek's nodes send their logs to us."""
+        return self.backend == "zeromq" and bool(self.zeromq.log_bind)
+
+
+class Tail(Table, frozen=True, kw_only=True):
+    """Follows Zeek's own log files, TSV or JSON, across rotation."""
+
+    name: Name
+    paths: Annotated[
+        tuple[str, ...], Meta(min_length=1, description="globs of files; archives (.gz, .zst) are read, too")
+    ]
+    from_start: Annotated[
+        bool, Meta(description="read files that exist at the very first start from their beginning")
+    ] = True
+    poll: Annotated[Duration, Meta(description="longest time until a change is noticed")] = Duration(10**9)
+    max_record: Annotated[Size, Meta(description="a longer line is refused and counted")] = Size(1 << 20)
+    max_wait: MaxWait = Duration(5 * 10**9)
+
+
+class Keep(Table, frozen=True, kw_only=True):
+    """How much of the finished files is kept; the oldest go first."""
+
+    size: Annotated[Size | None, Meta(description="bytes of all finished files together")] = None
+    age: Annotated[Duration | None, Meta(description="time since a file was finished")] = None
 
 
 class Handler(Table, frozen=True, kw_only=True):
@@ -140,11 +213,23 @@ class Hook(Consumer, frozen=True, kw_only=True):
 class Sink(Consumer, frozen=True, kw_only=True):
     """Log records into files, one JSON object a line."""
 
-    kind: Annotated[Literal["jsonl"], Meta(description="jsonl: one JSON object a line")] = "jsonl"
+    kind: Annotated[
+        Literal["jsonl", "tsv"], Meta(description="jsonl: one JSON object a line; tsv: Zeek's ASCII format")
+    ] = "jsonl"
     path: Annotated[str, Meta(description="strftime (UTC) and {path} {node} {source}")] = "logs/{path}/%Y-%m-%d-%H.log"
     rotate_every: Annotated[Duration, Meta(description="on the clock's boundary (UTC)")] = Duration(3600 * 10**9)
     rotate_size: Annotated[Size | None, Meta(description="in addition: no file grows beyond this")] = None
     flush_every: Annotated[Duration, Meta(description="longest time that a record stays in memory")] = Duration(10**9)
+    compress: Annotated[Literal["none", "zstd"], Meta(description="finished files")] = "none"
+    keep: Annotated[Keep | None, Meta(description="how much of the finished files is kept")] = None
+    add_fields: Annotated[
+        tuple[Literal["_path", "_node", "_write_ts"], ...],
+        Meta(description="members that a record gets unless it has them; jsonl only"),
+    ] = ()
+    time_format: Annotated[
+        Literal["epoch", "iso8601", "millis"],
+        Meta(description="of times, as Zeek's JSON writer names them; jsonl only"),
+    ] = "epoch"
     queue: Annotated[Policy, Meta(description="what happens when the queue is full")] = "block"
 
 
@@ -160,6 +245,8 @@ class Config(Table, frozen=True, kw_only=True):
     appliance: Appliance = field(default_factory=Appliance)
     log: Log = field(default_factory=Log)
     zmq: Annotated[tuple[Zmq, ...], Meta(description="subscribers for the ZeroMQ log writer")] = ()
+    cluster: Cluster = field(default_factory=Cluster)
+    tail: Annotated[tuple[Tail, ...], Meta(description="log files to follow")] = ()
     capture: Annotated[tuple[Capture, ...], Meta(description="socket capturers")] = ()
     hook: Annotated[tuple[Hook, ...], Meta(description="Python callables that are called for each item")] = ()
     sink: Annotated[tuple[Sink, ...], Meta(description="log records into files")] = ()

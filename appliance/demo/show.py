@@ -141,8 +141,8 @@ class Demo:
 
     async def _send(self, sender: Sender) -> None:
         with trio.move_on_after(START_TIMEOUT_S):
-            while _figures(await trio.to_thread.run_sync(self._fetch), "zmq.")["writers"]["connected"] < sender.writers:
-                await trio.sleep(0.02)
+            while not await self._are_connected(sender):
+                await trio.sleep(0.02)  # noqa: ASYNC110 - another process connects, and can only be asked
         await trio.sleep(CONNECT_PAUSE_S)
         began = trio.current_time()
         said = began
@@ -155,6 +155,10 @@ class Demo:
             if trio.current_time() - said >= (1.0 if self._once else 5.0):
                 said = trio.current_time()
                 await self._progress(sender)
+
+    async def _are_connected(self, sender: Sender) -> bool:
+        status = await trio.to_thread.run_sync(self._fetch)
+        return bool(_figures(status, "zmq.")["writers"]["connected"] >= sender.writers)
 
     async def _progress(self, sender: Sender) -> None:
         status = await trio.to_thread.run_sync(self._fetch)

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -50,25 +51,23 @@ class HookCallable(msgspec.Struct, frozen=True, kw_only=True):
     takes_context: bool
 
     def call(self, record: dict[str, Any], context: Context) -> Any:
-        """Call it; an async one returns its awaitable."""
-        return self.function(record, context) if self.takes_context else self.function(record)
+        """Call it; an async one returns its awaitable.
+
+        Raises:
+            TypeError: it is not async and has only begun its work: it returned a coroutine or generator.
+        """
+        result = self.function(record, context) if self.takes_context else self.function(record)
+        if result is not None and not self.is_async and (inspect.isawaitable(result) or inspect.isgenerator(result)):
+            if inspect.iscoroutine(result):
+                result.close()
+            raise TypeError(f"the hook returned a {type(result).__name__} and has done nothing; use 'async def'")
+        return result
 
 
 def extend_path(folders: Iterable[str]) -> None:
     """Put `folders` at the front of the import path, in their order; one that is there already stays where it is."""
     for folder in reversed([f for f in folders if f not in sys.path]):
         sys.path.insert(0, folder)
-
-
-def _takes_context(function: Callable[..., Any], name: str) -> bool:
-    signature = inspect.signature(function)
-    for arguments in ((None, None), (None,)):
-        try:
-            signature.bind(*arguments)
-        except TypeError:
-            continue
-        return len(arguments) == 2
-    raise ValueError(f"{name!r} takes {signature}; a hook is called with the record and, if it has room, the context")
 
 
 def load_callable(name: str) -> HookCallable:
@@ -78,17 +77,49 @@ def load_callable(name: str) -> HookCallable:
         ValueError: the module or attribute does not exist, fails to import, or cannot be called with one or two
             arguments; the text says which.
     """
+    target = _import(name)
+    if isinstance(target, type) or not callable(target):
+        what = "a class" if isinstance(target, type) else f"of type {type(target).__name__}"
+        raise ValueError(f"{name!r} is {what}; a hook is a function, a method or an object with __call__")
+    functions = (target, getattr(target, "__call__", None))  # noqa: B004 - an object may have an async __call__
+    if any(inspect.isgeneratorfunction(f) or inspect.isasyncgenfunction(f) for f in functions):
+        raise ValueError(f"{name!r} is a generator; a hook returns nothing, use no 'yield'")
+    is_async = any(map(inspect.iscoroutinefunction, functions))
+    return HookCallable(function=target, is_async=is_async, takes_context=_takes_context(target, name))
+
+
+def _import(name: str) -> Any:
     module_name, _, attribute = name.partition(":")
     try:
         target: Any = importlib.import_module(module_name)
-    except Exception as exc:
-        raise ValueError(f"cannot import {module_name!r}: {type(exc).__name__}: {exc}") from exc
+    except (Exception, SystemExit) as exc:
+        raise ValueError(_explain(module_name, exc)) from exc
     for part in attribute.split("."):
         try:
             target = getattr(target, part)
         except AttributeError:
             raise ValueError(f"module {module_name!r} has no {attribute!r}") from None
-    if not callable(target):
-        raise ValueError(f"{name!r} is a {type(target).__name__}, which cannot be called")
-    is_async = inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(getattr(target, "__call__", None))  # noqa: B004 - an object with an async __call__
-    return HookCallable(function=target, is_async=is_async, takes_context=_takes_context(target, name))
+    return target
+
+
+def _explain(module: str, exc: BaseException) -> str:
+    if isinstance(exc, ModuleNotFoundError) and exc.name and f"{module}.".startswith(f"{exc.name}."):
+        return f"there is no module {exc.name!r} in python_path or among the installed ones"
+    # The last frame is where it happened. A SyntaxError happens in the importer and names the place itself.
+    frame = traceback.extract_tb(exc.__traceback__)[-1]
+    place = "" if "importlib" in frame.filename else f" ({frame.filename}:{frame.lineno})"
+    return f"cannot import {module!r}: {type(exc).__name__}: {exc}{place}"
+
+
+def _takes_context(function: Callable[..., Any], name: str) -> bool:
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # some functions written in C do not tell
+        return False
+    for arguments in ((None, None), (None,)):
+        try:
+            signature.bind(*arguments)
+        except TypeError:
+            continue
+        return len(arguments) == 2
+    raise ValueError(f"{name!r} takes {signature}; a hook is called with the record and, if it has room, the context")

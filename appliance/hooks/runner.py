@@ -6,6 +6,7 @@ A hook that raises, hangs or is slow costs its own records, booked by reason, an
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -21,14 +22,16 @@ from appliance.runtime.queue import ItemQueue, Parcel
 
 from .callables import Context, HookCallable
 from .filter import Filter, Match
-from .thread import Overdue, ThreadCaller
+from .thread import TURN_S, Outcome, OverdueError, ThreadCaller
 
 __all__ = ["HookFigures", "HookRunner"]
 
 log = structlog.get_logger("hook")
 
-LEASE = 256
-"""Records for each lease: enough to spread the cost of a thread hop, few enough to share among workers."""
+MAX_SHARE = 256
+"""Records for each lease: enough to spread the cost of a thread hop over the calls of a fast hook."""
+MAX_ERROR = 500
+"""Characters of an exception that are kept."""
 
 
 class HookFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,31 +82,50 @@ class HookRunner:
             task_status.started()
 
     async def _work(self) -> None:
+        share = 1
         try:
             while True:
-                async with self._queue.lease(LEASE) as parcel:
+                async with self._queue.lease(share) as parcel:
+                    began = trio.current_time()
                     for item in parcel.items:
-                        await self._handle(item, parcel)
+                        if not await self._handle(item, parcel, until=began + TURN_S):
+                            break
+                    pace = parcel.settled / max(trio.current_time() - began, 1e-6)
+                # Of a slow hook's records the other workers get theirs, and the queue sees that it moves.
+                share = max(1, min(MAX_SHARE, share * 4, int(pace * TURN_S)))
         except trio.EndOfChannel:
             return
 
-    async def _handle(self, item: Item, parcel: Parcel) -> None:
-        """Settle every record of `item`, in order."""
+    async def _handle(self, item: Item, parcel: Parcel, *, until: float) -> bool:
+        """Settle the records of `item` in order, until the turn is over; returns whether all are settled."""
         start = parcel.settled
         matches = list(self._where.select(item))
         while matches:
             matches = await self._call_some(item, parcel, start, matches)
+            if matches and trio.current_time() >= until:
+                return False
         parcel.drop("where", start + item.count - parcel.settled)
+        return True
 
     async def _call_some(self, item: Item, parcel: Parcel, start: int, matches: list[Match]) -> list[Match]:
-        """Call the hook for the first of `matches`, settle them; returns the others."""
-        calls = [partial(self._call, item, record) for _, record in matches]
+        """Call the hook for the first of `matches`, settle them; returns the others.
+
+        Cancellation: what was called to its end is settled.
+        """
+        outcomes: list[Outcome] = []
         began = time.monotonic()
-        outcomes = await (self._await(calls[0]) if self._target.is_async else self._threads.run(calls))
-        self._busy_s += time.monotonic() - began
-        for (position, record), outcome in zip(matches, outcomes, strict=False):
-            parcel.drop("where", start + position - parcel.settled)
-            self._settle(parcel, record, outcome)
+        try:
+            if self._target.is_async:
+                await self._await(partial(self._call, item, matches[0][1]), outcomes)
+            else:
+                if self._threads.is_exhausted and self._throttle.admit("exhausted") is not None:
+                    self._log.error("too many calls hang, making no more until one returns", hung=self._threads.hung)
+                await self._threads.run([partial(self._call, item, record) for _, record in matches], outcomes)
+        finally:
+            self._busy_s += time.monotonic() - began
+            for (position, record), outcome in zip(matches, outcomes, strict=False):
+                parcel.drop("where", start + position - parcel.settled)
+                self._settle(parcel, record, outcome)
         return matches[len(outcomes) :]
 
     def _call(self, item: Item, record: dict[str, Any] | None) -> Any:
@@ -118,20 +140,22 @@ class HookRunner:
         )
         return self._target.call(record, context)
 
-    async def _await(self, call: Callable[[], Any]) -> list[BaseException | None]:
-        """Make one asynchronous call; its outcome as `ThreadCaller.run` gives it."""
-        outcome: BaseException | None = None
-        with trio.move_on_after(self.config.timeout.seconds) as scope:
-            try:
+    async def _await(self, call: Callable[[], Any], outcomes: list[Outcome]) -> None:
+        """Make one asynchronous call and append its outcome, as `ThreadCaller.run` does."""
+        await trio.lowlevel.checkpoint()
+        outcome: Outcome = None
+        try:
+            with trio.move_on_after(self.config.timeout.seconds) as scope:
                 awaitable = call()
                 if awaitable is not None:
                     await awaitable
-            except (Exception, SystemExit) as exc:  # noqa: BLE001 - whatever a hook raises is an outcome
-                outcome = exc
-        if scope.cancelled_caught:
-            outcome = Overdue(f"not finished within {self.config.timeout}")
-        await trio.lowlevel.checkpoint()
-        return [outcome]
+        except BaseException as exc:
+            if _is_ours(exc):
+                raise
+            outcome = exc
+        if scope.cancel_called:
+            outcome = OverdueError(f"not finished within {self.config.timeout}")
+        outcomes.append(outcome)
 
     def _settle(self, parcel: Parcel, record: dict[str, Any] | None, outcome: BaseException | None) -> None:
         if record is None:
@@ -141,13 +165,20 @@ class HookRunner:
         if outcome is None:
             parcel.deliver(1)
             return
-        reason = "timeout" if isinstance(outcome, Overdue) else "hook_error"
+        reason = "timeout" if isinstance(outcome, OverdueError) else "hook_error"
         parcel.drop(reason, 1)
         self._timeouts += reason == "timeout"
         self._errors += reason == "hook_error"
-        self._last_error = f"{type(outcome).__name__}: {outcome}"
+        self._last_error = "".join(traceback.format_exception_only(outcome)).strip()[:MAX_ERROR]
         if (held := self._throttle.admit(self._last_error[:80])) is not None:
             self._log.warning(
                 "hook failed", reason=reason, error=self._last_error, more=held,
                 exc_info=outcome if reason == "hook_error" else None,
             )  # fmt: skip
+
+
+def _is_ours(exc: BaseException) -> bool:
+    """Whether an exception that came out of a hook is not about the hook: we are cancelled, or interrupted."""
+    if isinstance(exc, BaseExceptionGroup):
+        return any(map(_is_ours, exc.exceptions))
+    return isinstance(exc, trio.Cancelled | KeyboardInterrupt)

@@ -1,67 +1,109 @@
 """Calling a synchronous hook in a worker thread, many records for each hop, with a deadline for each record.
 
 A thread cannot be killed. One that hangs is left behind and counted; when too many hang, the hook gets no more calls
-until one of them comes back. Nothing else waits for it.
+until one of them comes back. Nothing else waits for it, not even the end of the process.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
 
 import trio
 
-__all__ = ["MAX_HUNG", "Overdue", "ThreadCaller"]
+__all__ = ["MAX_HUNG", "TURN_S", "Outcome", "OverdueError", "ThreadCaller"]
 
 MAX_HUNG = 4
 """Threads that one hook may leave hanging, besides its working ones."""
+TURN_S = 0.05
+"""A hop ends after the call with which it has lasted so long, so that what was done is settled soon."""
+
+Outcome = BaseException | None
+"""How a call ended: None, or what it raised."""
 
 
-class Overdue(TimeoutError):
+class OverdueError(TimeoutError):
     """A call was not finished in its time."""
 
 
 class _Round:
-    """The calls of one hop. Written by the thread, read by the loop."""
+    """The calls of one hop: the thread begins and ends them, the loop may leave at any moment. The lock keeps the two
+    of one mind about which calls were made.
+    """
 
     def __init__(self, calls: Sequence[Callable[[], object]]) -> None:
-        self.calls = calls
-        self.outcomes: list[BaseException | None] = []
-        self.began = time.monotonic()
-        self.is_abandoned = self.is_finished = False
+        self.outcomes: list[Outcome] = []
+        self._calls = calls
         self._lock = threading.Lock()
+        self._began: float | None = None
+        """When the call that is being made began."""
+        self._is_started = self._is_finished = self._is_left = self._is_hung = False
 
-    def leave(self) -> bool:
-        """Tell the thread to make no more calls; False if it has finished already."""
-        with self._lock:
-            self.is_abandoned = not self.is_finished
-            return self.is_abandoned
-
-    def finish(self) -> bool:
-        """Said by the thread when it is done; returns whether it had been left behind."""
-        with self._lock:
-            self.is_finished = True
-            return self.is_abandoned
+    # ── in the thread ──
 
     def work(self) -> None:
-        for call in self.calls:
-            if self.is_abandoned:
+        with self._lock:
+            self._is_started = True
+        until = time.monotonic() + TURN_S
+        for call in self._calls:
+            if not self._begin():
                 return
-            self.began = time.monotonic()
-            outcome: BaseException | None = None
+            outcome: Outcome = None
             try:
                 call()
-            except (Exception, SystemExit) as exc:  # noqa: BLE001 - whatever a hook raises is an outcome
+            except BaseException as exc:  # noqa: BLE001 - whatever a hook raises is an outcome; no cancellation comes here
                 outcome = exc
-            self.outcomes.append(outcome)
+            self._end(outcome)
+            if time.monotonic() >= until:
+                return
+
+    def _begin(self) -> bool:
+        with self._lock:
+            if self._is_left:
+                return False
+            self._began = time.monotonic()
+            return True
+
+    def _end(self, outcome: Outcome) -> None:
+        with self._lock:
+            self._began = None
+            if not self._is_left:
+                self.outcomes.append(outcome)
+
+    def finish(self) -> bool:
+        """Returns whether the thread had been left hanging."""
+        with self._lock:
+            self._is_finished = True
+            return self._is_hung
+
+    # ── in the loop ──
+
+    def leave_overdue(self, timeout_s: float) -> float:
+        """Leave if the call that is being made has had its time; else returns for how long it may go on."""
+        with self._lock:
+            if self._began is None:
+                return timeout_s
+            left_s = self._began + timeout_s - time.monotonic()
+            if left_s <= 0:
+                self._is_left = True
+                self.outcomes.append(OverdueError(f"not finished within {timeout_s:g} s"))
+            return left_s
+
+    def leave(self) -> bool:
+        """Tell the thread to begin no more calls; returns whether it is in the middle of one."""
+        with self._lock:
+            self._is_left = True
+            self._is_hung = self._is_started and not self._is_finished
+            return self._is_hung
 
 
 class ThreadCaller:
     """Runs calls in worker threads for one hook.
 
     Args:
-        concurrency: rounds that may run at the same time.
+        concurrency: how often `run` is called at the same time.
         timeout_s: for each call.
     """
 
@@ -72,16 +114,19 @@ class ThreadCaller:
         """Threads that were left behind and have not come back."""
         self._returned = trio.lowlevel.ParkingLot()
 
-    async def run(self, calls: Sequence[Callable[[], object]]) -> list[BaseException | None]:
-        """Make `calls` one after the other.
+    @property
+    def is_exhausted(self) -> bool:
+        """Too many threads hang: no calls are made until one comes back."""
+        return self.hung >= MAX_HUNG
 
-        Returns:
-            The outcome of the first ones: None or the exception. The list is shorter than `calls` if one exceeded its
-            time; its outcome, the last, is then `Overdue`, and the others were not called.
+    async def run(self, calls: Sequence[Callable[[], object]], outcomes: list[Outcome]) -> None:
+        """Make some of `calls`, one after the other, and append their outcomes to `outcomes`: at least one.
 
-        Cancellation: at once; a running call is left behind, and what it does is not known.
+        If one exceeds its time its outcome, the last, is an `OverdueError`. The calls without an outcome were not made.
+
+        Cancellation: at once. A running call is left behind without an outcome; those of the calls before it are there.
         """
-        while self.hung >= MAX_HUNG:
+        while self.is_exhausted:
             await self._returned.park()
         current = _Round(calls)
         token = trio.lowlevel.current_trio_token()
@@ -91,28 +136,24 @@ class ThreadCaller:
                 current.work()
             finally:
                 if current.finish():
-                    token.run_sync_soon(self._came_back)
+                    with contextlib.suppress(trio.RunFinishedError):
+                        token.run_sync_soon(self._came_back)
 
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._watch, current, nursery.cancel_scope)
-            try:
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._watch, current, nursery.cancel_scope)
                 await trio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._limiter)
-            except trio.Cancelled:
-                self.hung += current.leave()
-                raise
-            nursery.cancel_scope.cancel()
-        outcomes = current.outcomes[: len(calls)]
-        if len(outcomes) < len(calls):
-            outcomes.append(Overdue(f"not finished within {self._timeout_s:g} s"))
-        return outcomes
+                nursery.cancel_scope.cancel()
+        finally:
+            self.hung += current.leave()
+            outcomes += current.outcomes
 
     async def _watch(self, current: _Round, scope: trio.CancelScope) -> None:
-        while True:
-            left_s = current.began + self._timeout_s - time.monotonic()
-            if left_s <= 0:
-                scope.cancel()
-                return
+        left_s = self._timeout_s
+        while left_s > 0:
             await trio.sleep(left_s)
+            left_s = current.leave_overdue(self._timeout_s)
+        scope.cancel()
 
     def _came_back(self) -> None:
         self.hung -= 1

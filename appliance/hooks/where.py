@@ -6,6 +6,7 @@ are looked for in the encoded block first; a block or row without them is never 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -20,45 +21,83 @@ from .filter import Match, decode
 __all__ = ["Where"]
 
 _SAFE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.:-+,; @#$%*()[]{}<>=!?|~^")
-"""Characters that JSON writers have no reason to escape; `_ESCAPE` catches one that writes \\uXXXX anyway."""
+"""Characters that have no escape of their own in JSON (RFC 8259 §7); `_ESCAPE` catches one written as \\uXXXX."""
 _ESCAPE = b"\\u"
+_DEMANDING = frozenset({"eq", "ge", "gt", "le", "lt", "eq_fzm", "eq_fzs"})
+"""Comparisons of a field with a literal that null never satisfies."""
 
 
-def _resolve(record: Mapping[str, Any], name: str) -> Any:
-    """A field, or for ``id.orig_h`` (Zeek's JSON is flat) the mapping of all fields below ``id``."""
-    if name in record:
-        return record[name]
-    prefix = name + "."
-    nested = {key[len(prefix) :]: value for key, value in record.items() if key.startswith(prefix)}
-    return nested or None
+class _Context(rule_engine.Context):  # type: ignore[misc]  # the engine is not typed
+    """Fields of a record. Zeek's JSON is flat: ``id.orig_h`` is the name of one field, and ``id`` stands for a mapping
+    of all fields below it. What is not there is null.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(resolver=self._find, default_value=None, default_timezone="utc")
+
+    @staticmethod
+    def _find(record: Any, name: str) -> Any:
+        if not isinstance(record, Mapping):
+            return None
+        if name in record:
+            return record[name]
+        prefix = name + "."
+        nested = {key[len(prefix) :]: value for key, value in record.items() if key.startswith(prefix)}
+        return nested or None
+
+    def resolve_attribute(self, thing: Any, object_: Any, name: str) -> Any:
+        """A field comes before the engine's own attribute of that name, e.g. ``length``."""
+        value = self._find(object_, name)
+        # The engine is not asked in vain: it would look for similar names to suggest, which takes 100 µs.
+        if value is not None or object_ is None or not self.is_attribute(name):
+            return value
+        try:
+            return super().resolve_attribute(thing, object_, name)
+        except rule_engine.errors.AttributeResolutionError:
+            return None
+
+    @functools.cache  # noqa: B019 - the names are those in the expression
+    def is_attribute(self, name: str) -> bool:
+        """Whether a value of some type has this attribute, so that ``x.name`` need not be a field."""
+        for kind in map(rule_engine.DataType.from_name, rule_engine.DataType):
+            try:
+                self.resolve_attribute_type(kind, name)
+            except rule_engine.errors.EngineError:
+                continue
+            return True
+        return False
 
 
-def _field(node: Any) -> str | None:
-    """The field that `node` names, dotted, or None if it is no plain field."""
+def _names(node: Any) -> tuple[str, ...]:
+    """``a.b.c`` as its names; nothing if `node` does not begin with a field."""
     if isinstance(node, ast.SymbolExpression):
-        return str(node.name)
+        return (node.name,) if node.scope is None else ()
     if isinstance(node, ast.GetAttributeExpression):
-        parent = _field(node.object)
-        return f"{parent}.{node.name}" if parent else None
-    return None
+        parent = _names(node.object)
+        return (*parent, node.name) if parent else ()
+    return ()
 
 
-def _needles(node: Any) -> Iterator[bytes]:
+def _needles(node: Any, context: _Context) -> Iterator[str]:
     """Strings that the JSON text of every matching record contains, unless it holds an escape.
 
-    Only what a conjunction of comparisons demands: a comparison with a missing field never matches.
+    Only what a conjunction of comparisons with literals demands.
     """
     if isinstance(node, ast.LogicExpression) and node.type == "and":
-        yield from _needles(node.left)
-        yield from _needles(node.right)
-    elif isinstance(node, ast.ComparisonExpression):
-        sides = ((node.left, node.right), (node.right, node.left))
-        for this, other in sides:
-            name = _field(this)
-            if name and isinstance(other, ast.StringExpression | ast.FloatExpression) and node.type != "ne":
-                yield f'"{name}"'.encode() if _SAFE.issuperset(name) else b'"'
-                if node.type == "eq" and isinstance(other, ast.StringExpression) and _SAFE.issuperset(other.value):
-                    yield f'"{other.value}"'.encode()
+        yield from _needles(node.left, context)
+        yield from _needles(node.right, context)
+    elif isinstance(node, ast.ComparisonExpression) and node.type in _DEMANDING:
+        for this, other in ((node.left, node.right), (node.right, node.left)):
+            names = _names(this)
+            if not names or not isinstance(other, ast.LiteralExpressionBase) or isinstance(other, ast.NullExpression):
+                continue
+            if any(map(context.is_attribute, names[1:])):
+                yield f'"{names[0]}'
+                continue
+            # Flat or nested, in whatever combination, the field's own key ends in the last name.
+            yield f'"{names[0]}"' if len(names) == 1 else f'{names[-1]}"'
+            if node.type == "eq" and isinstance(other, ast.StringExpression) and _SAFE.issuperset(other.value):
+                yield f'"{other.value}"'
 
 
 class Where:
@@ -68,25 +107,28 @@ class Where:
         expression: rule-engine syntax, e.g. ``status_code >= 400 and host =~ ".*\\.example"``.
 
     Raises:
-        ValueError: a syntax error, with its place in the expression.
+        ValueError: a mistake in the expression.
 
-    An expression that cannot be evaluated for a record, because a field is missing or has another type, does not
-    match that record.
+    A field that a record does not have is null there. An expression that cannot be evaluated for a record, because a
+    field has another type than it needs, does not match that record.
     """
 
     def __init__(self, expression: str) -> None:
-        context = rule_engine.Context(resolver=_resolve, default_value=None)
+        context = _Context()
         try:
             self._rule = rule_engine.Rule(expression, context=context)
         except rule_engine.errors.EngineError as exc:
             raise ValueError(exc.message) from exc
-        self._needles = tuple(dict.fromkeys(_needles(self._rule.statement.expression)))
+        except Exception as exc:  # constants are computed here: whatever that raises is a mistake, too
+            raise ValueError(f"{type(exc).__name__}: {exc}") from exc
+        needles = _needles(self._rule.statement.expression, context)
+        self._needles = tuple(needle.encode() for needle in dict.fromkeys(needles))
 
     def matches(self, record: Mapping[str, Any]) -> bool:
         """Does the expression hold for a decoded record?"""
         try:
             return bool(self._rule.matches(record))
-        except rule_engine.errors.EvaluationError:
+        except Exception:  # noqa: BLE001 - the engine lets TypeError, OverflowError and others through
             return False
 
     def _may_match(self, text: bytes) -> bool:

@@ -12,9 +12,11 @@ import msgspec
 
 __all__ = ["DELIBERATE", "REFUSED", "Account", "AccountFigures", "Ledger"]
 
-DELIBERATE = frozenset({"excluded", "unwanted", "where"})
+DELIBERATE = frozenset({"excluded", "other_filter", "unwanted", "where"})
 """Reasons that the configuration asked for."""
-REFUSED = frozenset({"bad_frames", "bad_json", "bad_path", "too_large"})
+REFUSED = frozenset(
+    {"bad_batch", "bad_format", "bad_frames", "bad_json", "bad_line", "bad_path", "no_columns", "too_large"}
+)
 """Reasons that lie in what a peer sent. Every reason that is neither here nor in `DELIBERATE` is a loss."""
 
 

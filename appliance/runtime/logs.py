@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from collections.abc import Callable
-from typing import Any, TextIO
+from contextlib import suppress
+from typing import Any, TextIO, cast
 
 import msgspec
 import structlog
@@ -15,7 +17,25 @@ __all__ = ["Throttle", "configure_logs"]
 
 
 def _json(event: Any, **_: Any) -> str:
-    return msgspec.json.encode(event, enc_hook=str).decode()
+    try:
+        return msgspec.json.encode(event, enc_hook=str).decode()
+    except (ValueError, OverflowError):  # a file name that is no UTF-8, an integer of more than 64 bits
+        return json.dumps(event, default=str)
+
+
+class _Output:
+    """A stream that may go away, as the far end of a pipe does: what is written then is lost, and nobody fails."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
 
 
 def configure_logs(*, level: str, style: str, stream: TextIO | None = None) -> None:
@@ -38,7 +58,7 @@ def configure_logs(*, level: str, style: str, stream: TextIO | None = None) -> N
     structlog.configure(
         processors=[structlog.contextvars.merge_contextvars, *shared, *tail],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.WriteLoggerFactory(file=out),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _Output(out))),
         # Not cached: a reload changes the level of loggers that modules already hold.
         cache_logger_on_first_use=False,
     )

@@ -196,34 +196,24 @@ class Supervisor:
             if not handle.stop_requested.is_set():
                 raise RuntimeError("the service ended although nobody asked it to")
         except* Exception as group:
-            # A service that is cancelled may fail on its way out: that failure ends here, the cancellation goes on.
+            # One that is cancelled may fail on its way out: the failure ends here, the cancellation goes on.
             failure = leaf_of(group)
-        finally:
-            if trio.current_time() - ready_at >= HEALTHY_S:
-                handle.backoff.reset()
-            if failure is not None:
-                self._note(handle, failure, is_final=first is not None and ready_at == math.inf)
-        if failure is not None and first is not None and ready_at == math.inf:
+            handle.last_error = describe(failure)
+            if first is None or ready_at < math.inf:  # else whoever started it tells
+                known = isinstance(failure, ApplianceError | OSError)
+                error = None if known else failure
+                log.warning("service failed", service=handle.name, error=handle.last_error, exc_info=error)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if failure is None or handle.stop_requested.is_set():
+            return
+        if trio.current_time() - ready_at >= HEALTHY_S:
+            handle.backoff.reset()
+        if first is not None and ready_at == math.inf:
+            handle.enter(State.FAILED)
             raise failure
-
-    def _note(self, handle: Handle, failure: BaseException, *, is_final: bool) -> None:
-        """Book a failure. It is final in the first start, and where only a person can mend it."""
-        handle.last_error = describe(failure)
-        known = isinstance(failure, ApplianceError | OSError)
-        if is_final:
+        if isinstance(failure, ConfigError | PrivilegeError):
             handle.enter(State.FAILED)
-        elif handle.stop_requested.is_set():
-            log.warning(
-                "service failed while stopping", service=handle.name, error=handle.last_error,
-                exc_info=None if known else failure,
-            )  # fmt: skip
-        elif isinstance(failure, ConfigError | PrivilegeError):
-            handle.enter(State.FAILED)
-            log.error("service failed for good", service=handle.name, error=handle.last_error)
+            log.error("service is not restarted, only a person can mend this", service=handle.name)
         else:
             handle.restarts += 1
             handle.enter(State.BACKING_OFF)
-            log.warning(
-                "service failed, restarting", service=handle.name, error=handle.last_error,
-                exc_info=None if known else failure,
-            )  # fmt: skip

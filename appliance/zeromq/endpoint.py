@@ -59,7 +59,8 @@ def bind(sock: zmq.Socket[bytes], endpoint: str) -> str:
     except OSError as exc:  # zmq.ZMQError is none, see below
         raise ApplianceError(f"cannot bind {endpoint}: {exc.strerror or exc}", hint=_hint(exc.errno)) from exc
     except zmq.ZMQError as exc:
-        raise ApplianceError(f"cannot bind {endpoint}: {exc.strerror}", hint=_hint(exc.errno)) from exc
+        # Not its own text, which tells the endpoint once more.
+        raise ApplianceError(f"cannot bind {endpoint}: {zmq.strerror(exc.errno or 0)}", hint=_hint(exc.errno)) from exc
     return sock.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
 
 

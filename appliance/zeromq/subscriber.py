@@ -6,7 +6,6 @@ this task owns the socket, drains it by the block in C, and does nothing else wi
 
 from __future__ import annotations
 
-import math
 from fnmatch import fnmatchcase
 
 import msgspec
@@ -21,8 +20,8 @@ from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.ledger import Account
 from appliance.runtime.logs import Throttle
 
-from .endpoint import bind, is_public
-from .monitor import PeerFigures, PeerMonitor, open_monitor
+from .listener import Listener, open_listener
+from .monitor import PeerFigures, PeerMonitor
 
 __all__ = ["LogSubscriber", "SubscriberFigures"]
 
@@ -40,8 +39,6 @@ LARGEST_MESSAGE = 16 << 20
 MAX_BEAT_MS = 32_767_000
 """The kernel's limit of a keep-alive interval, tcp(7)."""
 GAP_LOOK_S = 5.0
-STOP_PATIENCE_S = 1.0
-"""How long a stop follows writers that never pause; then they are cut, and only what has arrived is handed on."""
 
 
 class SubscriberFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,14 +72,13 @@ class LogSubscriber:
         self._drain = ZmqDrain()
         self._monitor = PeerMonitor(self._report_cut)
         self._throttle = Throttle()
-        self._bound: dict[str, str] = {}
+        self._listener: Listener | None = None
         self._paths: dict[str, int] = {}
         self._routes: dict[str, str | None] = {}
         self._in_hand = 0
         self._missing = 0
         self._next_look_s = 0.0
         self._stopping = False
-        self._changed = False
         self._waiting: trio.CancelScope | None = None
 
     # ── what others may call ──
@@ -90,7 +86,7 @@ class LogSubscriber:
     def statistics(self) -> SubscriberFigures:
         sequences = self._intake.sequences()
         return SubscriberFigures(
-            endpoints=tuple(self._bound.values()),
+            endpoints=tuple(self._listener.bound) if self._listener else (),
             writers=self._monitor.statistics(),
             missing=sum(s.missing for s in sequences),
             unseen=sum(s.unseen for s in sequences),
@@ -106,7 +102,8 @@ class LogSubscriber:
 
     def stop(self) -> None:
         self._stopping = True
-        self._wake()
+        if self._listener is not None:
+            self._listener.stop()
 
     def apply(self, config: Zmq) -> bool:
         """Take over a new table under the open socket, if only paths and `max_wait` differ."""
@@ -122,32 +119,18 @@ class LogSubscriber:
     # ── the service ──
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._account.add_holder(self._held)
         try:
-            sock = self._open(context)
-            pair = open_monitor(sock, context)
-            try:
-                for endpoint in self.config.bind:
-                    self._bound[endpoint] = bind(sock, endpoint)
-                    if is_public(endpoint):
-                        log.warning("anybody who reaches this address can send records", bind=endpoint)
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._monitor.run, pair)
-                    task_status.started()
-                    await self._drain_until_stopped(sock)
-                    nursery.cancel_scope.cancel()
-            finally:
-                # Waiters first: closing a descriptor under them would leave them asleep for ever.
-                for fd in (pair.fileno(), sock.fileno()):
-                    trio.lowlevel.notify_closing(fd)
-                sock.disable_monitor()
-                pair.close(0)
-                sock.close(0)
-                self._bound.clear()
-                self._monitor.forget()
+            async with open_listener(
+                zmq.SUB, self.config.bind, monitor=self._monitor, configure=self._configure
+            ) as self._listener:
+                if self._stopping:
+                    self._listener.stop()
+                task_status.started()
+                await self._listener.drain(self._drain_some)
+                self._look_for_gaps()
         finally:
-            context.destroy(linger=0)
+            self._listener = None
             self._account.drop("shutdown", self._in_hand)
             self._in_hand = 0
             self._account.remove_holder(self._held)
@@ -155,12 +138,10 @@ class LogSubscriber:
     def _held(self) -> int:
         return self._in_hand
 
-    def _open(self, context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
+    def _configure(self, sock: zmq.Socket[bytes]) -> None:
         config = self.config
         beat_ms = min(max(1, int(config.heartbeat) // 1_000_000), MAX_BEAT_MS)
         beat_s = -(-beat_ms // 1000)
-        sock = context.socket(zmq.SUB)
-        sock.setsockopt(zmq.LINGER, 0)
         sock.setsockopt(zmq.RCVHWM, config.hwm)
         # A longer message costs its sender the connection before a byte of it is stored; up to here it is counted.
         sock.setsockopt(zmq.MAXMSGSIZE, max(LARGEST_MESSAGE, 2 * int(config.max_record)))
@@ -174,40 +155,14 @@ class LogSubscriber:
         sock.setsockopt(zmq.TCP_MAXRT, 3 * beat_ms)
         # Exact matching is ours: the socket's own filter matches byte prefixes.
         sock.setsockopt(zmq.SUBSCRIBE, b"")
-        return sock
 
-    async def _drain_until_stopped(self, sock: zmq.Socket[bytes]) -> None:
-        """Drain until `stop`, and then until the socket is empty once, which a cut brings about if need be.
-
-        ZMQ_FD is edge-triggered: the descriptor tells of news, not of a state. So it may be waited for only right after
-        the socket was found empty, and no other call may touch the socket in between.
-        """
-        pointer, fd = sock.underlying, sock.fileno()
-        while not self._stopping:
-            if await self._drain_some(pointer) and not self._stopping:
-                with trio.CancelScope() as self._waiting:
-                    await trio.lowlevel.wait_readable(fd)
-                self._waiting = None
-        cut_at = trio.current_time() + STOP_PATIENCE_S
-        while not await self._drain_some(pointer):
-            if trio.current_time() >= cut_at:
-                cut_at = math.inf
-                for endpoint in self._bound.values():
-                    sock.unbind(endpoint)  # ends its connections, too; what libzmq has received can still be read
-        self._look_for_gaps()
-
-    async def _drain_some(self, pointer: int) -> bool:
+    async def _drain_some(self) -> bool:
         """Take what one round holds; returns whether the socket was empty then."""
-        received, is_empty = self._drain.drain(pointer, self._intake, BATCH)
+        assert self._listener is not None
+        received, is_empty = self._drain.drain(self._listener.sock.underlying, self._intake, BATCH)
         if received:
             await self._hand_over()
-        if not is_empty:
-            await trio.lowlevel.checkpoint()
         return is_empty
-
-    def _wake(self) -> None:
-        if self._waiting is not None:
-            self._waiting.cancel()
 
     async def _hand_over(self) -> None:
         groups = self._intake.take()

@@ -33,6 +33,24 @@ record='\001\000\000\000\002\000\000\000\003\000\000\000\003\000\000\000abc'
 seed pcap_scan nano "\115\074\262\241$header$record$record"
 seed pcap_scan micro "\324\303\262\241$header$record"
 seed pcap_scan swapped '\241\262\303\324\000\002\000\004\000\000\000\000\000\000\000\000\000\004\000\000\000\000\000\001'
+seed tsv scalars '\006\000\001\002\003\004\005\040a\\x2cb\tT\t-5\t7\t80\t1.5\n(empty)\t-\t-\t-\t-\t-\n#close\n-\tF\t9\t1\t1\t-nan\n'
+seed tsv lists '\006\200\201\202\203\204\205\002a,-,b\tT,F\t-5,6\t7\t80\t1.5e300,1056991897.649921\n'
+seed tsv json '\000\000\000\000\000\000\000\000{"a":1}\r\n{"b":[1,2]}\n{\n'
+seed tsv addresses '\002\006\206\000\000\000\000\000192.0.2.1\t::1,fe80::1/64\n'
+nine='\000\000\000\000\001'
+column='\000\000\000\006X::LOG\000\000\000\001W\000\000\000\007default\000\000\000\001x\000\000\000\001\000\000\000\000\001v'
+values="\000\000\000\005${nine}A\317\2005L\272\255O\000\000\000\007$nine\000\000\000\003a\377\042\000\000\000\014${nine}h\004\012\000\000\000"
+seed transcode batch "\000\000$column\000\000\000\000$nine\000\000\000\001\000\000\000\023$nine\000\000\000\000\000\000\000\003$values"
+seed transcode extras "\371\001$column\000\000\000\005$nine\000\000\000\002\000\000\000\003$nine\000\000\000\000\000\000\000\007\000\000\000\003\000\000\000\000\000"
+count='\002\000\000\000\000\000\000\000'
+names='\013\006X::LOG\013\001W\005\001x'
+write="\016\003$count\001$count\003\016\004$names\005\025\000\000\000\001\000\000\000\004$nine\077\370\000\000\000\000\000\000"
+seed transcode write "\000\200$write"
+seed transcode message "\000\200\016\003$count\001$count\005\016\002$write\016\003$count\001$count\001\016\002\005\001e\016\001\000"
+
+seed batch_intake batch "\020\107$column\000\000\000\003$nine\000\000\000\001\000\000\000\003$nine\000\000\000\000\000\000\000\007"
+seed batch_intake pair "\020\072$column\000\000\000\003$nine\000\000\000\000\060\107$column\000\000\000\003$nine\000\000\000\001\000\000\000\003$nine\000\000\000\000\000\000\000\007"
+seed batch_intake frames '\001\011log-write\001\001n\001\023zeek-bin-serializer\000\001x\202\001z'
 
 fuzz() { # fuzz TARGET MAX_LEN SOURCE...
     target=$1 max_len=$2
@@ -55,4 +73,7 @@ fuzz() { # fuzz TARGET MAX_LEN SOURCE...
 fuzz json_row 512 json_row.c
 fuzz logwriter 2048 logwriter.c json_row.c
 fuzz pcap_scan 512 pcap_file.c
+fuzz tsv 600 tsv.c json_row.c json_text.c json_text_double.c
+fuzz transcode 1024 transcode.c transcode_record.c transcode_schema.c transcode_writes.c json_text.c json_text_double.c json_row.c
+fuzz batch_intake 2048 batch_intake.c transcode.c transcode_record.c transcode_schema.c transcode_writes.c json_text.c json_text_double.c json_row.c
 rm -rf "$build"

@@ -78,8 +78,19 @@ SINK = '[[sink]]\nname = "s"\non = ["log:*"]\n'
          'site.toml:14: hook[0].from[0]: no door matches "x*", there is "zmq.bro" or "capture.tele"'),
         (HOOK + "from = ['zmq.bro']",
          'site.toml:5: hook[0].from[0]: no door matches "zmq.bro", there are no doors'),
-        (HOOK + "from = ['cluster']", "site.toml:5: hook[0].from[0]: [cluster] is not available in this version"),
-        (HOOK + "from = ['tail.current']", "site.toml:5: hook[0].from[0]: [[tail]] is not available in this version"),
+        (HOOK + "from = ['broker']", "site.toml:5: hook[0].from[0]: [broker] is not available in this version"),
+        (HOOK + "from = ['watch.x']", "site.toml:5: hook[0].from[0]: [[watch]] is not available in this version"),
+        (
+            "[cluster.zeromq]\nlog_bind = 'tcp://*:1'\n",
+            'site.toml:2: cluster.zeromq.log_bind: needs the ZeroMQ backend, write backend = "zeromq"',
+        ),
+        (
+            "[cluster]\nbackend = 'zeromq'\n[cluster.zeromq]\ncurve_client_public_key_file = 'x'\n",
+            (
+                "site.toml:4: cluster.zeromq.curve_client_public_key_file: needs the server's secret key, "
+                "set curve_secret_key_file"
+            ),
+        ),
         (ZMQ.replace("tcp://*:0", "tcp://"),
          """site.toml:3: zmq[0].bind[0]: expected "tcp://host:port" or "ipc:///path", got 'tcp://'"""),
         (ZMQ.replace("*:0", "*:5") + ZMQ.replace("*:0", "127.0.0.1:5").replace("bro", "b"),

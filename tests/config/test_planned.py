@@ -9,11 +9,13 @@ import pytest
 
 from appliance.config import planned
 from appliance.config.shape import toml_fields
-from appliance.config.tables import Api, Capture, Config, Handler, Hook, Sink, Table
+from appliance.config.tables import Api, Capture, Cluster, ClusterZeromq, Config, Handler, Hook, Sink, Table
 
 Mistakes = Callable[..., list[str]]
 
 _TABLES: dict[str, type[Table]] = {
+    "cluster": Cluster,
+    "cluster.zeromq": ClusterZeromq,
     "capture": Capture,
     "capture.handler": Handler,
     "hook": Hook,
@@ -25,6 +27,8 @@ _BASES = {
     "hook": "[[hook]]\nname = 'h'\nrun = 'a:b'\non = ['log:*']\n",
     "sink": "[[sink]]\nname = 's'\non = ['log:*']\n",
     "api": "[api]\n",
+    "cluster": "[cluster]\n",
+    "cluster.zeromq": "[cluster.zeromq]\n",
 }
 _HANDLER = "[[capture]]\nname = 'c'\nconn_type = 'udp'\naddress = ['', 0]\n[[capture.handler]]\nname = 'raw'\n"
 
@@ -42,8 +46,8 @@ def test_tables_are_refused_by_name(mistakes: Mistakes, table: str, header: str)
 
 def test_sub_tables_count_as_their_table(mistakes: Mistakes) -> None:
     """There may be no header of the table itself; two elements are one refusal."""
-    assert mistakes("[cluster.nodes.manager]\nip = 'x'\n[[store]]\n[[store]]\n") == [
-        "site.toml:1: cluster: [cluster] is not available in this version",
+    assert mistakes("[broker.nodes.manager]\nip = 'x'\n[[store]]\n[[store]]\n") == [
+        "site.toml:1: broker: [broker] is not available in this version",
         "site.toml:3: store: [[store]] is not available in this version",
     ]
 
@@ -68,7 +72,7 @@ def test_values_are_refused_by_name(mistakes: Mistakes, path: str, value: str) -
         line = 2
     else:
         base, line = f"{base}{key} = '{value}'\n", base.count("\n") + 1
-    shown = "capture[0].handler[0]" if table == "capture.handler" else f"{table}[0]"
+    shown = {"capture.handler": "capture[0].handler[0]", "cluster": "cluster"}.get(table, f"{table}[0]")
     (told,) = mistakes(base)
     assert told.startswith(f'site.toml:{line}: {shown}.{key}: {key} "{value}" is not available in this version, use "')
 

@@ -13,7 +13,19 @@ from hypothesis import strategies as st
 
 from appliance.config import Config, Hook, Secret, load, render, tables
 from appliance.config.render import _plain
-from appliance.config.tables import Api, Appliance, Capture, Handler, Log, Sink, Zmq
+from appliance.config.tables import (
+    Api,
+    Appliance,
+    Capture,
+    Cluster,
+    ClusterZeromq,
+    Handler,
+    Keep,
+    Log,
+    Sink,
+    Tail,
+    Zmq,
+)
 from appliance.units import Duration, Size
 
 _NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,8}", fullmatch=True)
@@ -56,12 +68,16 @@ def _configs(draw: st.DrawFn) -> Config:
     )
     options = st.dictionaries(st.text("xyz. ", max_size=3), _TOML, max_size=3)
     hook = st.builds(Hook, run=st.just("a.b:c"), where=_TEXTS, timeout=_LONGER, options=options, **_consumer())
-    sink = st.builds(Sink, rotate_size=st.none() | _SIZES, flush_every=_LONGER, **_consumer())
+    keep = st.none() | st.builds(Keep, size=st.none() | _SIZES, age=st.none() | _LONGER)
+    sink = st.builds(Sink, keep=keep, rotate_size=st.none() | _SIZES, flush_every=_LONGER, **_consumer())
     captures = draw(_unique(capture))
+    zeromq = ClusterZeromq(log_bind=draw(st.sampled_from(["tcp://*:0", "tcp://[::1]:0"])), curve_secret_key_file="/k")
     return Config(
         appliance=Appliance(name=draw(_NAMES), state_dir=draw(_FOLDERS), drain_timeout=draw(_LONGER)),
         log=Log(level=draw(st.sampled_from(["debug", "error"]))),
         zmq=draw(_unique(zmq)),
+        cluster=draw(st.sampled_from([Cluster(), Cluster(backend="zeromq", zeromq=zeromq, zeek_version="9.0")])),
+        tail=draw(_unique(st.builds(Tail, name=_NAMES, paths=st.just(("/l/*.log",)), poll=_LONGER))),
         capture=tuple(_with(c, handler=(_with(c.handler[0], log_dir=f"/c{n}"),)) for n, c in enumerate(captures)),
         hook=draw(_unique(hook)),
         sink=tuple(_with(sink, path=f"/s{n}/{{path}}") for n, sink in enumerate(draw(_unique(sink)))),
@@ -130,5 +146,7 @@ def test_names_in_other_tables_are_not_masked() -> None:
 
 def test_every_table_is_covered_here() -> None:
     """A new table must be added to the round trip above."""
-    assert set(Config.__struct_fields__) == {"appliance", "log", "zmq", "capture", "hook", "sink", "api"}
+    assert set(Config.__struct_fields__) == {
+        "appliance", "log", "zmq", "cluster", "tail", "capture", "hook", "sink", "api",
+    }  # fmt: skip
     assert tables.Config is Config

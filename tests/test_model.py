@@ -1,0 +1,38 @@
+"""The items that flow: rows and splitting."""
+
+from __future__ import annotations
+
+import pytest
+
+from appliance.model import LogBatch, Segment
+
+
+def batch(*rows: bytes) -> LogBatch:
+    data = b"".join(row + b"\n" for row in rows)
+    return LogBatch(path="conn", source="zmq.a", data=data, count=len(rows), node="w1", stream="Conn::LOG")
+
+
+def test_rows_are_the_lines_without_their_newlines() -> None:
+    """As many as `count`."""
+    assert batch(b"{}", b'{"a":1}').rows() == [b"{}", b'{"a":1}']
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_split_cuts_between_rows(count: int) -> None:
+    """Both parts are whole batches of the same origin, and together the same bytes."""
+    whole = batch(b"{}", b'{"a":1}', b'{"b":22}', b"{ }")
+    first, rest = whole.split(count)
+    assert (first.count, rest.count) == (count, 4 - count)
+    assert first.data + rest.data == whole.data
+    assert [len(part.rows()) for part in (first, rest)] == [count, 4 - count]
+    assert {(part.path, part.source, part.node, part.stream) for part in (first, rest)} == {
+        ("conn", "zmq.a", "w1", "Conn::LOG")
+    }
+
+
+def test_items_say_what_consumers_ask_for() -> None:
+    """Kind and name for their patterns, count and size for their queues."""
+    item = batch(b"{}")
+    segment = Segment(handler="raw", source="c", path="/x", packets=3, size=9, first_ns=1, last_ns=2, linktype=147)
+    assert (item.kind, item.name, item.count, item.size) == ("log", "conn", 1, 3)
+    assert (segment.kind, segment.name, segment.count, segment.size) == ("segment", "raw", 1, 9)

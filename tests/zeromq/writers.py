@@ -1,3 +1,0 @@
-"""x."""
-from __future__ import annotations
-def f() -> int: return 1

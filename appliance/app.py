@@ -24,7 +24,7 @@ from appliance.runtime.rates import RateMeter
 from appliance.runtime.supervisor import State, Supervisor, describe, leaf_of
 
 from .assembly import Assembly
-from .parts import Parts, Prepared, prepare
+from .parts import DOORS, Parts, Prepared, prepare
 from .status import LedgerLine, ReloadOutcome, ServiceLine, Status
 
 __all__ = ["Appliance", "run"]
@@ -194,7 +194,7 @@ class Appliance:
             await trio.sleep(1.0)
 
     def _summary(self) -> str:
-        doors = (a for a in self.ledger if a.name.startswith(("zmq.", "capture.")) and a.unit != "segments")
+        doors = (a for a in self.ledger if a.name.startswith(DOORS) and a.unit in ("records", "packets"))
         received = sum(account.received for account in doors)
         units = self._assembly.units.values() if self._assembly else ()
         ill = [u.key for u in units if u.handle is not None and u.handle.state in (State.BACKING_OFF, State.FAILED)]

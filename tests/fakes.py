@@ -167,7 +167,9 @@ class FakeDoor:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         self.runs += 1
-        addresses = set(self.table.bind) if isinstance(self.table, Zmq) else {f"udp:{self.table.address[1]}"}
+        addresses = set(self.table.bind) if isinstance(self.table, Zmq) else set()
+        if isinstance(self.table, Capture):
+            addresses = {f"udp:{self.table.address[1]}"}
         if self.start_error is not None:
             raise self.start_error
         if addresses & self._occupied:

@@ -20,6 +20,7 @@ from appliance.native import LogIntake, ZmqDrain
 from appliance.runtime.backoff import Backoff
 from appliance.runtime.supervisor import Supervisor
 from appliance.units import Duration
+from appliance.zeromq import listener
 from appliance.zeromq import subscriber as module
 
 from .harness import Door, Writer, go_deaf, open_door, open_writer, raw_peer, row, run_door, shake_hands, wait_until
@@ -172,7 +173,7 @@ async def test_a_stop_before_the_start_ends_it_at_once() -> None:
 @pytest.mark.slow
 async def test_a_stop_does_not_follow_an_endless_writer(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a while the writers are cut; all that had arrived is handed on, and the end comes."""
-    monkeypatch.setattr(module, "STOP_PATIENCE_S", 0.2)
+    monkeypatch.setattr(listener, "STOP_PATIENCE_S", 0.2)
     monkeypatch.setattr(module, "BATCH", 100)
     door = Door(hwm=5000)
     dispatch = door.dispatcher.dispatch

@@ -4,8 +4,9 @@ the socket from being read while a spare block is free.
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -14,7 +15,7 @@ import trio
 
 from appliance.config import Handler
 from appliance.model import Segment
-from appliance.native import PcapBlock, scan_pcap
+from appliance.native import PcapBlock, PcapScan, scan_pcap
 from appliance.runtime.backoff import Backoff
 from appliance.runtime.ledger import Account
 from appliance.runtime.logs import Throttle
@@ -32,11 +33,30 @@ SNAPLEN = 65535
 FILE_HEADER = 24
 BLOCK_BYTES = 4 << 20
 """Two of these: one is filled while the other is written. At 100 MB/s each lasts 40 ms."""
+MAX_UNFINISHED = 16
+"""Complete files that may wait for the disk."""
+FINISH_TIMEOUT_S = 10.0
+"""How long they may take at the end."""
 
 
 def pattern_of(handler: Handler) -> PathPattern:
     """Where the handler's files go."""
     return PathPattern(f"{handler.log_dir}/{handler.file_name_pattern}", fields=FIELDS)
+
+
+def _cut_torn(part: Path) -> tuple[PcapScan, int]:
+    """Cut a torn last record, and the header if there is no packet; returns what is left and the bytes cut off."""
+    fd = os.open(part, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        size = os.fstat(fd).st_size
+        scan = scan_pcap(fd)
+        if not scan.packets:
+            scan = scan._replace(good_bytes=0)
+        if scan.good_bytes < size:
+            os.ftruncate(fd, scan.good_bytes)
+        return scan, size - scan.good_bytes
+    finally:
+        os.close(fd)
 
 
 def repair_pcap(part: Path) -> Repair:
@@ -46,21 +66,25 @@ def repair_pcap(part: Path) -> Repair:
         OSError: cannot be opened or cut.
         ValueError: not a PCAP file.
     """
-    fd = os.open(part, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        size = os.fstat(fd).st_size
-        scan = scan_pcap(fd)
-        keep = scan.good_bytes if scan.packets else 0
-        if keep < size:
-            os.ftruncate(fd, keep)
-        return Repair(cut=size - keep, size=keep)
-    finally:
-        os.close(fd)
+    scan, cut = _cut_torn(part)
+    return Repair(cut=cut, size=scan.good_bytes)
+
+
+def _finish(files: Sequence[PartFile]) -> list[Path | OSError | None]:
+    """Give each file its name; what stands in its place in the result says how that went."""
+    finals: list[Path | OSError | None] = []
+    for file in files:
+        try:
+            finals.append(file.finish())
+        except OSError as exc:
+            finals.append(exc)
+    return finals
 
 
 class Plan(msgspec.Struct, kw_only=True):
     """One segment: its name's parts, and what has gone into it so far. Made when its first packet arrives."""
 
+    handler: str
     pattern: PathPattern
     opened_ns: int
     """Wall time, for the name."""
@@ -81,6 +105,9 @@ class Load(msgspec.Struct, kw_only=True):
     packets: int
     ends: bool
     """It is the last one of its segment."""
+
+
+Complete = tuple[PartFile, Plan]
 
 
 class SegmentFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,14 +145,13 @@ class SegmentWriter:
         self._account = account
         self._report = finished
         self._file: PartFile | None = None
+        self._file_packets = 0
+        """Packets of whole blocks in the file."""
+        self._some_finished = trio.lowlevel.ParkingLot()
         self._throttle = Throttle()
         self._finished = self._written = self._errors = self._recovered = 0
         self.in_hand = 0
         """Packets passed on and not yet in a file."""
-
-    def set_name(self, handler: str) -> None:
-        """Segments are this handler's from now on."""
-        self._names = {**self._names, "name": handler}
 
     def statistics(self) -> SegmentFigures:
         return SegmentFigures(
@@ -143,28 +169,32 @@ class SegmentWriter:
             found = {name: str(value) for name, value in msgspec.structs.asdict(leftover).items() if value}
             log.warning("found a file of an earlier run", door=self._source, **found)
 
-    async def run(self, loads: trio.MemoryReceiveChannel[Load], free: trio.MemorySendChannel[PcapBlock]) -> None:
-        """Write loads until the channel ends; each block goes back through `free`.
+    async def run(self, loads: trio.MemoryReceiveChannel[Load], give_back: Callable[[PcapBlock], None]) -> None:
+        """Write loads until the channel ends; each block is given back when it is written.
 
-        Cancellation: the packets that are not in the file are dropped for ``shutdown``; the file is cut after its last
-        whole record and finished.
+        Cancellation: the file is cut after its last whole record and finished; the packets that are in none stay
+        `in_hand`.
         """
+        patience = trio.CancelScope(shield=True)
         load: Load | None = None
-        try:
-            async for load in loads:
-                await self._write(load)
-                self.in_hand -= load.packets
-                self._account.delivered += load.packets
-                if load.ends:
-                    await self._finish(load.plan)
-                free.send_nowait(load.block)
-                load = None
-        finally:
-            self._account.drop("shutdown", self.in_hand)
-            self.in_hand = 0
-            if self._file is not None and load is not None:
-                with trio.CancelScope(shield=True):
-                    await trio.to_thread.run_sync(self._rescue, self._file)
+        async with trio.open_nursery() as nursery:
+            complete, get_complete = trio.open_memory_channel[Complete](math.inf)
+            nursery.start_soon(self._run_finisher, get_complete, patience)
+            try:
+                async for load in loads:
+                    await self._write(load)
+                    give_back(load.block)
+                    if load.ends:
+                        self._complete(load.plan, complete)
+                        while complete.statistics().current_buffer_used > MAX_UNFINISHED:
+                            await self._some_finished.park()
+            finally:
+                patience.deadline = trio.current_time() + FINISH_TIMEOUT_S
+                if self._file is not None and load is not None:
+                    await self._rescue(self._file, load.plan, complete)
+                complete.close()
+
+    # ── writing ──
 
     async def _write(self, load: Load) -> None:
         """Write one block; a full or failing disk is tried again, and nothing is torn or written twice."""
@@ -172,7 +202,7 @@ class SegmentWriter:
         while True:
             try:
                 await trio.to_thread.run_sync(self._flush, load)
-                return
+                break
             except OSError as exc:
                 self._errors += 1
                 if (held := self._throttle.admit(str(exc.errno))) is not None:
@@ -180,58 +210,87 @@ class SegmentWriter:
                     log.error("cannot write packets, trying again", door=self._source, file=name, error=exc.strerror,
                               more=held)  # fmt: skip
             await trio.sleep(backoff.next_s())
+        self._deliver(load.packets)
+
+    def _deliver(self, packets: int) -> None:
+        self._file_packets += packets
+        self.in_hand -= packets
+        self._account.delivered += packets
 
     def _flush(self, load: Load) -> None:
         if self._file is None:
-            plan = load.plan
-            final = plan.pattern.render(plan.opened_ns, {**self._names, "seq": str(plan.seq)})
-            file = PartFile.create(Path(final))
-            header = PcapBlock(FILE_HEADER)
-            header.header(SNAPLEN, LINKTYPE_USER0)
-            try:
-                self._written += header.flush(file.fd)
-            except OSError:
-                file.discard()
-                raise
-            finally:
-                header.close()
-            self._file = file
+            self._file = self._open(load.plan)
         try:
             load.block.flush(self._file.fd)
         finally:
             self._written += load.block.last_written
 
-    async def _finish(self, plan: Plan) -> None:
-        file, self._file = self._file, None
-        if file is None:
-            return
+    def _open(self, plan: Plan) -> PartFile:
+        fields = {**self._names, "name": plan.handler, "seq": str(plan.seq)}
+        file = PartFile.create(Path(plan.pattern.render(plan.opened_ns, fields)))
+        header = PcapBlock(FILE_HEADER)
+        header.header(SNAPLEN, LINKTYPE_USER0)
         try:
-            final = await trio.to_thread.run_sync(file.finish)
-        except OSError as exc:
-            self._errors += 1
-            log.error("cannot finish a file", door=self._source, file=str(file.path), error=str(exc))
-            file.abandon()
-            return
-        self._finished += 1
-        segment = Segment(
-            handler=self._names["name"],
-            source=self._source,
-            path=str(final),
-            packets=plan.packets,
-            size=plan.size,
-            first_ns=plan.first_ns,
-            last_ns=plan.last_ns,
-            linktype=LINKTYPE_USER0,
-        )
-        await self._report(segment)
+            self._written += header.flush(file.fd)
+        except OSError:
+            file.discard()
+            raise
+        finally:
+            header.close()
+        return file
 
-    def _rescue(self, file: PartFile) -> None:
+    # ── finishing: in a task of its own, because making a large file safe takes seconds ──
+
+    def _complete(self, plan: Plan, complete: trio.MemorySendChannel[Complete]) -> None:
+        assert self._file is not None
+        complete.send_nowait((self._file, plan))
+        self._file, self._file_packets = None, 0
+
+    async def _rescue(self, file: PartFile, plan: Plan, complete: trio.MemorySendChannel[Complete]) -> None:
+        """Complete a segment that did not come to its end; what is whole of a block that did not is delivered."""
         try:
-            repaired = repair_pcap(file.path)
-            if repaired.size:
-                file.finish()
-            else:
-                file.discard()
+            with trio.CancelScope(shield=True):
+                scan, _ = await trio.to_thread.run_sync(_cut_torn, file.path)
         except (OSError, ValueError) as exc:
-            log.error("cannot finish a file", door=self._source, file=str(file.path), error=str(exc))
-            file.abandon()
+            self._give_up(file, exc)
+            self._file = None
+            return
+        plan.packets, plan.size = scan.packets, scan.good_bytes
+        plan.first_ns, plan.last_ns = scan.first_ns, scan.last_ns
+        self._deliver(scan.packets - self._file_packets)
+        self._complete(plan, complete)
+
+    async def _run_finisher(self, complete: trio.MemoryReceiveChannel[Complete], patience: trio.CancelScope) -> None:
+        with patience:
+            async for first in complete:
+                # All that wait in one thread: the disk makes many files safe in little more time than one.
+                some = [first]
+                while complete.statistics().current_buffer_used:
+                    some.append(complete.receive_nowait())
+                finals = await trio.to_thread.run_sync(_finish, [file for file, _ in some], abandon_on_cancel=True)
+                self._some_finished.unpark_all()
+                for (file, plan), final in zip(some, finals, strict=True):
+                    await self._announce(file, plan, final)
+
+    async def _announce(self, file: PartFile, plan: Plan, final: Path | OSError | None) -> None:
+        if isinstance(final, OSError):
+            self._give_up(file, final)
+        elif final is not None:
+            self._finished += 1
+            segment = Segment(
+                handler=plan.handler,
+                source=self._source,
+                path=str(final),
+                packets=plan.packets,
+                size=plan.size,
+                first_ns=plan.first_ns,
+                last_ns=plan.last_ns,
+                linktype=LINKTYPE_USER0,
+            )
+            await self._report(segment)
+
+    def _give_up(self, file: PartFile, exc: Exception) -> None:
+        """Leave a file as a ``.part``; the next start tries again."""
+        self._errors += 1
+        log.error("cannot finish a file", door=self._source, file=str(file.path), error=str(exc))
+        file.abandon()

@@ -6,44 +6,34 @@ busy, is read from the socket and booked.
 
 from __future__ import annotations
 
-import errno
 import math
 import os
-import socket
-import struct
 import time
 from collections.abc import Callable
 
 import msgspec
-import structlog
 import trio
 
 from appliance.config import Capture, Handler
-from appliance.errors import ApplianceError
 from appliance.model import Segment
 from appliance.native import DatagramReceiver, PcapBlock, Received
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.ledger import Account
 from appliance.runtime.rotation import Rotation
-from appliance.units import Size
 
-from .segments import BLOCK_BYTES, Load, Plan, SegmentFigures, SegmentWriter, pattern_of
+from .segments import BLOCK_BYTES, FILE_HEADER, Load, Plan, SegmentFigures, SegmentWriter, pattern_of
+from .sockets import UdpSocket
 
 __all__ = ["CaptureFigures", "UdpCapture"]
 
-log = structlog.get_logger("capture")
-
-SO_RCVBUFFORCE = 33
-SO_MEMINFO = 55
-SK_MEMINFO_DROPS = 8  # linux/sock_diag.h
 FLUSH_BYTES = 1 << 20
 FLUSH_EVERY_S = 1.0
 ROUND = 4096
 """Datagrams before other tasks get their turn."""
-SIZED_ROUND = 64
-"""The same where a size limit must not be overshot by much."""
 COALESCE_S = 0.001
 BUSY = 16
+RECORD_HEADER = 16
+LONGEST_RECORD = RECORD_HEADER + 65535
 
 
 class CaptureFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,7 +105,7 @@ class UdpCapture:
         self._packets = self._bytes = self._truncated = self._untimed = self._kernel_drops = self._last_ns = 0
         self._granted = 0
         self._bound = ""
-        self._stopping = False
+        self._stopped_ns: int | None = None
         self._waiting: trio.CancelScope | None = None
         account.add_holder(lambda: self._block_packets + self._writer.in_hand)
 
@@ -138,7 +128,8 @@ class UdpCapture:
         )
 
     def stop(self) -> None:
-        self._stopping = True
+        if self._stopped_ns is None:
+            self._stopped_ns = time.time_ns()
         self._wake()
 
     def apply(self, config: Capture) -> bool:
@@ -153,112 +144,82 @@ class UdpCapture:
     # ── the service ──
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        await trio.to_thread.run_sync(self._writer.recover, self._pattern)
-        with self._open() as sock:
+        host, port = self.config.address
+        with UdpSocket(host, port, buffer=int(self.config.receive_buffer), door=self.source) as sock:
+            self._bound, self._granted = sock.address, sock.granted
             receiver = DatagramReceiver(sock.fileno())
             self._counts = receiver.counts()
+            await trio.to_thread.run_sync(self._writer.recover, self._pattern)
             put_free, free = trio.open_memory_channel[PcapBlock](2)
             loads, get_loads = trio.open_memory_channel[Load](2)
             blocks = [PcapBlock(BLOCK_BYTES), PcapBlock(BLOCK_BYTES)]
-            for block in blocks:
+
+            def give_back(block: PcapBlock) -> None:
                 put_free.send_nowait(block)
+                self._wake()
+
+            for block in blocks:
+                give_back(block)
             try:
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._writer.run, get_loads, put_free)
+                    nursery.start_soon(self._writer.run, get_loads, give_back)
                     task_status.started()
                     async with loads:
                         await self._receive(sock, receiver, free, loads)
             finally:
-                self._account.drop("shutdown", self._block_packets)
-                self._block_packets, self._plan, self._bound = 0, None, ""
+                self._book_drops(sock)
+                self._account.drop("shutdown", self._block_packets + self._writer.in_hand)
+                self._block_packets = self._writer.in_hand = 0
+                self._block_since_s = math.inf
+                self._plan, self._bound = None, ""
                 trio.lowlevel.notify_closing(sock)
                 receiver.close()
                 for block in blocks:
                     block.close()
 
-    def _open(self) -> socket.socket:
-        """The bound socket.
-
-        Raises:
-            ApplianceError: the address cannot be bound; the text says why.
-        """
-        host, port = self.config.address
-        wanted = int(self.config.receive_buffer)
-        try:
-            family, _, _, _, address = socket.getaddrinfo(
-                host or "0.0.0.0",  # noqa: S104 - an empty host means every address, as in the file
-                port,
-                type=socket.SOCK_DGRAM,
-                flags=socket.AI_PASSIVE | socket.AI_NUMERICHOST,
-            )[0]
-            sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-        except OSError as exc:
-            raise ApplianceError(f"cannot open {host}:{port}/udp: {exc.strerror}") from exc
-        try:
-            try:
-                sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, wanted)  # beyond rmem_max, with CAP_NET_ADMIN
-            except PermissionError:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, wanted)
-            sock.bind(address)
-        except OSError as exc:
-            sock.close()
-            raise ApplianceError(
-                f"cannot bind {host}:{port}/udp: {exc.strerror}",
-                hint="another program uses it" if exc.errno == errno.EADDRINUSE else "",
-            ) from exc
-        # The kernel doubles the request for its own bookkeeping and reports the doubled value. Source: socket(7).
-        self._granted = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
-        if self._granted < wanted:
-            log.warning("the kernel granted a smaller receive buffer; packets may be lost in a burst",
-                        door=self.source, wanted=str(Size(wanted)), granted=str(Size(self._granted)),
-                        hint=f"sysctl -w net.core.rmem_max={wanted}")  # fmt: skip
-        name = sock.getsockname()
-        self._bound = f"[{name[0]}]:{name[1]}" if family == socket.AF_INET6 else f"{name[0]}:{name[1]}"
-        return sock
-
     async def _receive(
         self,
-        sock: socket.socket,
+        sock: UdpSocket,
         receiver: DatagramReceiver,
         free: trio.MemoryReceiveChannel[PcapBlock],
         loads: trio.MemorySendChannel[Load],
     ) -> None:
-        """Receive until `stop`, and then until the socket is empty once."""
+        """Receive until `stop`, and then what had come before it."""
         block = await free.receive()
-        base_drops = self._kernel_drops
         while True:
             before = self._packets
-            outcome = self._take(receiver, block)
-            is_last = self._stopping and outcome is Received.EMPTY
-            ends = self._plan is not None and (is_last or self._is_complete(self._plan))
+            outcome = self._take(sock, receiver, block)
+            is_last = self._stopped_ns is not None and (outcome is Received.EMPTY or self._last_ns > self._stopped_ns)
+            ends = self._plan is not None and (is_last or self._is_complete(self._plan, sock))
+            has_spare = bool(free.statistics().current_buffer_used)
             is_due = trio.current_time() - self._block_since_s >= FLUSH_EVERY_S
-            is_worth = free.statistics().current_buffer_used and (is_due or block.used >= FLUSH_BYTES)
+            is_worth = has_spare and (is_due or block.used >= FLUSH_BYTES)
             if self._plan is not None and (ends or outcome is Received.FULL or is_worth):
                 await self._pass_on(self._plan, block, loads, ends=ends)
-                self._book_drops(base_drops + self._dropped_by(sock, receiver))
+                self._book_drops(sock)
                 block = await free.receive()
             if self._next_handler is not None and self._plan is None:
                 self._use(self._next_handler)
                 self._next_handler = None
             if is_last:
-                self._book_drops(base_drops + self._dropped_by(sock, receiver))
                 return
             if outcome is Received.EMPTY:
-                await self._wait(sock, is_busy=self._packets - before >= BUSY)
+                await self._wait(sock, is_busy=self._packets - before >= BUSY, has_spare=has_spare)
             else:
                 await trio.lowlevel.checkpoint()
 
-    async def _wait(self, sock: socket.socket, *, is_busy: bool) -> None:
+    async def _wait(self, sock: UdpSocket, *, is_busy: bool, has_spare: bool) -> None:
         """Wait for a datagram, `stop`, or the time when the block or the segment is due."""
         if is_busy:
             # At high rates one wake-up for each datagram would cost more than the datagrams; the kernel holds them.
             await trio.sleep(COALESCE_S)
+        # Without a spare block nothing can be flushed; the one that is given back wakes us.
+        flush_s = self._block_since_s + FLUSH_EVERY_S if has_spare else math.inf
         due_s = self._plan.due_s if self._plan is not None and self._plan.due_s is not None else math.inf
-        with trio.move_on_at(min(due_s, self._block_since_s + FLUSH_EVERY_S)) as self._waiting:
-            if self._stopping or self._next_handler is not None:
+        with trio.move_on_at(min(due_s, flush_s)) as self._waiting:
+            if self._stopped_ns is not None or self._next_handler is not None:
                 return
             await trio.lowlevel.wait_readable(sock)
-        self._waiting = None
 
     def _wake(self) -> None:
         if self._waiting is not None:
@@ -267,21 +228,43 @@ class UdpCapture:
     # ── segments ──
 
     def _use(self, handler: Handler) -> None:
+        self._handler = handler
         self._pattern = pattern_of(handler)
         self._rotation = _rotation(handler)
-        self._writer.set_name(handler.name)
 
-    def _take(self, receiver: DatagramReceiver, block: PcapBlock) -> Received:
-        """Receive one round into `block`; opens a segment's plan with its first packet."""
-        limit = ROUND if self._rotation.max_bytes is None else SIZED_ROUND
+    def _room(self, sock: UdpSocket, packets: int, size: int) -> int:
+        """How many datagrams a segment of that size surely takes; 0: not even the next one."""
+        room = ROUND
         if self._rotation.max_items is not None:
-            limit = min(limit, self._rotation.max_items - (self._plan.packets if self._plan else 0))
-        used, was = block.used, self._counts
-        outcome = receiver.receive(block, limit)
-        now = self._counts = receiver.counts()
+            room = min(room, self._rotation.max_items - packets)
+        if self._rotation.max_bytes is not None:
+            # As many as fit whatever their sizes are; close to the limit one by one, by the next one's size.
+            surely = (self._rotation.max_bytes - size) // LONGEST_RECORD
+            is_full = surely < 1 and self._rotation.is_full(size, packets, RECORD_HEADER + sock.next_size())
+            room = min(room, 0 if is_full else max(1, surely))
+        return room
+
+    def _take(self, sock: UdpSocket, receiver: DatagramReceiver, block: PcapBlock) -> Received:
+        """Receive one round into `block`, as much as the segment takes."""
+        packets, size = (self._plan.packets, self._plan.size) if self._plan else (0, FILE_HEADER)
+        used, left = block.used, ROUND
+        outcome = Received.MORE
+        try:
+            while outcome is Received.MORE and left and (room := min(left, self._room(sock, packets, size))):
+                before = block.used
+                outcome = receiver.receive(block, room)
+                packets, left, size = packets + room, left - room, size + block.used - before
+        finally:
+            self._count(receiver, block.used - used)
+        return outcome
+
+    def _count(self, receiver: DatagramReceiver, size: int) -> None:
+        """Book what came, `size` bytes in the block; opens a segment's plan with its first packet."""
+        was, now = self._counts, receiver.counts()
         count = now.packets - was.packets
         if not count:
-            return outcome
+            return
+        self._counts = now
         self._account.received += count
         self._packets += count
         self._bytes += now.bytes - was.bytes
@@ -293,23 +276,26 @@ class UdpCapture:
         self._block_packets += count
         plan = self._plan = self._plan or self._open_plan()
         plan.packets += count
-        plan.size += block.used - used
+        plan.size += size
         plan.first_ns = min(plan.first_ns or now.first_ns, now.first_ns)
         plan.last_ns = max(plan.last_ns, now.last_ns)
         receiver.clear_span()
-        return outcome
 
     def _open_plan(self) -> Plan:
         self._seq += 1
         wall_ns = self._clock_ns()
         due_ns = self._rotation.monotonic_deadline_ns(wall_ns=wall_ns, mono_ns=int(trio.current_time() * 1e9))
-        due_s = None if due_ns is None else due_ns / 1e9
-        return Plan(pattern=self._pattern, opened_ns=wall_ns, due_s=due_s, seq=self._seq)
+        return Plan(
+            handler=self._handler.name,
+            pattern=self._pattern,
+            opened_ns=wall_ns,
+            due_s=None if due_ns is None else due_ns / 1e9,
+            seq=self._seq,
+        )
 
-    def _is_complete(self, plan: Plan) -> bool:
+    def _is_complete(self, plan: Plan, sock: UdpSocket) -> bool:
         is_due = plan.due_s is not None and plan.due_s <= trio.current_time()
-        is_full = self._rotation.is_full(plan.size, plan.packets, 1)
-        return is_due or is_full or self._next_handler is not None
+        return is_due or self._next_handler is not None or not self._room(sock, plan.packets, plan.size)
 
     async def _pass_on(self, plan: Plan, block: PcapBlock, loads: trio.MemorySendChannel[Load], *, ends: bool) -> None:
         load = Load(plan=plan, block=block, packets=self._block_packets, ends=ends)
@@ -323,15 +309,8 @@ class UdpCapture:
         self._segments.received += 1
         await self._dispatcher.dispatch(segment, self._segments, patience_s=1.0)
 
-    # ── what the kernel dropped ──
-
-    def _dropped_by(self, sock: socket.socket, receiver: DatagramReceiver) -> int:
-        """Drops of this socket. SO_RXQ_OVFL tells them with the next datagram, SO_MEMINFO also without."""
-        known = receiver.counts().kernel_drops
-        words = struct.unpack("=9I", sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, 36))
-        return known + ((words[SK_MEMINFO_DROPS] - known) & 0xFFFFFFFF)
-
-    def _book_drops(self, total: int) -> None:
-        more, self._kernel_drops = total - self._kernel_drops, total
+    def _book_drops(self, sock: UdpSocket) -> None:
+        more = sock.take_drops()
+        self._kernel_drops += more
         self._account.received += more
         self._account.drop("kernel", more)

@@ -141,8 +141,8 @@ class Demo:
 
     async def _send(self, sender: Sender) -> None:
         with trio.move_on_after(START_TIMEOUT_S):
-            while not await self._are_connected(sender):
-                await trio.sleep(0.02)  # noqa: ASYNC110 - another process connects, and can only be asked
+            while not await self._are_connected(sender):  # noqa: ASYNC110 - another process, which can only be asked
+                await trio.sleep(0.02)
         await trio.sleep(CONNECT_PAUSE_S)
         began = trio.current_time()
         said = began

@@ -11,6 +11,7 @@ from typing import Any, TextIO, cast
 
 import msgspec
 import structlog
+import structlog.tracebacks
 import trio
 
 __all__ = ["Throttle", "configure_logs"]
@@ -47,12 +48,18 @@ def configure_logs(*, level: str, style: str, stream: TextIO | None = None) -> N
     if style == "console":
         tail: list[Any] = [
             structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
-            structlog.dev.ConsoleRenderer(colors=out.isatty(), pad_event_to=0, pad_level=False),
+            structlog.dev.ConsoleRenderer(
+                colors=out.isatty(),
+                pad_event_to=0,
+                pad_level=False,
+                exception_formatter=structlog.dev.plain_traceback,
+            ),
         ]
     else:
         tail = [
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
-            structlog.processors.dict_tracebacks,
+            # Never with local variables: records and the options of hooks do not belong into the log.
+            structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False)),
             structlog.processors.JSONRenderer(serializer=_json),
         ]
     structlog.configure(

@@ -127,3 +127,20 @@ async def test_throttle_keeps_to_the_time_of_the_loop(autojump_clock: MockClock)
     assert (throttle.admit("a"), throttle.admit("a")) == (0, None)
     autojump_clock.jump(61.0)
     assert throttle.admit("a") == 1
+
+
+@pytest.mark.parametrize("style", ["json", "console"])
+def test_a_traceback_tells_no_local_variables(style: str) -> None:
+    """Records and the options of hooks do not belong into the log."""
+    out = io.StringIO()
+    configure_logs(level="info", style=style, stream=out)
+
+    def fail(secret: str) -> None:
+        raise ValueError(f"{len(secret)} characters")
+
+    try:
+        fail("hun" + "ter2")
+    except ValueError:
+        structlog.get_logger().warning("it failed", exc_info=True)
+    assert "7 characters" in out.getvalue()
+    assert "hunter2" not in out.getvalue()

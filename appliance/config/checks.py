@@ -63,6 +63,7 @@ def check(config: Config, report: Report, *, state_dir: str, complete: bool) -> 
     if complete:
         _check_from(config, report)
     _check_cluster(config, report)
+    _check_kinds_of_sinks(config, report)
     _check_addresses(config, report, state_dir)
     _check_patterns(config, report)
     _check_outputs(config, report, state_dir)
@@ -169,6 +170,15 @@ def _missing_door(entry: str, doors: list[str]) -> tuple[str, str]:
     if meant:
         return f"no door matches {quote(entry)}", f"did you mean {quote(meant)}?"
     return f"no door matches {quote(entry)}", f"there is {one_of(doors)}" if doors else "there are no doors"
+
+
+def _check_kinds_of_sinks(config: Config, report: Report) -> None:
+    for key, sink in select(config, "sink", EACH):
+        if sink.kind != "tsv" or HOLE in (sink.add_fields, sink.time_format):
+            continue
+        for name, is_set in (("add_fields", bool(sink.add_fields)), ("time_format", sink.time_format != "epoch")):
+            if is_set:
+                report.add((*key, name), "is for JSON lines", 'leave it out, or write kind = "jsonl"')
 
 
 def _check_cluster(config: Config, report: Report) -> None:

@@ -81,6 +81,14 @@ SINK = '[[sink]]\nname = "s"\non = ["log:*"]\n'
         (HOOK + "from = ['broker']", "site.toml:5: hook[0].from[0]: [broker] is not available in this version"),
         (HOOK + "from = ['watch.x']", "site.toml:5: hook[0].from[0]: [[watch]] is not available in this version"),
         (
+            "[[sink]]\nname = 's'\non = ['log:*']\nkind = 'tsv'\nadd_fields = ['_path']\n",
+            'site.toml:5: sink[0].add_fields: is for JSON lines, leave it out, or write kind = "jsonl"',
+        ),
+        (
+            "[[sink]]\nname = 's'\non = ['log:*']\nkind = 'tsv'\ntime_format = 'millis'\n",
+            'site.toml:5: sink[0].time_format: is for JSON lines, leave it out, or write kind = "jsonl"',
+        ),
+        (
             "[cluster.zeromq]\nlog_bind = 'tcp://*:1'\n",
             'site.toml:2: cluster.zeromq.log_bind: needs the ZeroMQ backend, write backend = "zeromq"',
         ),

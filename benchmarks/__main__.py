@@ -1,12 +1,19 @@
-"""``python -m benchmarks [logs] [udp] [start]``: measure and print tables for docs/performance.md."""
+"""``python -m benchmarks [PART ...]``: measure all or some parts and print tables for docs/performance.md."""
 
 from __future__ import annotations
 
 import sys
 
-from benchmarks import logs, start, udp
+from benchmarks import cluster, logs, start, tail, transcode, udp
 
-PARTS = {"logs": logs.main, "udp": udp.main, "start": start.main}
+PARTS = {
+    "logs": logs.main,
+    "cluster": cluster.main,
+    "transcode": transcode.main,
+    "tail": tail.main,
+    "udp": udp.main,
+    "start": start.main,
+}
 
 if __name__ == "__main__":
     wanted = sys.argv[1:] or list(PARTS)

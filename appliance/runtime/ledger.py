@@ -15,7 +15,17 @@ __all__ = ["DELIBERATE", "REFUSED", "Account", "AccountFigures", "Ledger"]
 DELIBERATE = frozenset({"excluded", "other_filter", "unwanted", "where"})
 """Reasons that the configuration asked for."""
 REFUSED = frozenset(
-    {"bad_batch", "bad_format", "bad_frames", "bad_json", "bad_line", "bad_path", "no_columns", "too_large"}
+    {
+        "bad_batch",
+        "bad_format",
+        "bad_frames",
+        "bad_json",
+        "bad_line",
+        "bad_path",
+        "no_columns",
+        "too_large",
+        "torn_line",
+    }
 )
 """Reasons that lie in what a peer sent. Every reason that is neither here nor in `DELIBERATE` is a loss."""
 

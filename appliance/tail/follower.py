@@ -265,10 +265,10 @@ class LogTail:
                 log.warning(
                     "refused a line", door=self.source, file=chunk.file.path, reason=chunk.piece.complaint, more=held
                 )
-            for path, data, count in chunk.piece.groups:
+            for path, data, count, columns in chunk.piece.groups:
                 counted = path if path in self._paths or len(self._paths) < MAX_PATHS else OTHERS
                 self._paths[counted] = self._paths.get(counted, 0) + count
-                batch = LogBatch(path=path, source=self.source, data=data, count=count)
+                batch = LogBatch(path=path, source=self.source, data=data, count=count, columns=columns)
                 self._in_hand -= count
                 await self._dispatcher.dispatch(batch, self._account, patience_s=self.config.max_wait.seconds)
             chunk.file.position = chunk.position

@@ -49,6 +49,8 @@ class Group(NamedTuple):
     data: bytes
     """`count` JSON objects, each followed by one newline."""
     count: int  # type: ignore[assignment]  # hides tuple.count, which nobody wants here
+    columns: tuple[tuple[str, str], ...] = ()
+    """Names and types as the header says; empty for JSON."""
 
 
 class Piece(NamedTuple):
@@ -85,6 +87,7 @@ class LineReader:
     ) -> None:
         self.path = path
         self.header = header or TsvHeader()
+        self._columns: tuple[tuple[str, str], ...] = ()
         self.is_skipping = is_skipping
         self._max_line = max_line
         self._buffer = buffer
@@ -120,7 +123,7 @@ class LineReader:
             done = self._ready_converter().convert(block, at, self._buffer)
             at += done.consumed
             if done.rows:
-                _append(groups, Group(self._log_path(), done.data, done.rows))
+                _append(groups, Group(self._log_path(), done.data, done.rows, self._columns))
             for reason, count in (("bad_line", done.bad), ("too_large", done.large)):
                 if count:
                     refused[reason] = refused.get(reason, 0) + count
@@ -161,6 +164,7 @@ class LineReader:
         if self._converter is None:
             header = self.header
             columns = [_line_column(field) for field in header.columns] if header.is_complete else []
+            self._columns = tuple(zip(header.names, header.types, strict=True)) if header.is_complete else ()
             self._converter = LineConverter(columns, _marks(header), max_line=self._max_line)
         return self._converter
 
@@ -187,8 +191,8 @@ def _line_column(field: Field) -> LineColumn:
 
 
 def _append(groups: list[Group], group: Group) -> None:
-    if groups and groups[-1].path == group.path:
+    if groups and (groups[-1].path, groups[-1].columns) == (group.path, group.columns):
         last = groups[-1]
-        groups[-1] = Group(last.path, last.data + group.data, last.count + group.count)
+        groups[-1] = last._replace(data=last.data + group.data, count=last.count + group.count)
     else:
         groups.append(group)

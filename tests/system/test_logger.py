@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "zeromq" / "cluster.jsonl.gz"
 TAG, FORMAT = b"log-write", b"zeek-bin-serializer"
-ROUNDS = 30
+ROUNDS = 100
 CLUSTER = """\
 [cluster]
 backend = "zeromq"

@@ -46,6 +46,7 @@ async def test_what_is_there_and_what_is_appended_is_handed_on(tmp_path: Path) -
             source="tail.logs",
             data=b'{"n":1,"text":"record number 1"}\n{"n":2,"text":"record number 2"}\n',
             count=2,
+            columns=(("n", "count"), ("text", "string"), ("tags", "set[string]")),
         )
         assert bench.tail.statistics().paths == {"conn": 3, "dns": 2}
 

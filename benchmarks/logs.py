@@ -34,7 +34,8 @@ ROW = (
 )
 CONSUMERS = {
     "b": "",
-    "c": '[[sink]]\nname = "files"\non = ["log:*"]\n',
+    # The last block would wait a second for more, which is no work: a run takes little longer than that.
+    "c": '[[sink]]\nname = "files"\non = ["log:*"]\nflush_every = "100ms"\n',
     "d": '[[hook]]\nname = "rare"\non = ["log:*"]\nrun = "benchmarks.logs:hook"\nqueue = "block"\n'
     """where = 'service == "rare" and resp_bytes > 9000'\n""",
 }

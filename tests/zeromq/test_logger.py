@@ -1,14 +1,9 @@
-"""The cluster's logger with a real PUSH socket: what it accepts, refuses and keeps, who may send, what it counts."""
+"""The cluster's logger with a real PUSH socket: what it accepts, refuses and keeps, and what it counts."""
 
 from __future__ import annotations
 
 import functools
-import gzip
-import json
-import struct
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,144 +13,15 @@ import structlog.testing
 import trio
 import zmq
 
-from appliance.config import Cluster, ClusterZeromq
-from appliance.errors import ApplianceError, ConfigError
-from appliance.model import LogBatch
+from appliance.errors import ApplianceError
 from appliance.native import BatchIntake, LogColumn, LogColumns, ZmqDrain
-from appliance.runtime.dispatcher import Dispatcher
-from appliance.runtime.ledger import AccountFigures, Ledger
 from appliance.runtime.logs import Throttle
-from appliance.runtime.quarantine import Quarantine
-from appliance.runtime.queue import ItemQueue
 from appliance.units import Duration, Size
 from appliance.zeromq import logger
-from appliance.zeromq.logger import MAX_NODES, LogReceiver, ReceiverFigures, columns_of, node_of
+from appliance.zeromq.logger import MAX_NODES, columns_of, node_of
 
-from .harness import DEADLINE_S, ROOMY, raw_peer, wait_until
-
-GOLDEN = Path(__file__).parents[1] / "golden"
-SENDER = b"zeromq_worker-1_host_28379_Nhf30jYdCz2f"
-TAG, FORMAT = b"log-write", b"zeek-bin-serializer"
-
-
-def recorded() -> list[list[bytes]]:
-    """The log batches of a real cluster, as a logger gets them."""
-    with gzip.open(GOLDEN / "zeromq" / "cluster.jsonl.gz", "rt") as lines:
-        entries = map(json.loads, lines)
-        return [[bytes.fromhex(f) for f in entry["frames"]] for entry in entries if entry["socket"] == "pull"]
-
-
-def payload(*numbers: int, path: str = "conn", name: str = "n", filter_: str = "default") -> bytes:
-    """A batch of one COUNT column."""
-    texts = ("Conn::LOG", "Log::WRITER_ASCII", filter_, path)
-    head = b"".join(struct.pack(">I", len(text)) + text.encode() for text in texts)
-    column = b"\0" + struct.pack(">I", len(name)) + name.encode() + struct.pack(">iiB", 3, 0, 0)
-    records = b"".join(struct.pack(">iiBQ", 3, 0, 1, number) for number in numbers)
-    return head + struct.pack(">I", 1) + column + struct.pack(">I", len(numbers)) + records
-
-
-def row(number: int) -> bytes:
-    return b'{"n":%d}' % number
-
-
-class Node:
-    """A PUSH socket that connects, as each node of Zeek has one."""
-
-    def __init__(self, endpoint: str, *, hwm: int = 0, curve: tuple[bytes, bytes, bytes] | None = None) -> None:
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self.sock = self._context.socket(zmq.PUSH)
-        self.sock.setsockopt(zmq.SNDHWM, hwm)
-        self.sock.setsockopt(zmq.SNDTIMEO, 0)
-        if curve is not None:
-            self.sock.curve_serverkey, self.sock.curve_publickey, self.sock.curve_secretkey = curve
-        self.sock.connect(endpoint)
-
-    def send(self, *payloads: bytes, sender: bytes = SENDER) -> None:
-        for each in payloads:
-            self.sock.send_multipart([TAG, sender, FORMAT, each])
-
-    def close(self, *, linger: int = 2000) -> None:
-        self._context.destroy(linger=linger)
-
-
-class Door:
-    """A logger under test, its ledger, and a consumer that wants all logs."""
-
-    def __init__(
-        self, folder: Path, *, policy: str = "drop_newest", limits: dict[str, int] | None = None, **zeromq: Any
-    ):
-        self.ledger, self.dispatcher = Ledger(), Dispatcher()
-        self.account = self.ledger.account("cluster")
-        self.batches = self.ledger.account("cluster.batches", unit="batches")
-        self.queue = ItemQueue(self.ledger.account("sink.all"), policy=policy, **(limits or ROOMY))
-        self.dispatcher.subscribe("sink.all", self.queue, on=["log:*"], sources=[])
-        table = ClusterZeromq(**({"log_bind": "tcp://127.0.0.1:0"} | zeromq))
-        self.config = Cluster(backend="zeromq", zeromq=table)
-        self.quarantine = Quarantine(folder / "quarantine", max_files=3)
-        self.receiver = LogReceiver(
-            self.config,
-            account=self.account,
-            batches=self.batches,
-            dispatcher=self.dispatcher,
-            quarantine=self.quarantine,
-        )
-        self.items: list[LogBatch] = []
-
-    @property
-    def endpoint(self) -> str:
-        return self.figures.endpoints[0]
-
-    @property
-    def figures(self) -> ReceiverFigures:
-        return self.receiver.statistics()
-
-    def books(self) -> tuple[AccountFigures, AccountFigures]:
-        """Records and batches; every look is a check of all accounts."""
-        assert [a.imbalance for a in self.ledger.statistics()] == [0] * len(self.ledger.statistics())
-        return self.account.statistics(), self.batches.statistics()
-
-    async def wait_batches(self, count: int) -> tuple[AccountFigures, AccountFigures]:
-        """Wait until exactly so many messages are booked, and until nothing is in hand."""
-        await wait_until(lambda: self.books()[1].received >= count and not self.books()[0].queued)
-        assert self.books()[1].received == count
-        return self.books()
-
-    async def take(self) -> list[LogBatch]:
-        while self.queue.waiting:
-            async with self.queue.lease(1_000_000) as parcel:
-                self.items += [item for item in parcel.items if isinstance(item, LogBatch)]
-                parcel.deliver(parcel.count)
-        return self.items
-
-    async def rows(self, path: str = "conn", node: str | None = None) -> list[bytes]:
-        return [r for b in await self.take() if b.path == path and node in (None, b.node) for r in b.rows()]
-
-    def replaced(self, **zeromq: Any) -> Cluster:
-        return msgspec.structs.replace(self.config, zeromq=msgspec.structs.replace(self.config.zeromq, **zeromq))
-
-    def kept(self) -> list[bytes]:
-        return [file.read_bytes() for file in sorted(self.quarantine.folder.glob("*"))]
-
-
-@asynccontextmanager
-async def run_door(door: Door) -> AsyncIterator[Door]:
-    """Run the logger; at the end it is stopped and the books are looked at."""
-    async with trio.open_nursery() as nursery:
-        with trio.fail_after(DEADLINE_S):
-            await nursery.start(lambda *, task_status: door.receiver.run(task_status=task_status))
-        yield door
-        door.receiver.stop()
-        await wait_until(lambda: not door.figures.endpoints)
-    assert not door.books()[0].queued
-
-
-@pytest.fixture
-def nodes() -> Iterator[list[Node]]:
-    opened: list[Node] = []
-    yield opened
-    for node in opened:
-        node.close(linger=0)
-
+from .harness import DEADLINE_S, wait_until
+from .logger_bench import FORMAT, GOLDEN, SENDER, TAG, Door, Node, payload, recorded, row, run_door
 
 # ── what is accepted ──
 
@@ -562,125 +428,3 @@ async def test_an_address_in_use_is_told(tmp_path: Path) -> None:
         with pytest.raises(ApplianceError, match="cannot bind"):
             await other.receiver.run()
         assert not other.account._holders
-
-
-# ── who may send ──
-
-
-class Keys:
-    """A cluster's key pairs, the server's secret one and the client's public one in files, and a stranger's."""
-
-    def __init__(self, folder: Path) -> None:
-        self.server, server_secret = zmq.curve_keypair()
-        self._client = zmq.curve_keypair()
-        self._stranger = zmq.curve_keypair()
-        self.secret_file, self.client_file = folder / "server_secretkey", folder / "client_publickey"
-        self.secret_file.write_bytes(server_secret + b"\n")
-        self.client_file.write_bytes(self._client[0])
-
-    @property
-    def client(self) -> tuple[bytes, bytes, bytes]:
-        return (self.server, *self._client)
-
-    @property
-    def stranger(self) -> tuple[bytes, bytes, bytes]:
-        return (self.server, *self._stranger)
-
-    @property
-    def misled(self) -> tuple[bytes, bytes, bytes]:
-        """It takes us for somebody else."""
-        return (self._stranger[0], *self._client)
-
-
-@pytest.fixture
-def keys(tmp_path: Path) -> Keys:
-    return Keys(tmp_path)
-
-
-async def test_only_the_clusters_client_key_may_send(tmp_path: Path, nodes: list[Node], keys: Keys) -> None:
-    """Another key, no key, and a wrong idea of our key are refused; meanwhile the right one sends."""
-    files: dict[str, Any] = {
-        "curve_secret_key_file": str(keys.secret_file),
-        "curve_client_public_key_file": str(keys.client_file),
-    }
-    async with run_door(Door(tmp_path, **files)) as door:
-        wrong: Sequence[tuple[bytes, bytes, bytes] | None] = (keys.stranger, None, keys.misled)
-        for curve in wrong:
-            nodes.append(Node(door.endpoint, curve=curve))
-            nodes[-1].send(payload(666))
-        await wait_until(lambda: door.figures.senders.failed >= len(wrong))
-        nodes.append(Node(door.endpoint, curve=keys.client))
-        nodes[-1].send(payload(1), payload(2))
-        await door.wait_batches(2)
-        failed = door.figures.senders.failed
-        await wait_until(lambda: door.figures.senders.failed > failed)  # they try again, in vain
-        assert await door.rows() == [row(1), row(2)]
-        assert door.figures.senders.connected == 1
-
-
-async def test_without_a_client_key_who_knows_ours_may_send(tmp_path: Path, nodes: list[Node], keys: Keys) -> None:
-    async with run_door(Door(tmp_path, curve_secret_key_file=str(keys.secret_file))) as door:
-        nodes.append(Node(door.endpoint))
-        nodes[0].send(payload(666))
-        await wait_until(lambda: door.figures.senders.failed >= 1)
-        nodes += [Node(door.endpoint, curve=keys.stranger), Node(door.endpoint, curve=keys.client)]
-        for node in nodes[1:]:
-            node.send(payload(1))
-        await door.wait_batches(2)
-        assert await door.rows() == [row(1), row(1)]
-
-
-async def test_an_encrypted_logger_runs_again(tmp_path: Path, nodes: list[Node], keys: Keys) -> None:
-    """The keys are read at each start."""
-    files: dict[str, Any] = {
-        "curve_secret_key_file": str(keys.secret_file),
-        "curve_client_public_key_file": str(keys.client_file),
-    }
-    door = Door(tmp_path, **files)
-    keys.client_file.write_text("no key")
-    with pytest.raises(ConfigError, match="client_publickey"):
-        await door.receiver.run()
-    keys.client_file.write_bytes(keys.client[1])
-    async with run_door(door):
-        nodes.append(Node(door.endpoint, curve=keys.client))
-        nodes[0].send(payload(1))
-        await door.wait_batches(1)
-
-
-@pytest.mark.parametrize("name", ["curve_secret_key_file", "curve_client_public_key_file"])
-@pytest.mark.parametrize("content", [None, b"", b"short", b"x" * 41, b"#" * 40, b"\xff" * 40])
-async def test_a_bad_key_file_is_named(tmp_path: Path, keys: Keys, name: str, content: bytes | None) -> None:
-    """And what is in it is not told; nothing stays open."""
-    files: dict[str, Any] = {
-        "curve_secret_key_file": str(keys.secret_file),
-        "curve_client_public_key_file": str(keys.client_file),
-    }
-    bad = tmp_path / "bad key"
-    if content is not None:
-        bad.write_bytes(content)
-    door = Door(tmp_path, **(files | {name: str(bad)}))
-    open_before = len(list(Path("/proc/self/fd").iterdir()))
-    with pytest.raises(ConfigError, match=r"no CURVE key in .*/bad key: (expected|No such file)"):
-        await door.receiver.run()
-    assert len(list(Path("/proc/self/fd").iterdir())) == open_before
-    assert not door.account._holders
-
-
-async def test_public_addresses_are_warned_about(tmp_path: Path, keys: Keys) -> None:
-    """Unless they are encrypted."""
-    with structlog.testing.capture_logs() as logs:
-        async with run_door(Door(tmp_path, log_bind="tcp://*:0")):
-            pass
-        async with run_door(Door(tmp_path, log_bind="tcp://*:0", curve_secret_key_file=str(keys.secret_file))):
-            pass
-    assert [entry["bind"] for entry in logs] == ["tcp://*:0"]
-
-
-async def test_a_silent_connection_costs_nothing(tmp_path: Path, nodes: list[Node]) -> None:
-    """One that connects and says nothing, or nonsense."""
-    async with run_door(Door(tmp_path)) as door:
-        with raw_peer(door.endpoint), raw_peer(door.endpoint) as loud:
-            loud.sendall(b"GET / HTTP/1.1\r\n\r\n" * 10)
-            nodes.append(Node(door.endpoint))
-            nodes[0].send(payload(1))
-            assert (await door.wait_batches(1))[0].delivered == 1

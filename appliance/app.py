@@ -31,8 +31,6 @@ __all__ = ["Appliance", "run"]
 
 log = structlog.get_logger("appliance")
 
-ECHO_S = 0.1
-"""A second signal that comes sooner is the first one again: timeout(1) sends it to the process and to its group."""
 FIXED = ("name", "state_dir")
 """Keys of [appliance] that other keys were resolved with: a reload cannot change them."""
 
@@ -238,17 +236,17 @@ class Appliance:
 
 
 async def _watch_signals(signals: AsyncIterator[int], appliance: Appliance, scope: trio.CancelScope) -> None:
-    stopping, asked_at = False, 0.0
+    stopping = False
     async for number in signals:
         name = signal.Signals(number).name
         if number == signal.SIGHUP:
             log.info("reload requested", signal=name)
             appliance.reload()
         elif not stopping:
-            stopping, asked_at = True, trio.current_time()
+            stopping = True
             log.info("stopping: draining what was received; once more to stop at once", signal=name)
             appliance.stop()
-        elif trio.current_time() - asked_at > ECHO_S:
+        else:
             log.warning("stopping at once", signal=name)
             scope.cancel()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["Item", "LogBatch", "Segment"]
+__all__ = ["EventBatch", "Item", "LogBatch", "Print", "Segment"]
 
 
 class LogBatch(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +59,83 @@ class LogBatch(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class EventBatch(msgspec.Struct, frozen=True, kw_only=True):
+    """Events of one name and topic that arrived one after the other from one peer, still encoded."""
+
+    name: str
+    """Zeek's name with its module, e.g. ``Cluster::hello``."""
+    topic: str
+    """What they were published on. Bytes that are not UTF-8 are surrogates, as in all names from the network."""
+    source: str
+    """The door, e.g. ``broker``."""
+    data: bytes
+    """`count` times a length, 32 bits in network order, and that many bytes: an event message in Broker's binary
+    format (`appliance.zeek.messages.decode_message`), known to be well-formed."""
+    count: int
+    """Number of events, at least 1."""
+    peer: str = ""
+    """Endpoint ID of the peer that sent them to us, as text; empty for our own events."""
+    received_ns: int
+    """When they arrived, nanoseconds since the epoch."""
+
+    @property
+    def kind(self) -> str:
+        return "event"
+
+    @property
+    def size(self) -> int:
+        return len(self.data)
+
+    def payloads(self) -> list[bytes]:
+        """The messages, `count` of them, without their lengths."""
+        found, at = [], 0
+        while at < len(self.data):
+            end = at + 4 + int.from_bytes(self.data[at : at + 4])
+            found.append(self.data[at + 4 : end])
+            at = end
+        return found
+
+    def split(self, count: int) -> tuple[EventBatch, EventBatch]:
+        """The first `count` events and the rest; ``0 < count < self.count``."""
+        end = 0
+        for _ in range(count):
+            end += 4 + int.from_bytes(self.data[end : end + 4])
+        return (
+            msgspec.structs.replace(self, data=self.data[:end], count=count),
+            msgspec.structs.replace(self, data=self.data[end:], count=self.count - count),
+        )
+
+
+class Print(msgspec.Struct, frozen=True, kw_only=True):
+    """A remote print: one text on a topic, ``bro/print/...`` by convention."""
+
+    topic: str
+    source: str
+    """The door, e.g. ``broker``."""
+    text: bytes
+    """What was printed: any bytes."""
+    peer: str = ""
+    """As in `EventBatch`."""
+    received_ns: int
+    """When it arrived, nanoseconds since the epoch."""
+
+    @property
+    def kind(self) -> str:
+        return "print"
+
+    @property
+    def name(self) -> str:
+        return self.topic
+
+    @property
+    def count(self) -> int:
+        return 1
+
+    @property
+    def size(self) -> int:
+        return len(self.text)
+
+
 class Segment(msgspec.Struct, frozen=True, kw_only=True):
     """One finished capture file."""
 
@@ -90,4 +167,4 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
         return 1
 
 
-Item = LogBatch | Segment
+Item = LogBatch | EventBatch | Print | Segment

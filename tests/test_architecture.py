@@ -12,9 +12,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "appliance"
 
-DOORS_AND_CONSUMERS = {"zeromq", "tail", "capture", "hooks", "sinks", "api", "demo"}
+DOORS_AND_CONSUMERS = {"broker", "zeromq", "tail", "capture", "hooks", "sinks", "api", "demo"}
 BASE = {"errors", "units", "model"}
-LOWER = BASE | {"zeek", "config", "runtime", "native"}
+LOWER = BASE | {"zeek", "wire", "config", "runtime", "native"}
 # Room → rooms of ours that it may import, besides itself.
 MAY_IMPORT = {
     "errors": set(),
@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "model": set(),
     "native": {"errors"},
     "zeek": BASE,
+    "wire": BASE | {"zeek"},
     "config": {"errors", "units"},
     "runtime": {"errors", "units", "model", "config"},
     **dict.fromkeys(DOORS_AND_CONSUMERS, LOWER),
@@ -40,6 +41,7 @@ MUST_NOT = {
     "units": PURE | {"msgspec"},
     "model": PURE,
     "zeek": PURE,
+    "wire": PURE,
     "config": {"trio", "zmq", "structlog", "rule_engine", "logging", "time"},
     "native": {"trio", "zmq", "structlog"},
     "runtime": {"zmq", "h11", "rule_engine", "rich"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from appliance.model import LogBatch, Segment
+from appliance.model import EventBatch, LogBatch, Print, Segment
 
 
 def batch(*rows: bytes) -> LogBatch:
@@ -36,3 +36,29 @@ def test_items_say_what_consumers_ask_for() -> None:
     segment = Segment(handler="raw", source="c", path="/x", packets=3, size=9, first_ns=1, last_ns=2, linktype=147)
     assert (item.kind, item.name, item.count, item.size) == ("log", "conn", 1, 3)
     assert (segment.kind, segment.name, segment.count, segment.size) == ("segment", "raw", 1, 9)
+
+
+def events(*messages: bytes) -> EventBatch:
+    data = b"".join(len(message).to_bytes(4) + message for message in messages)
+    return EventBatch(name="My::e", topic="t", source="broker", data=data, count=len(messages), received_ns=1)
+
+
+def test_payloads_are_the_messages_without_their_lengths() -> None:
+    """As many as `count`."""
+    assert events(b"a", b"", b"bcd").payloads() == [b"a", b"", b"bcd"]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_split_cuts_between_events(count: int) -> None:
+    """Both parts are whole, and together the same bytes."""
+    whole = events(b"a", b"", b"bcd")
+    first, rest = whole.split(count)
+    assert (first.count, rest.count) == (count, 3 - count)
+    assert first.payloads() + rest.payloads() == whole.payloads()
+
+
+def test_events_and_prints_say_what_consumers_ask_for() -> None:
+    """An event goes by its name, a print by its topic."""
+    text = Print(topic="bro/print/x", source="broker", text=b"hi", received_ns=1)
+    assert (text.kind, text.name, text.count, text.size) == ("print", "bro/print/x", 1, 2)
+    assert (events(b"a").kind, events(b"a").name, events(b"a").size) == ("event", "My::e", 5)

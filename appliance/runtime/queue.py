@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 import msgspec
 import trio
 
-from appliance.model import Item, LogBatch
+from appliance.model import EventBatch, Item, LogBatch
 
 from .ledger import Account
 
@@ -41,7 +41,7 @@ def _tail(items: list[Item], settled: int) -> list[Item]:
     for item in items:
         if settled >= item.count:
             settled -= item.count
-        elif settled and isinstance(item, LogBatch):
+        elif settled and isinstance(item, LogBatch | EventBatch):
             rest.append(item.split(settled)[1])
             settled = 0
         else:
@@ -273,7 +273,7 @@ class ItemQueue:
         count = 0
         while self._items and (not taken or count + self._items[0].count <= max_records):
             item = self._items.popleft()
-            if isinstance(item, LogBatch) and item.count > max_records:
+            if isinstance(item, LogBatch | EventBatch) and item.count > max_records:
                 item, rest = item.split(max_records)
                 self._items.appendleft(rest)
             taken.append(item)
@@ -331,7 +331,7 @@ class ItemQueue:
 
     def _append_part(self, item: Item) -> Item:
         """Append the first records that fit; returns the others."""
-        if isinstance(item, LogBatch):
+        if isinstance(item, LogBatch | EventBatch):
             room = self.max_records - self._waiting - self._leased
             room_bytes = max(0, self.max_bytes - self._bytes - self._leased_bytes)
             count = min(room, item.data.count(b"\n", 0, room_bytes))
@@ -348,7 +348,7 @@ class ItemQueue:
             if over <= 0 and over_bytes <= 0:
                 return
             oldest = self._items.popleft()
-            if isinstance(oldest, LogBatch):
+            if isinstance(oldest, LogBatch | EventBatch):
                 if over_bytes > 0:
                     over = max(over, oldest.data.count(b"\n", 0, over_bytes - 1) + 1)
                 if over < oldest.count:

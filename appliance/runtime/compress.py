@@ -17,7 +17,7 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from appliance.runtime.partfile import PartFile
+from .partfile import PartFile
 
 __all__ = ["ZST", "compress", "remove_leftover"]
 
@@ -40,7 +40,7 @@ def compress(path: Path, *, pause: Callable[[], None] = lambda: None) -> Path:
         The compressed file.
 
     Raises:
-        BlockingIOError: another sink or process does it.
+        BlockingIOError: another part of this process, or another process, does it.
         FileNotFoundError: it is gone, or was replaced.
         OSError: of reading or writing, e.g. the disk is full; the file is as it was.
         ValueError: it changed meanwhile, so it is not finished; the same.

@@ -1,4 +1,4 @@
-"""Retention: which finished files of a sink are on the disk, and which of them go, the oldest first.
+"""Retention: which finished files of a pattern are on the disk, and which of them go, the oldest first.
 
 Only names that the sink's pattern can have made are ever looked at, no symlink is followed, and nothing that is still
 being written is counted or removed. Everything here blocks: call it in a worker thread.
@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from appliance.config import Keep
-from appliance.runtime.pattern import PART_SUFFIX, PathPattern
 
 from .compress import ZST
+from .pattern import PART_SUFFIX, PathPattern
 
-__all__ = ["Finished", "Retention", "find_compressor_parts", "find_finished"]
+__all__ = ["Budget", "Finished", "Retention", "find_compressor_parts", "find_finished"]
 
 OnError = Callable[[OSError], None]
+Budget = Callable[[int, int], int]
+"""From the bytes that are wanted and the bytes that are there to those that are granted."""
 
 
 class Finished(NamedTuple):
@@ -87,13 +89,22 @@ class Retention:
         keep: limits.
         pattern: whose files.
         on_error: told of a directory that cannot be read or a file that cannot be removed.
+        budget: may grant less than `keep` asks for.
     """
 
-    def __init__(self, keep: Keep, pattern: PathPattern, *, on_error: OnError) -> None:
+    def __init__(
+        self,
+        keep: Keep,
+        pattern: PathPattern,
+        *,
+        on_error: OnError,
+        budget: Budget = lambda wanted, _: wanted,
+    ) -> None:
         self._keep = keep
         self._pattern = pattern
         self._root = Path(pattern.static_root)
         self._on_error = on_error
+        self._budget = budget
         self._at_most = math.inf
         """Bytes of all files; some may have gone since the last look, and before the first one nobody knows."""
         self._oldest_ns = 0
@@ -112,23 +123,30 @@ class Retention:
         Args:
             now_ns: wall clock, by which ages are told.
         """
-        if self._is_due(self._at_most, self._oldest_ns, now_ns):
+        if self._is_due(self._at_most, self._size(self._at_most), self._oldest_ns, now_ns):
             self.enforce(find_finished(self._pattern, on_error=self._on_error), now_ns)
 
     def enforce(self, files: list[Finished], now_ns: int) -> None:
         """The same, given the files that there are."""
         total = sum(file.size for file in files)
+        size = self._size(total)
         left: list[Finished] = []
         for file in sorted(files):
-            if self._is_due(total, file.mtime_ns, now_ns) and self._remove(file):
+            if self._is_due(total, size, file.mtime_ns, now_ns) and self._remove(file):
                 total -= file.size
             else:
                 left.append(file)
         self._at_most = total
         self._oldest_ns = left[0].mtime_ns if left else now_ns
 
-    def _is_due(self, total: float, oldest_ns: int, now_ns: int) -> bool:
-        size, age = self._keep.size, self._keep.age
+    def _size(self, total: float) -> int | None:
+        """How many bytes may stay, if there are `total`."""
+        if self._keep.size is None or total == math.inf:
+            return self._keep.size
+        return self._budget(self._keep.size, int(total))
+
+    def _is_due(self, total: float, size: int | None, oldest_ns: int, now_ns: int) -> bool:
+        age = self._keep.age
         return (size is not None and total > size) or (age is not None and now_ns - oldest_ns >= age)
 
     def _remove(self, file: Finished) -> bool:

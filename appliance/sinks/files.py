@@ -6,9 +6,7 @@ such call is on its way.
 
 from __future__ import annotations
 
-import errno
 import math
-import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
@@ -17,20 +15,17 @@ from typing import NamedTuple
 
 from appliance.config import Sink
 from appliance.model import Item, LogBatch
-from appliance.runtime.partfile import PartFile
-from appliance.runtime.pattern import MAX_COUNTER, PART_SUFFIX, PathPattern, numbered
+from appliance.runtime.outfile import OutFile
+from appliance.runtime.pattern import PathPattern
 from appliance.runtime.rotation import Rotation
 
-from .compress import ZST
 from .format import Columns, Encoded, LineFormat
 
-__all__ = ["FIELDS", "MAX_OPEN", "Key", "LogFile", "OutputFiles", "Settled"]
+__all__ = ["FIELDS", "MAX_OPEN", "Key", "OutputFiles", "Settled"]
 
 FIELDS = ("path", "node", "source")
 MAX_OPEN = 256
 """Files open at a time; log paths come from the network. The one that was idle longest is finished for a new one."""
-
-_TRIES = 8
 
 
 class Key(NamedTuple):
@@ -49,39 +44,10 @@ class Settled(NamedTuple):
     reason: str = ""
 
 
-class LogFile(PartFile):
-    """A file whose name is free with ``.zst`` behind it, too, so that nothing is in the way when it is compressed."""
-
-    @classmethod
-    def open_new(cls, final: Path) -> LogFile:
-        """As `PartFile.create`.
-
-        Raises:
-            OSError: the same.
-        """
-        for _ in range(_TRIES):
-            counter = next((n for n in range(MAX_COUNTER + 1) if _is_free(numbered(str(final), n))), MAX_COUNTER)
-            name = numbered(str(final), counter)
-            try:
-                file = cls.create(Path(name))
-            except FileNotFoundError:
-                continue  # a sink that tidies up removed the directory between two steps
-            if str(file.path) == name + PART_SUFFIX:
-                assert isinstance(file, LogFile)
-                file._base, file._counter = final, counter  # noqa: SLF001 - of our own class
-                return file
-            file.discard()  # somebody else was quicker to take that name
-        raise FileExistsError(errno.EEXIST, "others take every name first", str(final))
-
-
-def _is_free(name: str) -> bool:
-    return not any(os.path.lexists(name + ending) for ending in ("", PART_SUFFIX, ZST))
-
-
 class _Output:
     """One open file and when it is due."""
 
-    def __init__(self, file: LogFile, due_s: float | None) -> None:
+    def __init__(self, file: OutFile, due_s: float | None) -> None:
         self.file = file
         self.due_s = due_s
 
@@ -107,7 +73,7 @@ class OutputFiles:
         *,
         pattern: PathPattern,
         line_format: LineFormat,
-        finish: Callable[[LogFile], None],
+        finish: Callable[[OutFile], None],
     ) -> None:
         self._pattern = pattern
         self._line_format = line_format
@@ -119,7 +85,7 @@ class OutputFiles:
             max_bytes=None if config.rotate_size is None else int(config.rotate_size),
         )
         self._outputs: OrderedDict[Key, _Output] = OrderedDict()
-        self._complete: list[LogFile] = []
+        self._complete: list[OutFile] = []
         """Files that get no more records and are not yet taken."""
         self.written_bytes = 0
 
@@ -143,7 +109,7 @@ class OutputFiles:
     def end_all(self) -> None:
         self._end(*self._outputs)
 
-    def take_complete(self) -> list[LogFile]:
+    def take_complete(self) -> list[OutFile]:
         """Files that get no more records; the caller finishes them."""
         files, self._complete = self._complete, []
         return files
@@ -208,7 +174,7 @@ class OutputFiles:
     def _end(self, *keys: Key) -> None:
         self._complete += [self._outputs.pop(key).file for key in keys]
 
-    def _file(self, key: Key, now: _Now) -> LogFile:
+    def _file(self, key: Key, now: _Now) -> OutFile:
         """The open file for `key`, opened if there is none."""
         output = self._outputs.get(key)
         if output is None:
@@ -219,7 +185,7 @@ class OutputFiles:
             name = self._pattern.render(now.wall_ns, dict(zip(self._fields, key.fields, strict=True)))
             mono_ns = int(now.monotonic_s * 1e9)
             due_ns = self._rotation.monotonic_deadline_ns(wall_ns=now.wall_ns, mono_ns=mono_ns)
-            output = _Output(LogFile.open_new(Path(name)), None if due_ns is None else due_ns / 1e9)
+            output = _Output(OutFile.open_new(Path(name)), None if due_ns is None else due_ns / 1e9)
             self._outputs[key] = output
         self._outputs.move_to_end(key)
         return output.file

@@ -16,11 +16,12 @@ import msgspec
 import trio
 
 from appliance.config import Sink
+from appliance.runtime.outfile import OutFile
 from appliance.runtime.pattern import PathPattern
 from appliance.runtime.queue import ItemQueue, Parcel
 
 from . import files
-from .files import FIELDS, LogFile, OutputFiles, Settled
+from .files import FIELDS, OutputFiles, Settled
 from .finish import Finisher
 from .format import LineFormat
 
@@ -74,18 +75,17 @@ class FileSink:
         self._files = OutputFiles(config, pattern=pattern, line_format=line_format, finish=self._finisher.finish)
 
     def statistics(self) -> SinkFigures:
-        finisher = self._finisher
-        retention = finisher.retention
+        finisher, tidied = self._finisher, self._finisher.tidier.statistics()
         return SinkFigures(
             open_files=self._files.open_files,
             finished_files=finisher.finished_files,
             written_bytes=self._files.written_bytes + finisher.ending_bytes,
             recovered_files=finisher.recovered_files,
             failed_files=finisher.failed_files,
-            compressed_files=finisher.compressed_files,
-            failed_compressions=finisher.failed_compressions,
-            deleted_files=retention.deleted_files if retention else 0,
-            deleted_bytes=retention.deleted_bytes if retention else 0,
+            compressed_files=tidied.compressed_files,
+            failed_compressions=tidied.failed_compressions,
+            deleted_files=tidied.deleted_files,
+            deleted_bytes=tidied.deleted_bytes,
         )
 
     def stop(self) -> None:
@@ -93,11 +93,11 @@ class FileSink:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         await trio.to_thread.run_sync(self._finisher.recover)
-        naming, tidying, named = trio.CancelScope(shield=True), trio.CancelScope(), trio.Event()
+        naming, tidying = trio.CancelScope(shield=True), trio.CancelScope()
         async with trio.open_nursery() as nursery:
-            complete, get_complete = trio.open_memory_channel[LogFile](math.inf)
-            nursery.start_soon(partial(self._finisher.run_naming, get_complete, patience=naming, over=named))
-            nursery.start_soon(partial(self._finisher.run_tidying, patience=tidying, over=named))
+            complete, get_complete = trio.open_memory_channel[OutFile](math.inf)
+            nursery.start_soon(partial(self._finisher.run_naming, get_complete, patience=naming))
+            nursery.start_soon(self._finisher.tidier.run, tidying)
             task_status.started()
             try:
                 while True:
@@ -136,7 +136,7 @@ class FileSink:
                 parcel.deliver(step.written)
                 parcel.drop(step.reason, step.refused)
 
-    async def _hand_over(self, complete: trio.MemorySendChannel[LogFile]) -> None:
+    async def _hand_over(self, complete: trio.MemorySendChannel[OutFile]) -> None:
         """Pass complete files on; waits while too many are unfinished, for each is an open file."""
         for file in self._files.take_complete():
             complete.send_nowait(file)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from appliance.sinks.compress import compress, remove_leftover
+from appliance.runtime.compress import compress, remove_leftover
 from tests.sinks.harness import content
 
 ROOT = Path(__file__).parents[2]

@@ -10,16 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance.config import Duration, Keep, Size
+from appliance.runtime.keep import Finished, Retention, find_finished
 from appliance.runtime.pattern import PathPattern
-from appliance.sinks.files import FIELDS
-from appliance.sinks.keep import Finished, Retention, find_finished
 
 S = 10**9
 NOW_NS = 1_700_000_000 * S
 
 
 def pattern_for(folder: Path, path: str = "{path}/%H.log") -> PathPattern:
-    return PathPattern(f"{folder}/{path}", fields=frozenset(FIELDS))
+    return PathPattern(f"{folder}/{path}", fields=frozenset({"path", "node", "source"}))
 
 
 def fail(exc: OSError) -> None:

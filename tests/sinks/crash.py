@@ -17,7 +17,7 @@ from typing import Any
 import trio
 
 from appliance.runtime import partfile
-from appliance.sinks.compress import compress
+from appliance.runtime.compress import compress
 from tests.sinks.harness import Bench, batch
 
 STEPS = [

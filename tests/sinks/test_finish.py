@@ -18,8 +18,8 @@ import zstandard
 from structlog.typing import EventDict
 
 from appliance.config import Duration, Keep, Size
-from appliance.sinks import finish
-from appliance.sinks.compress import compress
+from appliance.runtime import tidy
+from appliance.runtime.compress import compress
 from tests.sinks.harness import HOUR_S, TO_THE_HOUR_S, WALL_NS, Bench, S, batch, content, later, wait_until
 
 Clock = trio.testing.MockClock
@@ -128,7 +128,7 @@ async def test_disk_without_room_keeps_the_plain_file(tmp_path: Path, mock_clock
             assert (tmp_path / "conn.log").read_text() == noise + "\n"
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        await later(mock_clock, finish.LOOK_EVERY_S)
+        await later(mock_clock, tidy.LOOK_EVERY_S)
         await wait_until(lambda: bench.names() == {"conn.log.zst", "dns.log.zst"})
     statistics = bench.sink.statistics()
     assert (statistics.failed_compressions, statistics.compressed_files, statistics.failed_files) == (1, 2, 0)
@@ -147,7 +147,7 @@ async def test_compressing_does_not_delay_writing(
             time.sleep(0.001)
             trio.from_thread.check_cancelled()
 
-    monkeypatch.setattr(finish, "compress", slow)
+    monkeypatch.setattr(tidy, "compress", slow)
     bench = Bench(tmp_path, "{path}.log", compress="zstd", rotate_size=4096, flush_every=1)
     async with trio.open_nursery() as nursery:
         await nursery.start(lambda task_status: bench.sink.run(task_status=task_status))
@@ -173,14 +173,14 @@ async def test_stop_waits_for_the_compressor_only_so_long(
             time.sleep(0.001)
             trio.from_thread.check_cancelled()
 
-    monkeypatch.setattr(finish, "compress", slow)
+    monkeypatch.setattr(tidy, "compress", slow)
     bench = Bench(tmp_path, "{path}.log", compress="zstd", flush_every=1)
     mock_clock.rate = 200
     async with bench.running():
         bench.put(batch(1))
         await bench.settle()
     assert bench.files() == {"conn.log": '{"n":   1}\n'}
-    monkeypatch.setattr(finish, "compress", compress)
+    monkeypatch.setattr(tidy, "compress", compress)
     bench = Bench(tmp_path, "{path}.log", compress="zstd")
     async with bench.running():
         await wait_until(lambda: bench.names() == {"conn.log.zst"})
@@ -195,7 +195,7 @@ async def test_failure_of_ours_while_tidying_names_what_is_written(
         raise ZeroDivisionError
 
     (tmp_path / "dns.log").write_text("{}\n")
-    monkeypatch.setattr(finish, "compress", mistake)
+    monkeypatch.setattr(tidy, "compress", mistake)
     bench = Bench(tmp_path, "{path}.log", compress="zstd", flush_every=1)
     with pytest.RaisesGroup(ZeroDivisionError, flatten_subgroups=True):
         async with trio.open_nursery() as nursery:
@@ -240,11 +240,11 @@ async def test_age_is_told_every_minute(tmp_path: Path, mock_clock: Clock) -> No
         await fill_hour(bench, mock_clock, 1, wait_s=TO_THE_HOUR_S)
         await wait_until(lambda: bench.names() == {"conn/22.log"})
         for _ in range(9):
-            await later(mock_clock, finish.LOOK_EVERY_S)
+            await later(mock_clock, tidy.LOOK_EVERY_S)
         await trio.testing.wait_all_tasks_blocked(0.05)
         assert bench.names() == {"conn/22.log"}
         for _ in range(2):
-            await later(mock_clock, finish.LOOK_EVERY_S)
+            await later(mock_clock, tidy.LOOK_EVERY_S)
         await wait_until(lambda: bench.names() == set())
     assert not (tmp_path / "conn").exists()
     assert bench.sink.statistics().deleted_files == 1

@@ -11,7 +11,7 @@ import trio.testing
 from structlog.typing import EventDict
 
 from appliance.model import LogBatch
-from appliance.sinks.files import LogFile
+from appliance.runtime.outfile import OutFile
 from appliance.sinks.tsv import TsvFormat
 from appliance.zeek.tsv import TsvReader
 from tests.sinks.harness import WALL_NS, Bench, batch, later
@@ -166,16 +166,16 @@ async def test_what_fails_is_written_again_without_holes(
     """Refused rows between the others are settled with them, not before and not twice."""
     bench = Bench(tmp_path, "{path}.log", kind="tsv", rotate_size=300, flush_every=1)
     rows = [BAD[0], row(1), BAD[0], *map(row, range(2, 12)), BAD[0], row(12), BAD[0]]
-    write, calls = LogFile.write, 0
+    write, calls = OutFile.write, 0
 
-    def fail_once(self: LogFile, buffers: list[bytes]) -> None:
+    def fail_once(self: OutFile, buffers: list[bytes]) -> None:
         nonlocal calls
         calls += len(buffers) > 1  # else it is the end of a file
         if calls == 2:
             raise OSError(28, "No space left on device")
         write(self, buffers)
 
-    monkeypatch.setattr(LogFile, "write", fail_once)
+    monkeypatch.setattr(OutFile, "write", fail_once)
     with pytest.RaisesGroup(OSError, flatten_subgroups=True):
         async with bench.running():
             bench.put(batch(*rows, columns=COLUMNS))

@@ -1,4 +1,4 @@
-"""The C module as Python classes: frames to rows, datagrams to PCAP, by the block and never by the record.
+"""The C module as Python classes: frames to rows, packets to capture files, by the block and never by the record.
 
 The only room that imports `appliance._native`. Every class owns one C object, for one thread at a time; the calls that
 can take long release the GIL. A closed object raises `ValueError`. Whatever is not closed goes with its Python object.
@@ -7,16 +7,30 @@ can take long release the GIL. A closed object raises `ValueError`. Whatever is 
 from __future__ import annotations
 
 from appliance.native.batches import BatchCounts, BatchGroup, BatchIntake
+from appliance.native.bpf import compile_filter
 from appliance.native.logs import LogCounts, LogGroup, LogIntake, LogSequence, ZmqDrain, check_json_row
-from appliance.native.packets import (
-    DatagramCounts,
-    DatagramReceiver,
+from appliance.native.pcap import (
+    SNAPLEN_MAX,
     PcapBlock,
+    PcapFormat,
     PcapScan,
+    PcapSpan,
     Received,
+    Stored,
+    make_file_header,
+    record_bytes,
     scan_pcap,
     scan_pcap_bytes,
 )
+from appliance.native.receivers import (
+    DatagramCounts,
+    DatagramReceiver,
+    EthernetReceiver,
+    Packet,
+    PacketBatch,
+    ReceiverCounts,
+)
+from appliance.native.synth import LINKTYPE_RAW, Address, TcpSynth, synthesise_udp
 from appliance.native.transcode import (
     BrokerGroup,
     BrokerGroups,
@@ -33,6 +47,9 @@ from appliance.native.transcode import (
 )
 
 __all__ = [
+    "LINKTYPE_RAW",
+    "SNAPLEN_MAX",
+    "Address",
     "BatchCounts",
     "BatchGroup",
     "BatchIntake",
@@ -41,6 +58,7 @@ __all__ = [
     "DatagramCounts",
     "DatagramReceiver",
     "EscapePolicy",
+    "EthernetReceiver",
     "ExtraMembers",
     "LogColumn",
     "LogColumns",
@@ -48,9 +66,16 @@ __all__ = [
     "LogGroup",
     "LogIntake",
     "LogSequence",
+    "Packet",
+    "PacketBatch",
     "PcapBlock",
+    "PcapFormat",
     "PcapScan",
+    "PcapSpan",
     "Received",
+    "ReceiverCounts",
+    "Stored",
+    "TcpSynth",
     "TimeFormat",
     "Transcoded",
     "TranscodedGroup",
@@ -59,6 +84,10 @@ __all__ = [
     "WriteSchema",
     "ZmqDrain",
     "check_json_row",
+    "compile_filter",
+    "make_file_header",
+    "record_bytes",
     "scan_pcap",
     "scan_pcap_bytes",
+    "synthesise_udp",
 ]

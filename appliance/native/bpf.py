@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from typing import NoReturn
 
 from appliance._native import ffi, lib
 from appliance.errors import ApplianceError, PrivilegeError
@@ -10,6 +11,7 @@ from appliance.native.pcap import SNAPLEN_MAX
 
 __all__ = ["compile_filter"]
 
+_MESSAGE_BYTES = 512
 LINKTYPE_ETHERNET = 1
 
 
@@ -19,9 +21,9 @@ def compile_filter(
     """Compile a filter with the system's libpcap, which is loaded when it is needed.
 
     The kernel keeps a VLAN tag beside the frame and not in it, and only a program made for a live interface looks for
-    it there; only such a one knows directions. So give the `interface` for what goes into an `EthernetReceiver`; without
-    it the text is checked for its syntax, which needs no privilege. Blocks: it opens the interface, and names of hosts
-    are looked up.
+    it there; only such a one knows directions. So give the `interface` for what goes into an `EthernetReceiver`;
+    without it the text is checked for its syntax, which needs no privilege. Blocks: it opens the interface, and names
+    of hosts are looked up.
 
     Args:
         text: pcap-filter(7); empty: everything.
@@ -37,8 +39,28 @@ def compile_filter(
         PrivilegeError: CAP_NET_RAW is missing to open the interface.
         ApplianceError: libpcap is not installed, or the interface cannot be opened.
     """
-    out, count = ffi.new("struct bpf_code **"), ffi.new("char[]", _MESSAGE_BYTES)
-    raise NotImplementedError(out, count, errno, lib, ApplianceError, PrivilegeError, text, linktype, snaplen, interface)
+    if "\0" in text + interface:
+        raise ValueError("no filter: it holds a NUL character")
+    program, size = ffi.new("uint8_t **"), ffi.new("size_t *")
+    message = ffi.new("char[]", _MESSAGE_BYTES)
+    error = lib.filter_compile(
+        text.encode(), linktype, snaplen, interface.encode(), program, size, message, _MESSAGE_BYTES
+    )
+    if error:
+        _fail(error, ffi.string(message).decode(errors="replace"), text, interface)
+    try:
+        return bytes(ffi.buffer(program[0], size[0]))
+    finally:
+        lib.filter_free(program[0])
 
 
-_MESSAGE_BYTES = 512
+def _fail(error: int, detail: str, text: str, interface: str) -> NoReturn:
+    if error == errno.EINVAL:
+        raise ValueError(f"no filter: {text!r}: {detail}")
+    if error == errno.EPERM:
+        raise PrivilegeError(f"cannot open {interface} to compile a filter: {detail}", hint="CAP_NET_RAW is missing")
+    if error == errno.ELIBACC:
+        raise ApplianceError("cannot compile a filter: libpcap is not installed", hint="install the package libpcap0.8")
+    if error == errno.ENOMEM:
+        raise MemoryError("no memory for a filter")
+    raise ApplianceError(f"cannot open {interface} to compile a filter: {detail}")

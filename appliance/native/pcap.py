@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from appliance._native import ffi, lib
 from appliance.native.handles import Owner, fail, opened
-from appliance.native.pcapng import make_statistics, make_start
+from appliance.native.pcapng import make_start, make_statistics
 
 __all__ = [
     "SNAPLEN_MAX",

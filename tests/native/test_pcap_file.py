@@ -239,7 +239,7 @@ def test_what_is_no_pcap(tmp_path: Path) -> None:
     """A wrong magic is a ValueError, too short for a header is just not good, what cannot be read is an OSError."""
     with pytest.raises(ValueError, match="not a PCAP file"):
         scan_pcap_bytes(b"\x0a\x0d\x0d\x0a" + bytes(100))
-    assert scan_pcap_bytes(b"") == scan_pcap_bytes(b"\xff" * 23) == PcapScan(0, 0, 0, 0, 0, 0)
+    assert scan_pcap_bytes(b"") == scan_pcap_bytes(b"\xff" * 23) == PcapScan(0, 0, 0, 0, 0, 0, interfaces=0)
     reader, writer = os.pipe()
     try:
         with pytest.raises(OSError, match="seek") as caught:

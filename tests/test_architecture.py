@@ -25,12 +25,13 @@ MAY_IMPORT = {
     "wire": BASE | {"zeek"},
     "config": {"errors", "units"},
     "runtime": {"errors", "units", "model", "config"},
+    "pcap": {"errors", "units", "native", "runtime"},
     **dict.fromkeys(DOORS_AND_CONSUMERS, LOWER),
     "status": {"runtime"},
     "parts": LOWER | DOORS_AND_CONSUMERS - {"demo"},
     "assembly": LOWER | {"parts"},
     "app": LOWER | {"parts", "assembly", "status"},
-    "cli": LOWER | {"app", "parts", "demo"},
+    "cli": LOWER | {"app", "parts", "demo", "pcap"},
     "__main__": {"cli"},
     "__init__": set(),
 }
@@ -44,6 +45,7 @@ MUST_NOT = {
     "wire": PURE,
     "config": {"trio", "zmq", "structlog", "rule_engine", "logging", "time"},
     "native": {"trio", "zmq", "structlog"},
+    "pcap": PURE,
     "runtime": {"zmq", "h11", "rule_engine", "rich"},
 }
 HEAVY = {"trio", "zmq", "msgspec", "structlog", "rich", "rule_engine"}
@@ -102,7 +104,16 @@ def test_module_keeps_out_what_does_not_belong_in_its_room(path: Path) -> None:
 @pytest.mark.parametrize("path", sorted((PACKAGE / "cli").glob("*.py")), ids=lambda path: path.name)
 def test_command_line_imports_nothing_heavy_before_it_knows_the_command(path: Path) -> None:
     """What --help and --version load imports no heavy package at its top."""
-    if path.name in ("__init__.py", "parser.py", "run.py", "status.py", "client.py", "demo.py"):
+    if path.name in (
+        "__init__.py",
+        "parser.py",
+        "run.py",
+        "status.py",
+        "client.py",
+        "demo.py",
+        "pcap.py",
+        "pcap_arguments.py",
+    ):
         assert not {name.partition(".")[0] for name in imports(path, top_level_only=True)} & HEAVY
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from appliance import __version__
 
+from .pcap_arguments import add_pcap
+
 __all__ = ["make_parser"]
 
 DESCRIPTION = """\
@@ -28,7 +30,7 @@ examples:
   kill -HUP $(pidof broappliance)                    read the file again
 
 exit codes: 0 success, 1 failure while running, 2 mistake in the configuration or the arguments,
-3 (status) something needs attention
+3 (status) something needs attention, (pcap) a file is torn or damaged
 """
 
 # A command's own default would overwrite what stands before the command: ``--config FILE status``.
@@ -48,11 +50,13 @@ def _add_socket(parser: argparse.ArgumentParser) -> None:
     place.add_argument("--socket", type=Path, metavar="PATH", help="the socket (default: /run/broappliance/api.sock)")
 
 
-def _command(commands: Any, name: str, summary: str, description: str, module: str) -> argparse.ArgumentParser:
+def _command(
+    commands: Any, name: str, summary: str, description: str, module: str, function: str = "call"
+) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(
         name, help=summary, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.set_defaults(call=_later(module))
+    parser.set_defaults(call=_later(module, function))
     return parser
 
 
@@ -92,6 +96,8 @@ def make_parser() -> argparse.ArgumentParser:
         "Print the JSON Schema (2020-12) of the TOML file, for editors: put '#:schema FILE' into its first line.",
         "schema",
     )
+
+    add_pcap(commands, _command)
 
     demo = _command(
         commands,

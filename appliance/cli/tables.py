@@ -9,7 +9,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["make_console", "make_ledger", "make_status", "needs_attention", "print_ledger"]
+__all__ = ["make_console", "make_ledger", "make_status", "make_table", "needs_attention", "print_ledger"]
 
 STYLES = {"running": "green", "starting": "yellow", "backing-off": "bold red", "failed": "bold red"}
 
@@ -39,7 +39,7 @@ def needs_attention(status: dict[str, Any]) -> list[str]:
     return found
 
 
-def _table(title: str, *columns: str) -> Table:
+def make_table(title: str, *columns: str) -> Table:
     """Columns whose name ends in ``>`` are numbers, in ``!`` are never broken."""
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
@@ -55,7 +55,7 @@ def _table(title: str, *columns: str) -> Table:
 
 def make_ledger(status: dict[str, Any], *, title: str = "ledger") -> Table:
     """received = delivered + queued + filtered + refused + lost, a line for each door and consumer."""
-    table = _table(
+    table = make_table(
         title, "account!", "received>", "delivered>", "queued>", "filtered>", "refused>", "lost>", "per s>",
         "dropped, by reason", "balance!",
     )  # fmt: skip
@@ -124,7 +124,7 @@ def _detail(line: dict[str, Any]) -> str:
 
 
 def _make_services(status: dict[str, Any]) -> Table:
-    table = _table("services", "service!", "state!", "for>", "restarts>", "detail", "last error")
+    table = make_table("services", "service!", "state!", "for>", "restarts>", "detail", "last error")
     for line in status["services"]:
         service = line["service"]
         table.add_row(

@@ -12,9 +12,11 @@
 
 /* From pcap.h, whose ABI has stood since libpcap 1.0. */
 #define ERRBUF_BYTES 256
+#define DLT_RAW 12
 #define NETMASK_UNKNOWN UINT32_C(0xffffffff)
 #define ERROR_PERM_DENIED (-8)
 #define ERROR_PROMISC_PERM_DENIED (-11)
+#define LINKTYPE_RAW 101 /* in files; the others that we write have one number for both */
 #define BUFFER_BYTES 65536 /* of a handle that receives nothing; the default is 2 MiB */
 
 struct bpf_program {
@@ -114,7 +116,7 @@ int filter_compile(const char *text, int linktype, int snaplen, const char *inte
     if (error != 0)
         return error;
     if (interface[0] == '\0')
-        handle = api.open_dead(linktype, snaplen);
+        handle = api.open_dead(linktype == LINKTYPE_RAW ? DLT_RAW : linktype, snaplen);
     else
         error = open_interface(&api, interface, snaplen, &handle, message, message_bytes);
     if (error == 0 && handle == NULL)

@@ -1,6 +1,6 @@
 /* Capture filters compiled by the system's libpcap, which is loaded at the first use and stays loaded. */
 
-/* Compile text (pcap-filter(7)) for an interface, or if that is empty for the link type. *program is an array of struct
+/* Compile text (pcap-filter(7)) for an interface, or if that is empty for the files' link type. *program is an array of struct
  * sock_filter, *bytes long, to be given to filter_free(). message, of message_bytes, says why if it fails: EINVAL, the
  * text is no filter; EPERM, the interface may not be opened; ENODEV, it cannot be opened; ELIBACC, libpcap is not
  * installed; ENOMEM. Blocks: names in text are looked up. Threads may call it at the same time. */

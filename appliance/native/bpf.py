@@ -27,7 +27,7 @@ def compile_filter(
 
     Args:
         text: pcap-filter(7); empty: everything.
-        linktype: of the packets, if no `interface` is given.
+        linktype: of the files' packets, if no `interface` is given.
         snaplen: bytes kept of each packet; the program cuts what is longer.
         interface: that it is for.
 
@@ -43,9 +43,8 @@ def compile_filter(
         raise ValueError("no filter: it holds a NUL character")
     program, size = ffi.new("uint8_t **"), ffi.new("size_t *")
     message = ffi.new("char[]", _MESSAGE_BYTES)
-    error = lib.filter_compile(
-        text.encode(), linktype, snaplen, interface.encode(), program, size, message, _MESSAGE_BYTES
-    )
+    arguments = (text.encode(errors="surrogateescape"), linktype, snaplen, interface.encode())
+    error = lib.filter_compile(*arguments, program, size, message, _MESSAGE_BYTES)
     if error:
         _fail(error, ffi.string(message).decode(errors="replace"), text, interface)
     try:

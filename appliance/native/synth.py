@@ -30,6 +30,8 @@ def pack_endpoint(address: Address) -> bytes:
         ValueError: the host is no numeric address, or the port is none.
     """
     host, port = address
+    if not 0 <= port <= 65535:
+        raise ValueError(f"no port: {port}")
     ip = ipaddress.ip_address(host.partition("%")[0])
     ip = getattr(ip, "ipv4_mapped", None) or ip
     return ip.packed.ljust(16, b"\0") + port.to_bytes(2, _ORDER) + bytes((ip.version, 0))

@@ -26,12 +26,13 @@ MAY_IMPORT = {
     "config": {"errors", "units"},
     "runtime": {"errors", "units", "model", "config"},
     "pcap": {"errors", "units", "native", "runtime"},
+    "ait": LOWER | {"capture"},
     **dict.fromkeys(DOORS_AND_CONSUMERS, LOWER),
     "status": {"runtime"},
     "parts": LOWER | DOORS_AND_CONSUMERS - {"demo"},
     "assembly": LOWER | {"parts"},
     "app": LOWER | {"parts", "assembly", "status"},
-    "cli": LOWER | {"app", "parts", "demo", "pcap"},
+    "cli": LOWER | {"app", "parts", "demo", "pcap", "ait"},
     "__main__": {"cli"},
     "__init__": set(),
 }
@@ -48,7 +49,7 @@ MUST_NOT = {
     "pcap": PURE,
     "runtime": {"zmq", "h11", "rule_engine", "rich"},
 }
-HEAVY = {"trio", "zmq", "msgspec", "structlog", "rich", "rule_engine"}
+HEAVY = {"trio", "zmq", "msgspec", "structlog", "rich", "rule_engine", "yaml"}
 
 
 def modules() -> list[Path]:
@@ -113,6 +114,7 @@ def test_command_line_imports_nothing_heavy_before_it_knows_the_command(path: Pa
         "demo.py",
         "pcap.py",
         "pcap_arguments.py",
+        "import_.py",
     ):
         assert not {name.partition(".")[0] for name in imports(path, top_level_only=True)} & HEAVY
 
@@ -127,7 +129,7 @@ def test_compiled_module_has_one_importer() -> None:
 
 def test_every_import_is_known() -> None:
     """The package imports the standard library, itself, and its declared dependencies."""
-    declared = {"trio", "zmq", "msgspec", "tomli_w", "structlog", "rule_engine", "h11", "rich", "zstandard"}
+    declared = {"trio", "zmq", "msgspec", "tomli_w", "structlog", "rule_engine", "h11", "rich", "zstandard", "yaml"}
     used = {name.partition(".")[0] for path in modules() for name in imports(path)}
     assert used - set(sys.stdlib_module_names) - {"__future__"} <= declared | {"appliance"}
 

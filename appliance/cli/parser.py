@@ -99,6 +99,17 @@ def make_parser() -> argparse.ArgumentParser:
 
     add_pcap(commands, _command)
 
+    import_ = _command(
+        commands,
+        "import",
+        "make a configuration from AIT's bsc.yaml",
+        "Print a configuration that captures what AIT-Core's binary stream capturer captures with this file. What means\n"
+        "something else here is told on standard error, line by line; docs/ait.md says more.",
+        "import_",
+    )
+    import_.add_argument("file", type=Path, metavar="FILE", help="bsc.yaml")
+    import_.add_argument("--output", "-o", type=Path, metavar="FILE", help="write a new file instead of printing")
+
     demo = _command(
         commands,
         "demo",

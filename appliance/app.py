@@ -6,8 +6,9 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
@@ -26,6 +27,9 @@ from appliance.runtime.supervisor import State, Supervisor, describe, leaf_of
 from .assembly import Assembly
 from .parts import DOORS, Parts, Prepared, prepare
 from .status import LedgerLine, ReloadOutcome, ServiceLine, Status
+
+if TYPE_CHECKING:
+    from .parts import CaptureControl
 
 __all__ = ["Appliance", "run"]
 
@@ -74,6 +78,8 @@ class Appliance:
         self._generation = 1
         self._last_reload: ReloadOutcome | None = None
         self._assembly: Assembly | None = None
+        self._parts: Parts | None = None
+        self._changing = trio.Lock()
         self._stop_wanted = trio.Event()
         self._reload_wanted = trio.Event()
         self._reload_done = trio.Event()
@@ -91,7 +97,7 @@ class Appliance:
             documents = {"/v1/status": self._document, "/healthz": lambda: b'{"status":"ok"}'}
             parts = self._make_parts(ledger=self.ledger, dispatcher=self._dispatcher, documents=documents)
             assembly = Assembly(supervisor=supervisor, dispatcher=self._dispatcher, parts=parts)
-            self._assembly = assembly
+            self._assembly, self._parts = assembly, parts
             try:
                 if await self._unless_stopped(partial(assembly.start, self._prepared)):
                     self._enter_service()
@@ -152,8 +158,9 @@ class Appliance:
         try:
             candidate = prepare(load(self._path, environ=self._environ))
             self._refuse_fixed(candidate)
-            if not await self._unless_stopped(partial(assembly.change, self._prepared, candidate)):
-                raise ApplianceError("told to stop before the reload was done")
+            async with self._changing:
+                if not await self._unless_stopped(partial(assembly.change, self._prepared, candidate)):
+                    raise ApplianceError("told to stop before the reload was done")
         except Exception as exc:  # noqa: BLE001 - whatever it was, the old configuration goes on
             errors = _mistakes(exc)
             for line in errors:
@@ -183,6 +190,25 @@ class Appliance:
         ]
         if mistakes:
             raise ExceptionGroup("the change needs a restart", mistakes)
+
+    # ── captures ──
+
+    @cached_property
+    def captures(self) -> CaptureControl:
+        """What starts and stops captures while the appliance runs; not before."""
+        assembly, parts = self._assembly, self._parts
+        assert assembly is not None
+        assert parts is not None
+
+        async def change() -> None:
+            async with self._changing:
+                await assembly.change(self._prepared, self._prepared)
+
+        return parts.make_capture_control(
+            prepared=lambda: self._prepared,
+            running=lambda: [unit.service for unit in assembly.units.values()],
+            change=change,
+        )
 
     # ── what it says ──
 

@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable, Iterable
 import structlog
 import trio
 
-from appliance.config import Api, Capture, Cluster, Hook, Sink, Zmq
+from appliance.config import Api, CaptureGroup, Cluster, Hook, Sink, Zmq
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.supervisor import Supervisor, describe
 
-from .parts import CONSUMERS, DOORS, Parts, Prepared, Table, Unit, tables_of
+from .parts import CONSUMERS, DOORS, Parts, Prepared, Table, Unit
 
 __all__ = ["Assembly"]
 
@@ -30,8 +30,9 @@ def _addresses(table: object) -> set[str]:
         return {b.removeprefix("ipc://") if b.startswith("ipc:") else f"tcp:{b.rpartition(':')[2]}" for b in table.bind}
     if isinstance(table, Cluster):
         return {f"tcp:{table.zeromq.log_bind.rpartition(':')[2]}"}
-    if isinstance(table, Capture):
-        return {f"{table.conn_type}:{table.address[1]}"}
+    if isinstance(table, CaptureGroup):
+        host, port = table.first.address
+        return {f"{table.first.conn_type}:{host if table.first.conn_type == 'ethernet' else port}"}
     if isinstance(table, Api):
         return {address.removeprefix("unix:") for address in table.listen}
     return set()
@@ -60,7 +61,7 @@ class Assembly:
 
         Cancellation: what runs already runs on until `drain`.
         """
-        for key, table in tables_of(prepared.config).items():
+        for key, table in self._parts.tables(prepared).items():
             await self._open(self._parts.make(key, table, prepared))
 
     async def _open(self, unit: Unit) -> None:
@@ -113,7 +114,7 @@ class Assembly:
 
     async def _change(self, old: Prepared, new: Prepared, undo: Undo) -> list[Unit]:
         """Everything that can fail; returns the units that are left to be closed."""
-        tables = tables_of(new.config)
+        tables = self._parts.tables(new)
         changed = [key for key, table in tables.items() if key in self.units and self.units[key].table != table]
         added = [key for key in tables if key not in self.units]
         timeout_s = new.config.appliance.drain_timeout.seconds
@@ -139,7 +140,7 @@ class Assembly:
             log.error("cannot go back to what ran before the reload; the next one tries again", error=describe(exc))
 
     async def _add(self, key: str, new: Prepared, undo: Undo, timeout_s: float) -> None:
-        unit = self._parts.make(key, tables_of(new.config)[key], new)
+        unit = self._parts.make(key, self._parts.tables(new)[key], new)
         await self._open(unit)
         undo.append(lambda: self._close(unit, timeout_s, "reload"))
 
@@ -162,7 +163,7 @@ class Assembly:
     async def _replace(self, key: str, new: Prepared, undo: Undo, *, back: Prepared) -> None:
         """Start the successor of a consumer, give it the queue's content, let the predecessor finish what it holds."""
         predecessor = self.units[key]
-        successor = self._parts.make(key, tables_of(new.config)[key], new)
+        successor = self._parts.make(key, self._parts.tables(new)[key], new)
         assert predecessor.queue is not None
         assert predecessor.handle is not None
         assert successor.queue is not None

@@ -153,6 +153,8 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
     last_ns: int
     linktype: int
     """LINKTYPE_ value of the file (https://www.tcpdump.org/linktypes.html)."""
+    drops: int = 0
+    """Packets that are not in it and should be: the kernel had no room for them, or the disk was too slow."""
 
     @property
     def kind(self) -> str:

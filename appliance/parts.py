@@ -4,18 +4,38 @@ that his file does not use.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from appliance.config import Api, Appliance, Capture, Cluster, Config, Hook, Loaded, Sink, Tail, Zmq
+from appliance.config import (
+    Api,
+    Appliance,
+    Capture,
+    CaptureGroup,
+    Cluster,
+    Config,
+    Hook,
+    Loaded,
+    Sink,
+    Tail,
+    Zmq,
+    group_captures,
+    mistakes_in_captures,
+)
 from appliance.errors import ConfigError
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.ledger import Ledger
 from appliance.runtime.queue import ItemQueue
 from appliance.runtime.supervisor import Handle, Service
+
+if TYPE_CHECKING:
+    from appliance.capture.changes import Changes
+    from appliance.capture.control import CaptureControl as CaptureControl
+    from appliance.capture.disks import Disks
 
 __all__ = ["CONSUMERS", "DOORS", "Documents", "Parts", "Prepared", "Unit", "prepare", "tables_of"]
 
@@ -23,7 +43,7 @@ CONSUMERS = ("sink", "hook")
 DOORS = ("zmq", "cluster", "tail", "capture")
 CAPTURE_FIELDS = {"name", "capture", "host", "pid", "seq"}
 Documents = Mapping[str, Callable[[], bytes]]
-Table = Zmq | Cluster | Tail | Capture | Hook | Sink | Api
+Table = Zmq | Cluster | Tail | CaptureGroup | Hook | Sink | Api
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,16 +75,22 @@ class Unit(msgspec.Struct, kw_only=True):
         return self.key.partition(".")[0]
 
 
-def tables_of(config: Config) -> dict[str, Table]:
+def tables_of(config: Config, captures: Sequence[Capture] | None = None) -> dict[str, Table]:
     """Every table that a service is built from, by key, in the order in which services start: nobody sends before
-    somebody takes.
+    somebody takes. Captures of one socket are one service, with the name of the first.
+
+    Args:
+        config: the file.
+        captures: what runs instead of the file's captures.
     """
     tables: dict[str, Table] = {}
     for kind in CONSUMERS:
         tables |= {f"{kind}.{table.name}": table for table in getattr(config, kind)}
     tables["api"] = config.api
-    for kind in ("zmq", "tail", "capture"):
+    for kind in ("zmq", "tail"):
         tables |= {f"{kind}.{table.name}": table for table in getattr(config, kind)}
+    groups = group_captures(config.capture if captures is None else captures)
+    tables |= {f"capture.{group.first.name}": group for group in groups}
     if config.cluster.is_logger:
         tables["cluster"] = config.cluster
     return tables
@@ -79,8 +105,8 @@ def prepare(loaded: Loaded) -> Prepared:
     targets: dict[str, Any] = {}
     filters: dict[str, Any] = {}
     mistakes: list[ConfigError] = []
-    if loaded.config.hook:
-        from appliance.hooks.callables import extend_path
+    if loaded.config.hook or loaded.config.capture:
+        from appliance.runtime.imports import extend_path
 
         extend_path(loaded.config.appliance.python_path)
     for i, hook in enumerate(loaded.config.hook):
@@ -89,7 +115,7 @@ def prepare(loaded: Loaded) -> Prepared:
                 found[f"hook.{hook.name}"] = make(hook)
             except ValueError as exc:
                 mistakes.append(loaded.error(f"hook[{i}].{key}", str(exc)))
-    mistakes += _pattern_mistakes(loaded)
+    mistakes += _pattern_mistakes(loaded) + _transform_mistakes(loaded)
     if mistakes:
         raise ExceptionGroup("the configuration has mistakes", mistakes)
     return Prepared(loaded=loaded, targets=targets, filters=filters)
@@ -112,6 +138,22 @@ def _pattern_mistakes(loaded: Loaded) -> list[ConfigError]:
             PathPattern(template, fields=fields)
         except ValueError as exc:
             mistakes.append(loaded.error(key, str(exc)))
+    return mistakes
+
+
+def _transform_mistakes(loaded: Loaded) -> list[ConfigError]:
+    """Transforms that cannot be imported or called."""
+    mistakes: list[ConfigError] = []
+    for i, capture in enumerate(loaded.config.capture):
+        for j, handler in enumerate(capture.handler):
+            for k, name in enumerate(handler.pre_write_transforms):
+                from appliance.capture.transform import load_chain
+
+                try:
+                    load_chain([name])
+                except ValueError as exc:
+                    key = f"capture[{i}].handler[{j}].pre_write_transforms[{k}]"
+                    mistakes.append(loaded.error(key, str(exc)))
     return mistakes
 
 
@@ -149,6 +191,64 @@ class Parts:
         self._ledger = ledger
         self._dispatcher = dispatcher
         self._documents = documents
+        self._disks: Disks | None = None
+        self.changes: Changes | None = None
+        """What was changed in the captures while running; None: it was not looked at yet."""
+
+    def tables(self, prepared: Prepared) -> dict[str, Table]:
+        """As `tables_of`, with the changes that were made while running.
+
+        Raises:
+            ApplianceError: they cannot be read.
+            ExceptionGroup: of `ConfigError`: they do not go together with the file.
+        """
+        changes = self._read_changes(prepared)
+        if not (changes.added or changes.stopped):
+            return tables_of(prepared.config)
+        captures, _ = changes.merge(prepared.config.capture)
+        if mistakes := mistakes_in_captures(captures, prepared.config.appliance.state_dir):
+            raise ExceptionGroup("captures that were started while running do not go with the file", mistakes)
+        return tables_of(prepared.config, captures)
+
+    def make_capture_control(
+        self,
+        *,
+        prepared: Callable[[], Prepared],
+        running: Callable[[], Iterable[Any]],
+        change: Callable[[], Awaitable[None]],
+    ) -> CaptureControl:
+        """What starts and stops captures while the appliance runs.
+
+        Args:
+            prepared: the configuration in force.
+            running: every service.
+            change: makes what runs what `tables` says, or raises and leaves it as it was.
+        """
+        from appliance.capture.capturer import SocketCapture
+        from appliance.capture.control import CaptureControl
+
+        async def apply(changes: Changes) -> None:
+            before, self.changes = self.changes, changes
+            try:
+                await change()
+            except BaseException:
+                self.changes = before
+                raise
+
+        return CaptureControl(
+            Path(prepared().config.appliance.state_dir),
+            self._read_changes(prepared()),
+            configured=lambda: prepared().config.capture,
+            running=lambda: [service for service in running() if isinstance(service, SocketCapture)],
+            apply=apply,
+        )
+
+    def _read_changes(self, prepared: Prepared) -> Changes:
+        from appliance.capture.changes import FILE, read_changes
+
+        if self.changes is None:
+            self.changes = read_changes(Path(prepared.config.appliance.state_dir) / FILE)
+        return self.changes
 
     def make(self, key: str, table: Table, prepared: Prepared) -> Unit:
         """A unit that is not running yet."""
@@ -162,6 +262,8 @@ class Parts:
             )
         if isinstance(table, Hook | Sink):
             return self._consumer(key, table, prepared)
+        if isinstance(table, CaptureGroup):
+            return Unit(key=key, table=table, service=self._capture(table, prepared))
         return Unit(key=key, table=table, service=self._door(key, table, prepared.config.appliance))
 
     def _consumer(self, key: str, table: Hook | Sink, prepared: Prepared) -> Unit:
@@ -182,7 +284,7 @@ class Parts:
             service = FileSink(table, queue=queue)
         return Unit(key=key, table=table, service=service, queue=queue)
 
-    def _door(self, key: str, table: Zmq | Cluster | Tail | Capture, appliance: Appliance) -> Service:
+    def _door(self, key: str, table: Zmq | Cluster | Tail, appliance: Appliance) -> Service:
         if isinstance(table, Zmq):
             from appliance.zeromq.subscriber import LogSubscriber
 
@@ -198,22 +300,30 @@ class Parts:
                 dispatcher=self._dispatcher,
                 quarantine=Quarantine(Path(appliance.state_dir) / "quarantine" / "cluster"),
             )
-        if isinstance(table, Tail):
-            from appliance.tail.follower import LogTail
+        from appliance.tail.follower import LogTail
 
-            return LogTail(
-                table,
-                state_dir=Path(appliance.state_dir),
-                account=self._ledger.account(key),
-                ledger=self._ledger,
-                dispatcher=self._dispatcher,
-            )
-        from appliance.capture.udp import UdpCapture
-
-        return UdpCapture(
+        return LogTail(
             table,
-            account=self._ledger.account(key, unit="packets"),
-            segments=self._ledger.account(f"{key}.segments", unit="segments"),
+            state_dir=Path(appliance.state_dir),
+            account=self._ledger.account(key),
+            ledger=self._ledger,
             dispatcher=self._dispatcher,
-            host=appliance.name,
         )
+
+    def _capture(self, group: CaptureGroup, prepared: Prepared) -> Service:
+        from appliance.capture.capturer import SocketCapture
+        from appliance.capture.disks import Disks
+        from appliance.capture.handler import Surroundings
+
+        self._disks = self._disks or Disks()
+        appliance = prepared.config.appliance
+        around = Surroundings(
+            ledger=self._ledger,
+            dispatcher=self._dispatcher,
+            disks=self._disks,
+            host=appliance.name,
+            state_dir=Path(appliance.state_dir),
+            clock_ns=time.time_ns,
+        )
+        _, runtime = self._read_changes(prepared).merge(prepared.config.capture)
+        return SocketCapture(group, around=around, runtime=runtime)

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import trio
 
-from appliance.config import Api, Capture, Cluster, Hook, Sink, Tail, Zmq
+from appliance.config import Api, CaptureGroup, Cluster, Hook, Sink, Tail, Zmq
 from appliance.errors import ApplianceError
 from appliance.model import LogBatch
 from appliance.parts import Parts, Prepared, Table, Unit
@@ -136,7 +136,7 @@ class FakeDoor:
     def __init__(
         self,
         key: str,
-        table: Zmq | Cluster | Tail | Capture,
+        table: Zmq | Cluster | Tail | CaptureGroup,
         account: Account,
         dispatcher: Dispatcher,
         occupied: set[str],
@@ -156,7 +156,7 @@ class FakeDoor:
     def stop(self) -> None:
         self.fed.close()
 
-    def apply(self, table: Zmq | Capture) -> bool:
+    def apply(self, table: Zmq | CaptureGroup) -> bool:
         """A Zmq door changes its paths while it runs, as the real one does."""
         if not isinstance(self.table, Zmq) or not isinstance(table, Zmq):
             return False
@@ -168,8 +168,8 @@ class FakeDoor:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         self.runs += 1
         addresses = set(self.table.bind) if isinstance(self.table, Zmq) else set()
-        if isinstance(self.table, Capture):
-            addresses = {f"udp:{self.table.address[1]}"}
+        if isinstance(self.table, CaptureGroup):
+            addresses = {f"udp:{self.table.first.address[1]}"}
         if self.start_error is not None:
             raise self.start_error
         if addresses & self._occupied:

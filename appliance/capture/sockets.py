@@ -1,20 +1,20 @@
-"""The UDP socket of a capturer: bound, with as large a buffer as the kernel grants, and what can be asked of it."""
+"""The UDP socket of a capturer: bound, in its groups, with as large a buffer as the kernel grants."""
 
 from __future__ import annotations
 
-import array
 import errno
-import fcntl
 import socket
 import struct
-import termios
 
 import structlog
 
-from appliance.errors import ApplianceError
+from appliance.config import parse_group
+from appliance.errors import ApplianceError, PrivilegeError
 from appliance.units import Size
 
-__all__ = ["UdpSocket"]
+from .multicast import join_group
+
+__all__ = ["UdpSocket", "bind_to_interface", "set_buffer"]
 
 log = structlog.get_logger("capture")
 
@@ -24,6 +24,45 @@ MEMINFO = struct.Struct("=9I")
 MEMINFO_DROPS = 8  # linux/sock_diag.h
 
 
+def set_buffer(sock: socket.socket, wanted: int, *, door: str) -> int:
+    """Ask for a receive buffer and read back what was granted; says so if that is less.
+
+    Returns:
+        Bytes.
+    """
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, wanted)  # beyond rmem_max, with CAP_NET_ADMIN
+    except PermissionError:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, wanted)
+    # The kernel doubles the request for its own bookkeeping and reports the doubled value. Source: socket(7).
+    granted = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
+    warn_if_smaller(granted, wanted, door=door)
+    return granted
+
+
+def warn_if_smaller(granted: int, wanted: int, *, door: str) -> None:
+    """Say that the kernel granted less than was wanted, and what to do about it."""
+    if granted < wanted:
+        log.warning("the kernel granted a smaller receive buffer; packets may be lost in a burst",
+                    door=door, wanted=str(Size(wanted)), granted=str(Size(granted)),
+                    hint=f"sysctl -w net.core.rmem_max={wanted}")  # fmt: skip
+
+
+def bind_to_interface(sock: socket.socket, interface: str) -> None:
+    """Receive only what comes through `interface`; empty: through any.
+
+    Raises:
+        PrivilegeError: old kernels want CAP_NET_RAW for that.
+        OSError: there is no such interface.
+    """
+    if not interface:
+        return
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
+    except PermissionError as exc:
+        raise PrivilegeError(f"cannot bind to interface {interface}: CAP_NET_RAW is missing") from exc
+
+
 class UdpSocket(socket.socket):
     """A bound, non-blocking UDP socket.
 
@@ -31,13 +70,17 @@ class UdpSocket(socket.socket):
         host: numeric; empty: every IPv4 address. ``::`` takes IPv4, too.
         port: 0: any free one.
         buffer: bytes wanted for what waits.
+        interface: through which packets come; empty: any.
+        groups: multicast groups to join, each ``group`` or ``source@group``.
         door: for the log.
 
     Raises:
-        ApplianceError: the address cannot be bound; the text says why.
+        ApplianceError: the address cannot be bound, or a group cannot be joined; the text says why.
     """
 
-    def __init__(self, host: str, port: int, *, buffer: int, door: str) -> None:
+    def __init__(
+        self, host: str, port: int, *, buffer: int, interface: str = "", groups: tuple[str, ...] = (), door: str
+    ) -> None:
         try:
             family, _, _, _, address = socket.getaddrinfo(
                 host or "0.0.0.0",  # noqa: S104 - an empty host means every address, as in the file
@@ -49,40 +92,37 @@ class UdpSocket(socket.socket):
         except OSError as exc:
             raise ApplianceError(f"cannot open {host}:{port}/udp: {exc.strerror}") from exc
         self._seen_drops = 0
-        self._size = array.array("i", [0])
         try:
-            self.granted = self._set_buffer(buffer)
+            bind_to_interface(self, interface)
+            if groups:
+                self.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # others may listen to the same groups
+            self.granted = set_buffer(self, buffer, door=door)
             self.bind(address)
+            for text in groups:
+                self._join(text, interface)
         except OSError as exc:
             self.close()
             raise ApplianceError(
                 f"cannot bind {host}:{port}/udp: {exc.strerror}",
                 hint="another program uses it" if exc.errno == errno.EADDRINUSE else "",
             ) from exc
-        if self.granted < buffer:
-            log.warning("the kernel granted a smaller receive buffer; packets may be lost in a burst",
-                        door=door, wanted=str(Size(buffer)), granted=str(Size(self.granted)),
-                        hint=f"sysctl -w net.core.rmem_max={buffer}")  # fmt: skip
+        except BaseException:
+            self.close()
+            raise
 
-    def _set_buffer(self, size: int) -> int:
-        """Returns the bytes that were granted."""
+    def _join(self, text: str, interface: str) -> None:
+        group, source = parse_group(text)
         try:
-            self.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, size)  # beyond rmem_max, with CAP_NET_ADMIN
-        except PermissionError:
-            self.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
-        # The kernel doubles the request for its own bookkeeping and reports the doubled value. Source: socket(7).
-        return self.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
+            join_group(self, group, source, interface=interface)
+        except OSError as exc:
+            hint = "name the interface" if exc.errno == errno.ENODEV and not interface else ""
+            raise ApplianceError(f"cannot join {text}: {exc.strerror}", hint=hint) from exc
 
     @property
     def address(self) -> str:
         """As bound, ``127.0.0.1:8500`` or ``[::1]:8500``."""
         host, port = self.getsockname()[:2]
         return f"[{host}]:{port}" if self.family == socket.AF_INET6 else f"{host}:{port}"
-
-    def next_size(self) -> int:
-        """Bytes of the datagram that would be received next; 0 if it is empty or there is none. Source: udp(7)."""
-        fcntl.ioctl(self.fileno(), termios.FIONREAD, self._size)
-        return self._size[0]
 
     def take_drops(self) -> int:
         """Datagrams that the kernel dropped since the last call, because nobody read them in time."""

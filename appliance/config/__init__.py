@@ -5,10 +5,12 @@ This room is pure: it knows no event loop and no socket, and only `load` reads f
 
 from __future__ import annotations
 
+from appliance.config.checks import mistakes_in_captures
 from appliance.config.diff import Difference, diff
 from appliance.config.loader import Loaded, load
 from appliance.config.render import render
 from appliance.config.schema import json_schema
+from appliance.config.sockets import SOCKET_KEYS, CaptureGroup, address_of, group_captures, parse_group
 from appliance.config.tables import (
     Api,
     Appliance,
@@ -30,9 +32,11 @@ from appliance.errors import ConfigError
 from appliance.units import Duration, Secret, Size
 
 __all__ = [
+    "SOCKET_KEYS",
     "Api",
     "Appliance",
     "Capture",
+    "CaptureGroup",
     "Cluster",
     "ClusterZeromq",
     "Config",
@@ -51,8 +55,12 @@ __all__ = [
     "Table",
     "Tail",
     "Zmq",
+    "address_of",
     "diff",
+    "group_captures",
     "json_schema",
     "load",
+    "mistakes_in_captures",
+    "parse_group",
     "render",
 ]

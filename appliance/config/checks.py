@@ -10,13 +10,16 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any
 
 from appliance.config import addresses, paths, patterns, planned
+from appliance.config.capture_checks import check_captures
 from appliance.config.lines import Key
 from appliance.config.report import Report, nearest, one_of, quote, show_key
 from appliance.config.shape import EACH, HOLE, Each, select
-from appliance.config.tables import Config
+from appliance.config.sockets import address_of
+from appliance.config.tables import Capture, Config
+from appliance.errors import ConfigError
 from appliance.units import Size
 
-__all__ = ["check"]
+__all__ = ["check", "mistakes_in_captures"]
 
 _HANDLER_FIELDS = ("name", "capture", "host", "pid", "seq")
 _SINK_FIELDS = ("path", "node", "source")
@@ -64,9 +67,17 @@ def check(config: Config, report: Report, *, state_dir: str, complete: bool) -> 
         _check_from(config, report)
     _check_cluster(config, report)
     _check_kinds_of_sinks(config, report)
+    check_captures(config, report, check_run=_check_run)
     _check_addresses(config, report, state_dir)
     _check_patterns(config, report)
     _check_outputs(config, report, state_dir)
+
+
+def mistakes_in_captures(captures: tuple[Capture, ...], state_dir: str) -> list[ConfigError]:
+    """What is wrong with captures that are in no file, in the words that a file's would be told in."""
+    report = Report("captures")
+    check(Config(capture=captures), report, state_dir=state_dir, complete=False)
+    return report.errors()
 
 
 def _once(found: Iterable[tuple[Key, Hashable]], report: Report, say: Callable[[Any, str], str]) -> None:
@@ -198,7 +209,7 @@ def _check_addresses(config: Config, report: Report, state_dir: str) -> None:
     for key, value in (
         *select(config, "zmq", EACH, "bind", EACH),
         *((key, value) for key, value in select(config, "cluster", "zeromq", "log_bind") if value),
-        *select(config, "capture", EACH, "address"),
+        *_listeners(config),
         *select(config, "api", "listen", EACH),
     ):
         if isinstance(value, tuple) and HOLE in value:
@@ -215,9 +226,24 @@ def _check_addresses(config: Config, report: Report, state_dir: str) -> None:
         bound.append((key, endpoint))
 
 
+def _listeners(config: Config) -> Iterator[tuple[Key, Any]]:
+    """The addresses that captures listen at for streams, each once; the others are nobody else's business."""
+    seen: set[object] = set()
+    for key, capture in select(config, "capture", EACH):
+        if capture.conn_type != "tcp" or capture.mode != "listen" or HOLE in (capture.address, *capture.address):
+            continue
+        try:
+            address = address_of(capture)
+        except ValueError:
+            continue  # told already
+        if address is not None and address not in seen:
+            seen.add(address)
+            yield (*key, "address"), address
+
+
 def _endpoint(key: Key, value: Any, state_dir: str) -> addresses.Endpoint:
     if key[0] == "capture":
-        return addresses.parse_udp(*value)
+        return addresses.parse_udp(*value)._replace(family="tcp")
     parse = addresses.parse_bind if key[0] in ("zmq", "cluster") else addresses.parse_listen
     return parse(value, state_dir)[1]
 

@@ -55,14 +55,15 @@ def make_absolute(config: Config, *, folder: str, python_folder: str) -> Config:
         zmq=tuple(zmq),
         cluster=replace(config.cluster, zeromq=replace(zeromq, **keys, **bind)),
         tail=tuple(tail),
-        capture=tuple(_capture(capture, state_dir) for capture in config.capture),
+        capture=tuple(_capture(capture, state_dir, folder) for capture in config.capture),
         sink=tuple(sink),
         api=replace(config.api, listen=listen),
     )
 
 
-def _capture(capture: Capture, state_dir: str) -> Capture:
+def _capture(capture: Capture, state_dir: str, folder: str) -> Capture:
     def resolve(handler: Handler) -> Handler:
         return replace(handler, log_dir=output_pattern(handler.log_dir, state_dir))
 
-    return replace(capture, handler=tuple(map(resolve, capture.handler)))
+    keys = {name: absolute(value, folder) for name in ("ca", "certificate", "key") if (value := getattr(capture, name))}
+    return replace(capture, handler=tuple(map(resolve, capture.handler)), **keys)

@@ -24,8 +24,6 @@ KEYS = {
     "cluster.zeromq": frozenset(
         {"read", "write", "subscribe", "curve_server_public_key_file", "curve_public_key_file"}
     ),
-    "capture": frozenset({"multicast", "interface", "filter", "mode", "framing"}),
-    "capture.handler": frozenset({"pre_write_transforms", "on_transform_error", "compress", "keep"}),
     "hook": frozenset({"command", "sites", "batch", "order_by", "attempts", "backoff", "backoff_max"}),
     "sink": frozenset({"topic", "endpoint"}),
     "api": frozenset({"token_file", "certificate", "key", "legacy_routes", "ui"}),
@@ -34,9 +32,6 @@ KEYS = {
 
 VALUES = {
     "cluster.backend": frozenset({"broker"}),
-    "capture.conn_type": frozenset({"tcp", "ethernet"}),
-    "capture.handler.linktype": frozenset({"ip"}),
-    "capture.handler.format": frozenset({"pcapng"}),
     "hook.isolation": frozenset({"process"}),
     "hook.queue": frozenset({"durable"}),
     "sink.kind": frozenset({"broker", "zmq"}),

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import sys
 import time
-import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 
 from appliance.model import Item
+from appliance.runtime.imports import import_attribute
 
-__all__ = ["Context", "HookCallable", "extend_path", "load_callable"]
+__all__ = ["Context", "HookCallable", "load_callable"]
 
 
 class Context:
@@ -64,12 +62,6 @@ class HookCallable(msgspec.Struct, frozen=True, kw_only=True):
         return result
 
 
-def extend_path(folders: Iterable[str]) -> None:
-    """Put `folders` at the front of the import path, in their order; one that is there already stays where it is."""
-    for folder in reversed([f for f in folders if f not in sys.path]):
-        sys.path.insert(0, folder)
-
-
 def load_callable(name: str) -> HookCallable:
     """Import ``package.module:attribute``.
 
@@ -77,7 +69,7 @@ def load_callable(name: str) -> HookCallable:
         ValueError: the module or attribute does not exist, fails to import, or cannot be called with one or two
             arguments; the text says which.
     """
-    target = _import(name)
+    target = import_attribute(name)
     if isinstance(target, type) or not callable(target):
         what = "a class" if isinstance(target, type) else f"of type {type(target).__name__}"
         raise ValueError(f"{name!r} is {what}; a hook is a function, a method or an object with __call__")
@@ -86,29 +78,6 @@ def load_callable(name: str) -> HookCallable:
         raise ValueError(f"{name!r} is a generator; a hook returns nothing, use no 'yield'")
     is_async = any(map(inspect.iscoroutinefunction, functions))
     return HookCallable(function=target, is_async=is_async, takes_context=_takes_context(target, name))
-
-
-def _import(name: str) -> Any:
-    module_name, _, attribute = name.partition(":")
-    try:
-        target: Any = importlib.import_module(module_name)
-    except (Exception, SystemExit) as exc:
-        raise ValueError(_explain(module_name, exc)) from exc
-    for part in attribute.split("."):
-        try:
-            target = getattr(target, part)
-        except AttributeError:
-            raise ValueError(f"module {module_name!r} has no {attribute!r}") from None
-    return target
-
-
-def _explain(module: str, exc: BaseException) -> str:
-    if isinstance(exc, ModuleNotFoundError) and exc.name and f"{module}.".startswith(f"{exc.name}."):
-        return f"there is no module {exc.name!r} in python_path or among the installed ones"
-    # The last frame is where it happened. A SyntaxError happens in the importer and names the place itself.
-    frame = traceback.extract_tb(exc.__traceback__)[-1]
-    place = "" if "importlib" in frame.filename else f" ({frame.filename}:{frame.lineno})"
-    return f"cannot import {module!r}: {type(exc).__name__}: {exc}{place}"
 
 
 def _takes_context(function: Callable[..., Any], name: str) -> bool:

@@ -12,7 +12,7 @@ import msgspec
 
 __all__ = ["DELIBERATE", "REFUSED", "Account", "AccountFigures", "Ledger"]
 
-DELIBERATE = frozenset({"excluded", "other_filter", "unwanted", "where"})
+DELIBERATE = frozenset({"excluded", "other_filter", "transform", "unwanted", "where"})
 """Reasons that the configuration asked for."""
 REFUSED = frozenset(
     {
@@ -24,6 +24,7 @@ REFUSED = frozenset(
         "bad_path",
         "no_columns",
         "too_large",
+        "torn_frame",
         "torn_line",
     }
 )

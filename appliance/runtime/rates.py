@@ -28,11 +28,13 @@ class RateMeter:
     def sample(self, now_s: float, total: int) -> None:
         self._samples.append((now_s, total))
 
-    def rates(self) -> Rates:
-        return Rates(last_1s=self._over(1), last_10s=self._over(10), last_60s=self._over(60))
+    def rates(self, now_s: float | None = None, total: int = 0) -> Rates:
+        """The rates at the last sample, or at `now_s` with that `total`, which is not remembered."""
+        last = self._samples[-1] if now_s is None else (now_s, total)
+        return Rates(last_1s=self._over(1, last), last_10s=self._over(10, last), last_60s=self._over(60, last))
 
-    def _over(self, window_s: float) -> float:
-        last_s, last = self._samples[-1]
+    def _over(self, window_s: float, sample: tuple[float, int]) -> float:
+        last_s, last = sample
         # The sample at the far end of the window; half a second of slack, because samples are never quite punctual.
-        then_s, then = next(s for s in self._samples if s[0] >= last_s - window_s - 0.5)
+        then_s, then = next((s for s in self._samples if s[0] >= last_s - window_s - 0.5), self._samples[-1])
         return round((last - then) / (last_s - then_s), 1) if last_s > then_s else 0.0

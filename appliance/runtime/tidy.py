@@ -9,7 +9,7 @@ import contextlib
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -56,6 +56,7 @@ class Tidier:
         clock_ns: wall time.
         budget: may grant less than `keep` asks for.
         limiter: bounds the worker threads of many tidiers; None: as Trio bounds all.
+        tidied: called in the loop for each file that was added, when it has its last name: with the old one and that.
     """
 
     def __init__(
@@ -68,11 +69,13 @@ class Tidier:
         clock_ns: Callable[[], int],
         budget: Budget = lambda wanted, _: wanted,
         limiter: trio.CapacityLimiter | None = None,
+        tidied: Callable[[Path, Path], Awaitable[None]] | None = None,
     ) -> None:
         self._pattern = pattern
         self._owner = owner
         self._clock_ns = clock_ns
         self._limiter = limiter
+        self._tidied = tidied
         self._is_compressing = compress != "none"
         self._retention = Retention(keep, pattern, on_error=self._complain, budget=budget) if keep else None
         self._throttle = Throttle(clock=time.monotonic)  # used in worker threads
@@ -124,23 +127,32 @@ class Tidier:
 
         Cancellation: the file that is being compressed stays as it is.
         """
+        try:
+            with patience:
+                await self._run()
+        finally:
+            self._is_over = False
+
+    async def _run(self) -> None:
         looks, self._look_at_s = 0, trio.current_time()
-        with patience:
-            while self.is_needed:
-                if trio.current_time() >= self._look_at_s:
-                    self._look_at_s = trio.current_time() + LOOK_EVERY_S
-                    # Files that are about to become smaller are no reason to remove others, but for one interval only.
-                    await self._in_thread(partial(self._look, is_applied=looks > 0 or not self._is_compressing))
-                    looks += 1
-                elif self._named:
-                    await self._in_thread(self._tidy_next)
-                else:
-                    await self._in_thread(self._apply)
-                    if self._is_over and not self._named:
-                        return
-                    while not (self._named or self._is_over or trio.current_time() >= self._look_at_s):
-                        with trio.move_on_at(self._look_at_s):
-                            await self._changed.park()
+        while self.is_needed:
+            if trio.current_time() >= self._look_at_s:
+                self._look_at_s = trio.current_time() + LOOK_EVERY_S
+                # Files that are about to become smaller are no reason to remove others, but for one interval only.
+                await self._in_thread(partial(self._look, is_applied=looks > 0))
+                looks += 1
+            elif self._named:
+                path = self._named.popleft()
+                last = await trio.to_thread.run_sync(self._tidy, path, limiter=self._limiter)
+                if self._tidied is not None:
+                    await self._tidied(path, last)
+            else:
+                await self._in_thread(self._apply)
+                if self._is_over and not self._named:
+                    return
+                while not (self._named or self._is_over or trio.current_time() >= self._look_at_s):
+                    with trio.move_on_at(self._look_at_s):
+                        await self._changed.park()
 
     async def _in_thread(self, work: Callable[[], None]) -> None:
         await trio.to_thread.run_sync(work, limiter=self._limiter)
@@ -164,19 +176,20 @@ class Tidier:
             if self._retention is not None and is_applied:
                 self._retention.enforce(files, self._clock_ns())
 
-    def _tidy_next(self) -> None:
-        path = self._named.popleft()
+    def _tidy(self, path: Path) -> Path:
+        """Returns its last name."""
         if self._is_compressing:
             try:
                 path = compress(path, pause=trio.from_thread.check_cancelled)
                 self._compressed += 1
             except (FileNotFoundError, BlockingIOError):
-                return  # somebody else was quicker to compress or to remove it
+                return path  # somebody else was quicker to compress or to remove it
             except (OSError, ValueError) as exc:
                 self._failed += 1
                 self._complain(exc, "cannot compress a file, it stays as it is")
         if self._retention is not None:
             self._retention.add(path)
+        return path
 
     def _apply(self) -> None:
         if self._retention is not None:

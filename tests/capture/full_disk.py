@@ -28,15 +28,15 @@ async def main(mode: str, folder: Path) -> None:
     bench = Bench(folder, "{seq}.pcap")
     async with bench.running():
         await bench.send(*[b"%06d" % n + bytes(200) for n in range(PACKETS)])
-        await wait_until(lambda: bench.capture.statistics().writer.write_errors >= 2)
-        delivered_before = bench.account.delivered
+        await wait_until(lambda: bench.figures().write_errors >= 2)
+        delivered_before = bench.books().delivered
         if mode == "limit":
             resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         else:
             ballast.unlink()
-        await wait_until(lambda: bench.account.delivered == PACKETS)
+        await wait_until(lambda: bench.books().delivered == PACKETS)
     packets = [int(packet[:6]) for file in bench.packets().values() for packet in file]
-    told = {"before": delivered_before, "in_order": packets == list(range(PACKETS)), "lost": bench.account.lost}
+    told = {"before": delivered_before, "in_order": packets == list(range(PACKETS)), "lost": bench.account.lost + bench.books().lost}
     sys.stdout.write(json.dumps(told))
 
 

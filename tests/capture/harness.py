@@ -1,4 +1,4 @@
-"""A UDP capturer with everything around it, a sender for it, and an independent look at its files."""
+"""A capturer with everything around it, senders for it, and an independent look at its files."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ import dpkt
 import trio
 import trio.testing
 
-from appliance.capture.udp import UdpCapture
-from appliance.config import Capture, Handler, Size
+from appliance.capture.capturer import SocketCapture
+from appliance.capture.disks import Disks
+from appliance.capture.figures import HandlerFigures
+from appliance.capture.handler import HandlerTask, Surroundings
+from appliance.config import Capture, CaptureGroup, Handler, Size
 from appliance.model import Segment
 from appliance.runtime.dispatcher import Dispatcher
-from appliance.runtime.ledger import Account
+from appliance.runtime.ledger import Account, Ledger
 from appliance.runtime.queue import ItemQueue
 
 S = 10**9
@@ -35,11 +38,11 @@ class Packet(NamedTuple):
     wire_len: int
 
 
-def packets_in(path: Path) -> list[Packet]:
-    """The records of a nanosecond PCAP with link type 147, read by the book; dpkt must see the same."""
+def packets_in(path: Path, *, linktype: int = 147, snaplen: int = 65535) -> list[Packet]:
+    """The records of a nanosecond PCAP, read by the book; dpkt must see the same."""
     raw = path.read_bytes()
-    magic, major, minor, _, _, snaplen, linktype = struct.unpack_from("=IHHiIII", raw)
-    assert (magic, major, minor, snaplen, linktype) == (0xA1B23C4D, 2, 4, 65535, 147)
+    magic, major, minor, _, _, found_snaplen, found_linktype = struct.unpack_from("=IHHiIII", raw)
+    assert (magic, major, minor, found_snaplen, found_linktype) == (0xA1B23C4D, 2, 4, snaplen, linktype)
     packets, at = [], HEADER
     while at < len(raw):
         seconds, nanos, caplen, wire_len = struct.unpack_from("=IIII", raw, at)
@@ -65,6 +68,13 @@ async def later(clock: trio.testing.MockClock, seconds: float) -> None:
     clock.jump(seconds)
 
 
+def handler_table(folder: Path, pattern: str = "%H-{seq}.pcap", *, name: str = "raw", **more: Any) -> Handler:
+    """`rotate_size` in bytes; an hour is the default."""
+    if "rotate_size" in more:
+        more["rotate_size"] = Size(more["rotate_size"])
+    return Handler(name=name, log_dir=str(folder), file_name_pattern=pattern, **{"rotate_log_index": "hour", **more})
+
+
 class Bench:
     """See the module. Segments arrive in `queue`."""
 
@@ -74,44 +84,44 @@ class Bench:
         pattern: str = "%H-{seq}.pcap",
         *,
         host: str = "127.0.0.1",
+        port: int = 0,
         buffer: int = 1 << 20,
+        socket: dict[str, Any] | None = None,
+        handlers: Sequence[Handler] = (),
         **handler: Any,
     ) -> None:
         self.folder = folder
-        self._began_s = trio.current_time()
+        self._clock = trio.lowlevel.current_clock()  # worker threads read it, too
+        self._began_s = self._clock.current_time()
         self.wall_ns = WALL_NS
         self.config = Capture(
-            name="c",
-            conn_type="udp",
-            address=(host, 0),
-            receive_buffer=Size(buffer),
-            handler=(self.handler(pattern, **handler),),
-        )
-        self.account = Account("capture.c", unit="packets")
-        self.segments = Account("capture.c.segments", unit="segments")
+            **{
+                "name": "c", "conn_type": "udp", "address": (host, port), "receive_buffer": Size(buffer),
+                "handler": tuple(handlers) or (self.handler(pattern, **handler),), **(socket or {}),
+            }
+        )  # fmt: skip
+        self.ledger = Ledger()
+        self.account = self.ledger.account("capture.c", unit="packets")
+        self.segments = self.ledger.account("capture.c.segments", unit="segments")
         self.taken = Account("hook.h", unit="segments")
         self.queue = ItemQueue(self.taken, policy="drop_newest", max_records=10**6, max_bytes=1 << 30)
         dispatcher = Dispatcher()
         dispatcher.subscribe("hook.h", self.queue, on=["segment:*"], sources=[])
-        self.capture = UdpCapture(
-            self.config,
-            account=self.account,
-            segments=self.segments,
+        self.around = Surroundings(
+            ledger=self.ledger,
             dispatcher=dispatcher,
+            disks=Disks(),
             host="h",
+            state_dir=folder / "state",
             clock_ns=self.clock_ns,
         )
+        self.capture = SocketCapture(CaptureGroup((self.config,)), around=self.around)
 
-    def handler(self, pattern: str = "%H-{seq}.pcap", *, name: str = "raw", **more: Any) -> Handler:
-        """`rotate_size` in bytes; an hour is the default."""
-        if "rotate_size" in more:
-            more["rotate_size"] = Size(more["rotate_size"])
-        return Handler(
-            name=name, log_dir=str(self.folder), file_name_pattern=pattern, **{"rotate_log_index": "hour", **more}
-        )
+    def handler(self, pattern: str = "%H-{seq}.pcap", **more: Any) -> Handler:
+        return handler_table(self.folder, pattern, **more)
 
     def clock_ns(self) -> int:
-        return self.wall_ns + int((trio.current_time() - self._began_s) * S)
+        return self.wall_ns + int((self._clock.current_time() - self._began_s) * S)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -123,10 +133,22 @@ class Bench:
         self.check()
 
     def check(self) -> None:
-        for account in (self.account, self.segments, self.taken):
+        for account in (*self.ledger, self.taken):
             figures = account.statistics()
             assert figures.imbalance == 0, figures
-        assert self.account.queued == 0
+            if account is not self.taken:
+                assert account.queued == 0, figures
+
+    def books(self, name: str = "raw") -> Account:
+        """The account of a handler."""
+        return self.ledger.account(f"handler.c/{name}", unit="packets")
+
+    def task(self, name: str = "raw") -> HandlerTask:
+        (task,) = self.capture.find(name)
+        return task
+
+    def figures(self, name: str = "raw") -> HandlerFigures:
+        return self.task(name).statistics()
 
     @property
     def port(self) -> int:
@@ -134,9 +156,9 @@ class Bench:
 
     async def send(self, *packets: bytes) -> None:
         """Send and wait until the capturer has them."""
-        expected = self.account.received + len(packets)
+        expected = self.account.delivered + self.account.lost + len(packets)
         self.throw(packets)
-        await wait_until(lambda: self.account.received >= expected)
+        await wait_until(lambda: self.account.delivered + self.account.lost >= expected)
 
     def throw(self, packets: Sequence[bytes]) -> None:
         """Only send."""
@@ -148,9 +170,9 @@ class Bench:
     def names(self) -> list[str]:
         return sorted(str(path.relative_to(self.folder)) for path in self.folder.rglob("*") if path.is_file())
 
-    def packets(self) -> dict[str, list[bytes]]:
+    def packets(self, **style: Any) -> dict[str, list[bytes]]:
         """The packets of every finished file."""
-        return {name: [packet.data for packet in packets_in(self.folder / name)] for name in self.names()}
+        return {name: [packet.data for packet in packets_in(self.folder / name, **style)] for name in self.names()}
 
     def items(self) -> list[Segment]:
         """The segments that were announced, taken from the queue."""

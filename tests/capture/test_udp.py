@@ -12,7 +12,7 @@ import trio
 import trio.testing
 from structlog.typing import EventDict
 
-from appliance.config import Capture
+from appliance.config import CaptureGroup
 from appliance.errors import ApplianceError
 
 from .harness import HEADER, HOUR_S, RECORD, TO_THE_HOUR_S, Bench, S, later, packets_in, wait_until
@@ -93,9 +93,9 @@ async def test_packets_reach_the_disk_within_a_second(tmp_path: Path, mock_clock
     async with bench.running():
         await bench.send(b"a")
         await trio.testing.wait_all_tasks_blocked()
-        assert (bench.names(), bench.account.delivered) == ([], 0)
+        assert (bench.names(), bench.books().delivered) == ([], 0)
         await later(mock_clock, 1)
-        await wait_until(lambda: bench.account.delivered == 1)
+        await wait_until(lambda: bench.books().delivered == 1)
 
 
 async def test_no_deadline_without_rotation(tmp_path: Path, mock_clock: Clock) -> None:
@@ -170,8 +170,8 @@ async def test_large_datagram_after_a_pause_does_not_overshoot(tmp_path: Path, m
 # ── change and stop ──
 
 
-def with_handler(bench: Bench, **handler: Any) -> Capture:
-    return msgspec.structs.replace(bench.config, handler=(bench.handler(**handler),))
+def with_handler(bench: Bench, **handler: Any) -> CaptureGroup:
+    return CaptureGroup((msgspec.structs.replace(bench.config, handler=(bench.handler(**handler),)),))
 
 
 async def test_changed_handler_keeps_the_socket(tmp_path: Path) -> None:
@@ -187,8 +187,8 @@ async def test_changed_handler_keeps_the_socket(tmp_path: Path) -> None:
         assert bench.capture.statistics().address == address
     assert [segment.handler for segment in bench.items()] == ["raw", "second"]
     assert bench.packets() in (
-        {"raw-1.pcap": [b"a", b"b"], "new-second-2.pcap": [b"c"]},
-        {"raw-1.pcap": [b"a"], "new-second-2.pcap": [b"b", b"c"]},
+        {"raw-1.pcap": [b"a", b"b"], "new-second-1.pcap": [b"c"]},
+        {"raw-1.pcap": [b"a"], "new-second-1.pcap": [b"b", b"c"]},
     )
 
 
@@ -205,8 +205,9 @@ async def test_handler_changed_while_idle_is_used_for_the_next_packet(tmp_path: 
 async def test_changed_address_is_not_taken_over(tmp_path: Path) -> None:
     """That needs another socket, so the service is started again by whoever asked."""
     bench = Bench(tmp_path)
-    assert not bench.capture.apply(msgspec.structs.replace(bench.config, address=("127.0.0.1", 1)))
-    assert bench.capture.config is bench.config
+    other = CaptureGroup((msgspec.structs.replace(bench.config, address=("127.0.0.1", 1)),))
+    assert not bench.capture.apply(other)
+    assert bench.capture.group.first is bench.config
 
 
 async def test_stop_takes_what_has_come(tmp_path: Path) -> None:
@@ -222,15 +223,14 @@ async def test_stop_takes_what_has_come(tmp_path: Path) -> None:
 async def test_stop_ends_although_packets_go_on_coming(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What came after the stop is nobody's; here each round of one packet is answered with two more."""
     bench = Bench(tmp_path)
+    take = bench.capture.take
+
+    async def take_and_send(batch: Any) -> None:
+        bench.throw([b"more", b"more"])
+        await take(batch)
+
+    monkeypatch.setattr(bench.capture, "take", take_and_send)
     async with bench.running():
-        take = bench.capture._take
-
-        def take_and_send(*args: Any) -> Any:
-            bench.throw([b"more", b"more"])
-            return take(*args)
-
-        monkeypatch.setattr("appliance.capture.udp.ROUND", 1)
-        monkeypatch.setattr(bench.capture, "_take", take_and_send)
         bench.throw([b"first"])
         await wait_until(lambda: bench.account.received > 3)
     assert bench.account.lost == 0
@@ -251,12 +251,12 @@ async def test_cancellation_books_what_is_in_no_file(tmp_path: Path, mock_clock:
         await nursery.start(lambda task_status: bench.capture.run(task_status=task_status))
         await bench.send(b"a", b"b")
         await later(mock_clock, 1)
-        await wait_until(lambda: bench.account.delivered == 2)
+        await wait_until(lambda: bench.books().delivered == 2)
         await bench.send(b"c")
         nursery.cancel_scope.cancel()
     bench.check()
     assert bench.packets() == {"22-1.pcap": [b"a", b"b"]}
-    assert bench.account.dropped == {"shutdown": 1}
+    assert bench.books().dropped == {"shutdown": 1}
     assert [segment.packets for segment in bench.items()] == [2]
 
 
@@ -270,7 +270,7 @@ async def test_run_again_after_a_failure(tmp_path: Path, mock_clock: Clock) -> N
     async with bench.running():
         await bench.send(b"b")
     assert bench.packets() == {"22-2.pcap": [b"b"]}
-    assert bench.account.dropped == {"shutdown": 1}
+    assert bench.books().dropped == {"shutdown": 1}
 
 
 # ── the kernel ──
@@ -335,7 +335,6 @@ async def test_address_in_use_is_told(tmp_path: Path) -> None:
     """With the reason, not a traceback."""
     bench = Bench(tmp_path)
     async with bench.running():
-        other = Bench(tmp_path)
-        other.capture.config = msgspec.structs.replace(other.config, address=("127.0.0.1", bench.port))
+        other = Bench(tmp_path, port=bench.port)
         with pytest.raises(ApplianceError, match=r"Address already in use \(another program uses it\)"):
             await other.capture.run()

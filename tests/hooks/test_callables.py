@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from appliance.hooks.callables import Context, HookCallable, extend_path, load_callable
+from appliance.hooks.callables import Context, HookCallable, load_callable
 from appliance.model import LogBatch
+from appliance.runtime.imports import extend_path
 
 MODULE = """
 import functools

@@ -324,7 +324,7 @@ def test_without_the_capability() -> None:
         "try:\n    EthernetReceiver('lo')\nexcept PermissionError:\n    print('refused')"
     )
     drop = ("setpriv", "--bounding-set", "-all", "--inh-caps", "-all", sys.executable, "-c", code)
-    assert run(*drop) == "refused\n"
+    assert subprocess.run(drop, capture_output=True, text=True, timeout=60).stdout == "refused\n"
 
 
 @pytest.mark.usefixtures("_veth")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import math
+import os
 import socket
 import ssl
 import time
@@ -19,6 +20,7 @@ import structlog
 import trio
 
 from appliance.config import Capture
+from appliance.errors import ApplianceError
 from appliance.native.synth import Address
 from appliance.runtime.backoff import Backoff
 from appliance.runtime.logs import Throttle
@@ -161,8 +163,11 @@ class TcpTransport:
 
     def _complain(self, event: str, exc: Exception) -> None:
         if (held := self._throttle.admit(event)) is not None:
-            told = (exc.strerror if isinstance(exc, OSError) else "") or str(exc) or type(exc).__name__
-            log.warning(event, door=self._door, address=shown(self._capture.address), error=told, more=held)
+            # Trio's text of a refused connection names the address again; negative numbers are those of getaddrinfo(3).
+            is_plain = isinstance(exc, OSError) and not isinstance(exc, ssl.SSLError) and (exc.errno or 0) > 0
+            told = os.strerror(exc.errno or 0) if is_plain and isinstance(exc, OSError) else str(exc)
+            log.warning(event, door=self._door, address=shown(self._capture.address), error=told or type(exc).__name__,
+                        more=held)  # fmt: skip
 
     # ── one connection ──
 
@@ -170,7 +175,7 @@ class TcpTransport:
         """Read one connection to its end and close it; whatever goes wrong with it concerns no other."""
         if self._open >= self._capture.max_clients and self._listener is not None:
             self._refused += 1
-            self._complain("too many connections", OSError(errno.EUSERS, "more than max_clients"))
+            self._complain("too many connections", ApplianceError("more than max_clients"))
             await trio.aclose_forcefully(stream)
             return
         self._open += 1

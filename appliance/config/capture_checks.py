@@ -45,7 +45,7 @@ def _differs(capture: Capture, name: str, value: Any) -> bool:
 def _check_keys(key: Key, capture: Capture, report: Report) -> None:
     for name, conn_types in USED_BY.items():
         if capture.conn_type not in conn_types and _differs(capture, name, _DEFAULTS[name]):
-            report.add((*key, name), f"is for conn_type {one_of(map(quote, conn_types))}")
+            report.add((*key, name), f"is for conn_type {one_of(conn_types)}")
     if capture.conn_type != "tcp":
         return
     if capture.tls is False:

@@ -36,7 +36,11 @@ async def main(mode: str, folder: Path) -> None:
             ballast.unlink()
         await wait_until(lambda: bench.books().delivered == PACKETS)
     packets = [int(packet[:6]) for file in bench.packets().values() for packet in file]
-    told = {"before": delivered_before, "in_order": packets == list(range(PACKETS)), "lost": bench.account.lost + bench.books().lost}
+    told = {
+        "before": delivered_before,
+        "in_order": packets == list(range(PACKETS)),
+        "lost": bench.account.lost + bench.books().lost,
+    }
     sys.stdout.write(json.dumps(told))
 
 

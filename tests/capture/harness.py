@@ -174,6 +174,10 @@ class Bench:
         """The packets of every finished file."""
         return {name: [packet.data for packet in packets_in(self.folder / name, **style)] for name in self.names()}
 
+    def packets_of(self, name: str) -> list[bytes]:
+        """The packets of one finished file."""
+        return [packet.data for packet in packets_in(self.folder / name)]
+
     def items(self) -> list[Segment]:
         """The segments that were announced, taken from the queue."""
         return [item for item in self.queue._items if isinstance(item, Segment)]

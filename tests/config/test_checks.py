@@ -103,8 +103,6 @@ SINK = '[[sink]]\nname = "s"\non = ["log:*"]\n'
          """site.toml:3: zmq[0].bind[0]: expected "tcp://host:port" or "ipc:///path", got 'tcp://'"""),
         (ZMQ.replace("*:0", "*:5") + ZMQ.replace("*:0", "127.0.0.1:5").replace("bro", "b"),
          "site.toml:6: zmq[1].bind[0]: is bound already by zmq[0].bind[0] at site.toml:3"),
-        (CAPTURE.replace("0]", "53]") + CAPTURE.replace("0]", "53]").replace("tele", "b").replace("raw", "r"),
-         "site.toml:10: capture[1].address: is bound already by capture[0].address at site.toml:4"),
         (CAPTURE.replace('""', '"a/b"'),
          "site.toml:4: capture[0].address: 'a/b' is neither a host's name nor an address"),
         (ZMQ.replace("tcp://*:0", "ipc://x") + "[api]\nlisten = ['unix:x']",

@@ -62,13 +62,26 @@ def _configs(draw: st.DrawFn) -> Config:
     zmq = st.builds(
         Zmq, name=_NAMES, bind=st.just(("tcp://*:0",)), rename=renames, heartbeat=_LONGER, max_record=_SIZES
     )
-    handler = st.builds(Handler, name=_NAMES, rotate_size=st.none() | _SIZES, align=st.booleans())
+    keep = st.none() | st.builds(Keep, size=st.none() | _SIZES, age=st.none() | _LONGER)
+    handler = st.builds(
+        Handler,
+        name=_NAMES,
+        rotate_size=st.none() | _SIZES,
+        align=st.booleans(),
+        pre_write_transforms=st.sampled_from([(), ("a.b:c",), ("a:b", "a:c.d")]),
+        keep=keep,
+        compress=st.sampled_from(["none", "zstd"]),
+    )
     capture = st.builds(
-        Capture, name=_NAMES, conn_type=st.just("udp"), address=st.just(("", 0)), handler=st.tuples(handler)
+        Capture,
+        name=_NAMES,
+        conn_type=st.just("udp"),
+        address=st.just(("", 0)),
+        multicast=st.sampled_from([(), ("239.1.2.3", "10.0.0.1@232.1.1.1")]),
+        handler=st.tuples(handler),
     )
     options = st.dictionaries(st.text("xyz. ", max_size=3), _TOML, max_size=3)
     hook = st.builds(Hook, run=st.just("a.b:c"), where=_TEXTS, timeout=_LONGER, options=options, **_consumer())
-    keep = st.none() | st.builds(Keep, size=st.none() | _SIZES, age=st.none() | _LONGER)
     sink = st.builds(Sink, keep=keep, rotate_size=st.none() | _SIZES, flush_every=_LONGER, **_consumer())
     captures = draw(_unique(capture))
     zeromq = ClusterZeromq(log_bind=draw(st.sampled_from(["tcp://*:0", "tcp://[::1]:0"])), curve_secret_key_file="/k")

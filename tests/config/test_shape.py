@@ -47,8 +47,6 @@ SINK = '[[sink]]\nname = "s"\non = ["log:*"]\n'
         ("[api]\nlisten = 5", "site.toml:2: api.listen: expected an array, got an integer"),
         ("[api]\nlisten = [\n 5]", "site.toml:3: api.listen[0]: expected a string, got an integer"),
         ("[[zmq]]\nname = 'b'\nbind = []", "site.toml:3: zmq[0].bind: must not be empty"),
-        (CAPTURE + "[[capture.handler]]\nname = 'two'",
-         "site.toml:5: capture[0].handler: more than 1 are not available in this version"),
         ("[[capture]]\nname = 'c'\nconn_type = 'udp'\naddress = ['']\n[[capture.handler]]\nname = 'raw'\n",
          "site.toml:4: capture[0].address: expected 2 elements, got 1"),
         ("[[capture]]\nname = 'c'\nconn_type = 'udp'\naddress = ['', 65536]\n[[capture.handler]]\nname = 'raw'\n",

@@ -95,7 +95,12 @@ class Appliance:
         async with trio.open_nursery() as nursery:
             supervisor = Supervisor(nursery)
             documents = {"/v1/status": self._document, "/healthz": lambda: b'{"status":"ok"}'}
-            parts = self._make_parts(ledger=self.ledger, dispatcher=self._dispatcher, documents=documents)
+            parts = self._make_parts(
+                ledger=self.ledger,
+                dispatcher=self._dispatcher,
+                documents=documents,
+                captures=lambda: self.captures,
+            )
             assembly = Assembly(supervisor=supervisor, dispatcher=self._dispatcher, parts=parts)
             self._assembly, self._parts = assembly, parts
             try:

@@ -185,12 +185,21 @@ class Parts:
         ledger: where accounts are opened.
         dispatcher: what doors hand their items to.
         documents: what the status endpoint serves.
+        captures: gives what changes captures over the endpoint; None: nobody does.
     """
 
-    def __init__(self, *, ledger: Ledger, dispatcher: Dispatcher, documents: Documents) -> None:
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        dispatcher: Dispatcher,
+        documents: Documents,
+        captures: Callable[[], CaptureControl] | None = None,
+    ) -> None:
         self._ledger = ledger
         self._dispatcher = dispatcher
         self._documents = documents
+        self._captures = captures
         self._disks: Disks | None = None
         self.changes: Changes | None = None
         """What was changed in the captures while running; None: it was not looked at yet."""
@@ -253,13 +262,17 @@ class Parts:
     def make(self, key: str, table: Table, prepared: Prepared) -> Unit:
         """A unit that is not running yet."""
         if isinstance(table, Api):
+            from appliance.api.captures import CaptureRoutes
             from appliance.api.server import StatusServer
 
-            sockets = tuple(address.removeprefix("unix:") for address in table.listen)
-            is_asked_for = prepared.loaded.is_set("api.listen")
-            return Unit(
-                key=key, table=table, service=StatusServer(sockets, self._documents, is_optional=not is_asked_for)
+            service = StatusServer(
+                tuple(address.removeprefix("unix:") for address in table.listen),
+                self._documents,
+                captures=self._captures
+                and CaptureRoutes(self._captures, state_dir=prepared.config.appliance.state_dir),
+                is_optional=not prepared.loaded.is_set("api.listen"),
             )
+            return Unit(key=key, table=table, service=service)
         if isinstance(table, Hook | Sink):
             return self._consumer(key, table, prepared)
         if isinstance(table, CaptureGroup):

@@ -14,7 +14,7 @@ from appliance.errors import ApplianceError
 from appliance.model import LogBatch
 from appliance.parts import Parts, Prepared, Table, Unit
 from appliance.runtime.dispatcher import Dispatcher
-from appliance.runtime.ledger import Account, Ledger
+from appliance.runtime.ledger import Account
 from appliance.runtime.queue import ItemQueue
 
 __all__ = ["FakeConsumer", "FakeDoor", "FakeParts", "FakeService", "Life", "batch", "is_balanced", "numbers_in"]
@@ -190,10 +190,8 @@ class FakeDoor:
 class FakeParts(Parts):
     """Builds fakes, remembers them, and lets a test spoil each before it starts."""
 
-    def __init__(
-        self, *, ledger: Ledger, dispatcher: Dispatcher, documents: Any, spoil: Callable[[Unit], None] = lambda _: None
-    ) -> None:
-        super().__init__(ledger=ledger, dispatcher=dispatcher, documents=documents)
+    def __init__(self, *, spoil: Callable[[Unit], None] = lambda _: None, **more: Any) -> None:
+        super().__init__(**more)
         self.spoil = spoil
         self.occupied: set[str] = set()
         self.made: list[Unit] = []

@@ -115,6 +115,8 @@ def test_command_line_imports_nothing_heavy_before_it_knows_the_command(path: Pa
         "pcap.py",
         "pcap_arguments.py",
         "import_.py",
+        "capture.py",
+        "capture_arguments.py",
     ):
         assert not {name.partition(".")[0] for name in imports(path, top_level_only=True)} & HEAVY
 

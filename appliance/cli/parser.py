@@ -10,6 +10,7 @@ from typing import Any
 
 from appliance import __version__
 
+from .capture_arguments import add_capture
 from .pcap_arguments import add_pcap
 
 __all__ = ["make_parser"]
@@ -97,13 +98,14 @@ def make_parser() -> argparse.ArgumentParser:
         "schema",
     )
 
+    add_capture(commands, _command, _add_socket)
     add_pcap(commands, _command)
 
     import_ = _command(
         commands,
         "import",
         "make a configuration from AIT's bsc.yaml",
-        "Print a configuration that captures what AIT-Core's binary stream capturer captures with this file. What means\n"
+        "Print a configuration that captures what AIT-Core's binary stream capturer does with this file. What means\n"
         "something else here is told on standard error, line by line; docs/ait.md says more.",
         "import_",
     )

@@ -1,0 +1,234 @@
+"""``/v1/captures``: what captures, and starting, stopping and rotating handlers while the appliance runs.
+
+    GET    /v1/captures                              every capture with its handlers
+    POST   /v1/captures                              add handlers: the body is a ``[[capture]]`` table in JSON
+    GET    /v1/captures/{capture}/{handler}          one handler
+    DELETE /v1/captures/{capture}/{handler}          stop it
+    POST   /v1/captures/{capture}/{handler}/rotate   end its file; answers with what became of it
+
+Changes survive a restart and a reload. Code and arbitrary places on the disk are the file's alone to name: a handler
+from here has no transforms, and its files are below ``state_dir`` or the folder of a handler that there is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import msgspec
+import structlog
+import trio
+
+from appliance.config import Capture
+from appliance.config.request import parse_capture
+from appliance.errors import ApplianceError, ConfigError, PrivilegeError
+from appliance.model import Segment
+from appliance.runtime.pattern import PathPattern
+from appliance.runtime.supervisor import describe, leaf_of
+
+from .exchange import Answer, Request, problem
+
+__all__ = ["PATH", "CaptureRoutes", "Control"]
+
+log = structlog.get_logger("api")
+
+PATH = "/v1/captures"
+PATIENCE_S = 60.0
+"""How long a change, or the compression of a file that is rotated, may take."""
+_FIELDS = frozenset({"name", "capture", "host", "pid", "seq"})
+
+
+class Control(Protocol):
+    """What changes captures; see `appliance.capture.control`."""
+
+    def captures(self) -> Sequence[Capture]: ...
+
+    def statistics(self) -> dict[str, Any]: ...
+
+    def find(self, name: str) -> list[tuple[str, str]]: ...
+
+    async def start(self, capture: Capture) -> None: ...
+
+    async def stop(self, name: str) -> int: ...
+
+    async def rotate(self, name: str) -> list[Segment]: ...
+
+
+class CaptureRoutes:
+    """See the module.
+
+    Args:
+        control: gives what changes captures; asked for each request.
+        state_dir: absolute.
+    """
+
+    def __init__(self, control: Callable[[], Control], *, state_dir: str) -> None:
+        self._control = control
+        self._state_dir = state_dir
+
+    @staticmethod
+    def owns(path: str) -> bool:
+        """Whether `answer` is for this path."""
+        return path == PATH or path.startswith(f"{PATH}/")
+
+    async def answer(self, request: Request) -> Answer:
+        """Do what is asked for.
+
+        Cancellation: a change is made or not made as a whole; a segment that is rotated ends all the same.
+        """
+        with trio.move_on_after(PATIENCE_S):
+            try:
+                return await self._answer(request)
+            except Exception as exc:  # noqa: BLE001 - whatever it was, nothing has changed and the client must know
+                return _refusal(exc)
+        return problem(504, "not done in time", detail=f"it takes longer than {PATIENCE_S:.0f} s")
+
+    async def _answer(self, request: Request) -> Answer:
+        control = self._control()
+        match [request.method, *request.path.removeprefix(PATH).split("/")[1:]]:
+            case ["GET" | "HEAD"]:
+                return _json(200, {"captures": describe_captures(control)})
+            case ["POST"]:
+                return await self._start(control, request.body)
+            case ["GET" | "HEAD", capture, handler]:
+                return _json(200, _one(control, capture, handler))
+            case ["DELETE", capture, handler]:
+                return _json(200, {"stopped": await control.stop(_known(control, capture, handler))})
+            case ["POST", capture, handler, "rotate"]:
+                segments = await control.rotate(_known(control, capture, handler))
+                return _json(200, {"segments": msgspec.to_builtins(segments)})
+            case [_]:
+                return problem(405, "not done here", allow=("GET", "HEAD", "POST"))
+            case [_, _, _]:
+                return problem(405, "not done here", allow=("GET", "HEAD", "DELETE"))
+            case [_, _, _, "rotate"]:
+                return problem(405, "not done here", allow=("POST",))
+        return problem(404, "no such document")
+
+    async def _start(self, control: Control, body: bytes) -> Answer:
+        try:
+            data = msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+            return problem(400, "the body is not JSON", detail=str(exc))
+        except RecursionError:
+            return problem(400, "the body is nested too deeply")
+        if isinstance(data, dict):
+            data = {"name": _name_for(control, data), **data}
+        capture = parse_capture(data, state_dir=self._state_dir)
+        self._refuse_beyond(control, capture)
+        for handler in capture.handler:
+            if control.find(f"{capture.name}/{handler.name}"):
+                return problem(409, "there is such a handler", detail=f"{capture.name}/{handler.name} runs already")
+        await control.start(capture)
+        started = [_one(control, capture.name, handler.name) for handler in capture.handler]
+        return _json(201, {"capture": capture.name, "handlers": started})
+
+    def _refuse_beyond(self, control: Control, capture: Capture) -> None:
+        """Raise unless everything is within what the file allows; see the module."""
+        mistakes = []
+        roots = {self._state_dir} | {_root(each) for table in control.captures() for each in table.handler}
+        for number, handler in enumerate(capture.handler):
+            key = f"handler[{number}]"
+            if handler.pre_write_transforms:
+                told = "transforms can only be named in the file"
+                mistakes.append(ConfigError(told, key=f"{key}.pre_write_transforms"))
+            if not any(_is_below(_root(handler), root) for root in roots):
+                told = f"{handler.log_dir!r} is neither below {self._state_dir} nor below the folder of a handler"
+                mistakes.append(ConfigError(told, key=f"{key}.log_dir"))
+        mistakes += [
+            ConfigError("files with keys can only be named in the file", key=name)
+            for name in ("ca", "certificate", "key")
+            if getattr(capture, name)
+        ]
+        if mistakes:
+            raise ExceptionGroup("the capture goes beyond what is allowed", mistakes)
+
+
+def describe_captures(control: Control) -> list[dict[str, Any]]:
+    """Every capture: its table, in values that `parse_capture` takes, and figures of its socket and handlers."""
+    figures = list(control.statistics().values())
+    by_handler = {(each.capture, each.name): each for socket in figures for each in socket.handlers}
+    described = []
+    for capture in control.captures():
+        table = msgspec.to_builtins(capture, enc_hook=str)
+        socket = next((each for each in figures if any(h.capture == capture.name for h in each.handlers)), None)
+        handlers = [
+            {
+                "name": config["name"],
+                "config": config,
+                "statistics": _figures(by_handler.get((capture.name, config["name"]))),
+            }
+            for config in table.pop("handler")
+        ]
+        described.append({**table, "socket": _figures(socket), "handlers": handlers})
+    return described
+
+
+def _figures(figures: Any) -> dict[str, Any] | None:
+    if figures is None:
+        return None
+    made: dict[str, Any] = msgspec.to_builtins(figures)
+    made.pop("handlers", None)
+    return made
+
+
+def _one(control: Control, capture: str, handler: str) -> dict[str, Any]:
+    for table in describe_captures(control):
+        for each in table["handlers"]:
+            if (table["name"], each["name"]) == (capture, handler):
+                return {"capture": capture, **each}
+    raise KeyError(f"{capture}/{handler}")
+
+
+def _known(control: Control, capture: str, handler: str) -> str:
+    name = f"{capture}/{handler}"
+    if not control.find(name):
+        raise KeyError(name)
+    return name
+
+
+def _name_for(control: Control, data: dict[str, Any]) -> str:
+    """The capture that is meant by an address, or a name for a new one."""
+    conn_type, address = data.get("conn_type"), data.get("address")
+    for capture in control.captures():
+        if (capture.conn_type, list(capture.address)) == (conn_type, address):
+            return capture.name
+    number = address[-1] if isinstance(address, list) and address else ""
+    return f"{conn_type}-{number}"[:64]
+
+
+def _root(handler: Any) -> str:
+    return PathPattern(f"{handler.log_dir}/{handler.file_name_pattern}", fields=_FIELDS).static_root
+
+
+def _is_below(path: str, root: str) -> bool:
+    return root != "/" and (path == root or path.startswith(f"{root}/"))
+
+
+def _json(status: int, document: object) -> Answer:
+    return Answer(status, msgspec.json.encode(document))
+
+
+def _refusal(exc: Exception) -> Answer:
+    if isinstance(exc, KeyError):
+        return problem(404, "there is no such handler", detail=str(exc.args[0]))
+    if isinstance(exc, ExceptionGroup):
+        mistakes, others = exc.split(ConfigError)
+        if mistakes is not None and others is None:
+            found = [{"key": each.key, "message": each.message, "hint": each.hint} for each in _leaves(mistakes)]
+            return problem(422, "there are mistakes in it", mistakes=found)
+    leaf = leaf_of(exc)
+    if isinstance(leaf, PrivilegeError):
+        return problem(403, "a privilege is missing", detail=str(leaf))
+    if isinstance(leaf, ApplianceError | OSError):
+        return problem(409, "it cannot be done now", detail=describe(leaf))
+    log.error("a request failed", error=describe(leaf), exc_info=exc)
+    return problem(500, "it failed", detail=describe(leaf))
+
+
+def _leaves(exc: BaseException) -> Iterator[ConfigError]:
+    if isinstance(exc, BaseExceptionGroup):
+        for inner in exc.exceptions:
+            yield from _leaves(inner)
+    elif isinstance(exc, ConfigError):
+        yield exc

@@ -116,36 +116,36 @@ static void decode(struct receiver *receiver, struct packet_batch *batch, size_t
         .wire_len = wire_len,
         .to.port = receiver->port,
     };
-    read_sender(&packet->from, message->msg_hdr.msg_name, message->msg_hdr.msg_namelen);
+    if (batch->has_names)
+        read_sender(&packet->from, message->msg_hdr.msg_name, message->msg_hdr.msg_namelen);
     for (struct cmsghdr *c = CMSG_FIRSTHDR(&message->msg_hdr); c != NULL; c = CMSG_NXTHDR(&message->msg_hdr, c))
         read_control(receiver, packet, c);
 }
 
 static const struct receiver_kind datagrams = {.headers_max = HEADERS_MAX, .decode = decode, .ask_drops = ask_drops};
 
-/* Ask for where datagrams went to; *port is ours. Sockets of other families have no such thing. */
-static int ask_addresses(int fd, uint16_t *port)
+int dgram_set_addresses(struct receiver *receiver, int wanted)
 {
     struct sockaddr_storage name = {0};
     struct endpoint own = {0};
     socklen_t len = sizeof name;
-    int on = 1;
+    int fd = receiver->fd, on = wanted != 0;
     if (getsockname(fd, (struct sockaddr *)&name, &len) < 0)
         return errno;
     read_sender(&own, &name, len);
-    *port = own.port;
-    /* IPv4 through an IPv6 socket comes with the IPv6 one, as a mapped address. */
+    /* IPv4 through an IPv6 socket comes with the IPv6 one, as a mapped address; other families have no such thing. */
     if (name.ss_family == AF_INET && setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &on, sizeof on) < 0)
         return errno;
     if (name.ss_family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof on) < 0)
         return errno;
+    receiver->port = own.port;
+    receiver->has_addresses = on;
     return 0;
 }
 
 int dgram_open(int fd, size_t slots, size_t slot_bytes, struct receiver **out)
 {
     int on = 1, type = 0;
-    uint16_t port = 0;
     socklen_t len = sizeof type;
     *out = NULL;
     if (slots > SLOTS_MAX || slot_bytes > SLOT_BYTES_MAX)
@@ -158,10 +158,5 @@ int dgram_open(int fd, size_t slots, size_t slot_bytes, struct receiver **out)
     if (setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof on) < 0 ||
         setsockopt(fd, SOL_SOCKET, SO_RXQ_OVFL, &on, sizeof on) < 0)
         return errno;
-    int error = ask_addresses(fd, &port);
-    if (error == 0)
-        error = receiver_open(&datagrams, fd, 0, slots, slot_bytes, out);
-    if (error == 0)
-        (*out)->port = port;
-    return error;
+    return receiver_open(&datagrams, fd, 0, slots, slot_bytes, out);
 }

@@ -24,7 +24,7 @@
 #define TAG_BYTES 4
 #define ADDRESSES_BYTES 12
 #define SNAPLEN_MAX 262144
-#define DRAIN_ROUNDS 4096
+#define DRAIN_MAX (UINT64_C(1) << 24) /* nothing more can come; but the end is not left to the kernel */
 
 #ifndef PACKET_IGNORE_OUTGOING
 #define PACKET_IGNORE_OUTGOING 23
@@ -187,14 +187,16 @@ size_t ether_granted(const struct receiver *receiver)
     return (size_t)size / 2;
 }
 
-/* Bounded, although nothing more can come: whoever attached to a busy interface must not stay here. */
-static uint64_t drain(int fd)
+/* Returns the socket's error if there is one: it would not be told again. */
+static int drain(struct receiver *receiver, uint64_t *count)
 {
-    uint64_t count = 0;
     uint8_t byte;
-    while (count < (uint64_t)DRAIN_ROUNDS * DRAIN_ROUNDS && recv(fd, &byte, sizeof byte, MSG_DONTWAIT) >= 0)
-        count++;
-    return count;
+    while (*count < DRAIN_MAX)
+        if (recv(receiver->fd, &byte, sizeof byte, MSG_DONTWAIT) >= 0)
+            ++*count;
+        else if (errno != EINTR)
+            return errno == EAGAIN ? 0 : explain(receiver, errno);
+    return 0;
 }
 
 int ether_set_filter(struct receiver *receiver, const uint8_t *program, size_t program_bytes, uint64_t *discarded)
@@ -207,7 +209,9 @@ int ether_set_filter(struct receiver *receiver, const uint8_t *program, size_t p
         error = attach(receiver->fd, (const uint8_t *)nothing, sizeof nothing);
     if (error != 0)
         return error;
-    *discarded = receiver_pending(receiver) + drain(receiver->fd);
+    *discarded = receiver_pending(receiver);
     receiver->next = receiver->batch->count;
-    return attach(receiver->fd, program, program_bytes);
+    int broken = drain(receiver, discarded);
+    error = attach(receiver->fd, program, program_bytes);
+    return error != 0 ? error : broken;
 }

@@ -20,7 +20,8 @@ int ether_open(const char *interface, const struct ether_options *options, struc
 size_t ether_granted(const struct receiver *receiver);
 
 /* Replace the filter (none if program_bytes == 0); what waits in the kernel and what is pending was judged by the old
- * one and is thrown away, *discarded says how much. EINVAL: the kernel does not take it; nothing has changed. */
+ * one and is thrown away, *discarded says how much. EINVAL: the kernel does not take it; nothing has changed. Errors of
+ * receiving are returned as well, and the filter is the new one then. */
 int ether_set_filter(struct receiver *receiver, const uint8_t *program, size_t program_bytes, uint64_t *discarded);
 
 /* Insert a tag behind the addresses of a frame of len bytes, which begins HEADROOM (4) bytes behind frame; afterwards

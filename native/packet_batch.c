@@ -38,8 +38,7 @@ int packet_batch_open(size_t slots, size_t slot_bytes, struct packet_batch **out
         packet_batch_close(batch);
         return ENOMEM;
     }
-    for (size_t i = 0; i < slots; i++)
-        packet_batch_prepare(batch, i);
+    packet_batch_set_names(batch, 0);
     *out = batch;
     return 0;
 }
@@ -62,13 +61,20 @@ void packet_batch_prepare(struct packet_batch *batch, size_t i)
     batch->vectors[i] =
         (struct iovec){.iov_base = batch->data + i * batch->stride + HEADROOM, .iov_len = batch->slot_bytes};
     batch->messages[i].msg_hdr = (struct msghdr){
-        .msg_name = &batch->names[i],
-        .msg_namelen = sizeof batch->names[i],
+        .msg_name = batch->has_names ? &batch->names[i] : NULL,
+        .msg_namelen = batch->has_names ? sizeof batch->names[i] : 0,
         .msg_iov = &batch->vectors[i],
         .msg_iovlen = 1,
         .msg_control = batch->controls[i].bytes,
         .msg_controllen = sizeof batch->controls[i].bytes,
     };
+}
+
+void packet_batch_set_names(struct packet_batch *batch, int has_names)
+{
+    batch->has_names = has_names;
+    for (size_t i = 0; i < batch->slots; i++)
+        packet_batch_prepare(batch, i);
 }
 
 size_t packet_batch_count(const struct packet_batch *batch)

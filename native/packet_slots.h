@@ -13,6 +13,7 @@ struct packet_batch {
     size_t slot_bytes;
     size_t stride;
     size_t count;
+    int has_names; /* whether recvmmsg(2) is asked who sent them, which costs */
     struct mmsghdr *messages;
     struct iovec *vectors;
     struct slot_control *controls;
@@ -23,3 +24,5 @@ struct packet_batch {
 
 /* Make slot i ready for recvmmsg(2). */
 void packet_batch_prepare(struct packet_batch *batch, size_t i);
+/* Change has_names, and make all slots ready. */
+void packet_batch_set_names(struct packet_batch *batch, int has_names);

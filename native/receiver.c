@@ -85,6 +85,8 @@ static void decode_all(struct receiver *receiver, struct packet_batch *batch)
 static int take(struct receiver *receiver, struct packet_batch *batch, size_t limit, int *is_short)
 {
     int n;
+    if (batch->has_names != receiver->has_addresses)
+        packet_batch_set_names(batch, receiver->has_addresses);
     batch->count = 0;
     do
         n = recvmmsg(receiver->fd, batch->messages, (unsigned)limit, MSG_DONTWAIT | MSG_TRUNC, NULL);

@@ -15,6 +15,7 @@ struct receiver {
     int fd;
     int owns_fd;
     uint32_t seen_drops;     /* the kernel's counter when we last saw it */
+    int has_addresses;       /* datagrams: both ends are wanted */
     uint16_t port;           /* datagrams: our port, host order */
     struct receiver_counts counts;
     struct packet_batch *batch;

@@ -22,7 +22,11 @@ build)
     need libc6-dev sh -c 'echo "#include <stdint.h>" | gcc -E - || ! command -v gcc'
     ;;
 test)
-    need tshark sh -c 'command -v tshark'
+    need tshark sh -c 'command -v tshark && command -v capinfos && command -v editcap'
+    need tcpdump sh -c 'command -v tcpdump'
+    need tcpreplay sh -c 'command -v tcpreplay'
+    need iproute2 sh -c 'command -v ip'
+    need libpcap0.8 "$python" -c 'import ctypes; ctypes.CDLL("libpcap.so.0.8")'
     ;;
 esac
 [ -n "$missing" ] || exit 0

@@ -37,7 +37,7 @@ def compile_filter(
     Raises:
         ValueError: the text is no filter; says what libpcap says.
         PrivilegeError: CAP_NET_RAW is missing to open the interface.
-        ApplianceError: libpcap is not installed, or the interface cannot be opened.
+        ApplianceError: libpcap is not installed, or the interface cannot be opened: it is not there, or down.
     """
     if "\0" in text + interface:
         raise ValueError("no filter: it holds a NUL character")

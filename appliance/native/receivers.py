@@ -27,7 +27,7 @@ class Packet(NamedTuple):
     wire_len: int
     """The true length; more than that of `data` if the slot was too short."""
     sender: Address | None
-    """Numeric host and port; None for frames and unix sockets."""
+    """Numeric host and port; None for frames, for unix sockets, and if addresses are not wanted."""
     local: Address | None
     """Where it went to: our address, or the multicast group."""
 
@@ -182,10 +182,10 @@ class DatagramReceiver(_Receiver):
 
     Args:
         fd: a datagram socket, which stays the caller's and must outlive the receiver's last call. Its options
-            ``SO_TIMESTAMPNS``, ``SO_RXQ_OVFL`` and ``IP_PKTINFO`` or ``IPV6_RECVPKTINFO`` are set. Bind it before:
-            the port is read from it now.
+            ``SO_TIMESTAMPNS`` and ``SO_RXQ_OVFL`` are set.
         slots: datagrams for each system call, 1 to 1024.
         slot_bytes: longest datagram that is kept whole, 1 to 65535.
+        addresses: see `set_addresses`.
 
     Raises:
         ValueError: a limit is out of range.
@@ -195,17 +195,33 @@ class DatagramReceiver(_Receiver):
     Source: recvmmsg(2), socket(7), ip(7), ipv6(7).
     """
 
-    def __init__(self, fd: int, *, slots: int = 64, slot_bytes: int = 65535) -> None:
+    def __init__(self, fd: int, *, slots: int = 64, slot_bytes: int = 65535, addresses: bool = True) -> None:
         out = ffi.new("struct receiver **")
         error = lib.dgram_open(fd, slots, slot_bytes, out)
         super().__init__(opened("DatagramReceiver", error, out, lib.receiver_close))
+        if addresses:
+            self.set_addresses(wanted=True)
+
+    def set_addresses(self, *, wanted: bool) -> None:
+        """Let datagrams come with sender and own address, which costs a tenth of what receiving one costs, or not.
+
+        Without them a `Packet` has none, and blocks with `ip_headers` store payloads without. Sets or clears
+        ``IP_PKTINFO`` or ``IPV6_RECVPKTINFO`` of the socket, which is bound already: its port is read now. Those that
+        are `pending` stay as they are.
+
+        Raises:
+            OSError: the socket's error.
+        """
+        error = lib.dgram_set_addresses(self.open_handle, wanted)
+        if error:
+            fail(error)
 
 
 class EthernetReceiver(_Receiver):
     """Receives the frames of one interface, in both directions, as tcpdump does.
 
-    VLAN tags that the kernel took off are put back. It owns its socket: `close` it, or let it go. What is filtered or
-    of another interface never reaches it, not even between its making and its binding.
+    VLAN tags that the kernel took off are put back. What is filtered or of another interface never reaches it, not even
+    between its making and its binding. It owns its socket: tell the loop before you `close` it.
 
     Args:
         interface: name.
@@ -276,7 +292,7 @@ class EthernetReceiver(_Receiver):
 
         Raises:
             ValueError: the kernel does not take the program; nothing has changed.
-            OSError: the socket's error.
+            OSError: the socket's error, as from `receive`; the filter is the new one.
         """
         discarded = ffi.new("uint64_t *")
         code = ffi.from_buffer(program or b"")

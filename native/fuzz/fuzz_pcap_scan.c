@@ -6,7 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "pcap_file.h"
+#include "pcap_scan.h"
 
 #define REQUIRE(condition) \
     do { \
@@ -19,7 +19,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static int same(const struct pcap_scan *a, const struct pcap_scan *b)
 {
     return a->good_bytes == b->good_bytes && a->packets == b->packets && a->first_ns == b->first_ns &&
-           a->last_ns == b->last_ns && a->linktype == b->linktype && a->snaplen == b->snaplen;
+           a->last_ns == b->last_ns && a->linktype == b->linktype && a->snaplen == b->snaplen &&
+           a->format == b->format && a->interfaces == b->interfaces;
 }
 
 /* Memory and file must agree, and the good part must be wholly good. */
@@ -34,7 +35,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     REQUIRE(same(&scan, &other));
     REQUIRE(scan.good_bytes <= size);
     if (error == 0) {
-        REQUIRE(scan.good_bytes == 0 ? size < 24 : scan.good_bytes >= 24 + 16 * scan.packets);
+        REQUIRE(scan.good_bytes > 0 || scan.format == 1 || size < 24);
+        REQUIRE(scan.good_bytes == 0 || scan.good_bytes >= 24 + 16 * scan.packets);
         REQUIRE(pcap_scan_bytes(data, (size_t)scan.good_bytes, &other) == 0);
         REQUIRE(scan.good_bytes == 0 || same(&scan, &other));
     }

@@ -33,6 +33,13 @@ record='\001\000\000\000\002\000\000\000\003\000\000\000\003\000\000\000abc'
 seed pcap_scan nano "\115\074\262\241$header$record$record"
 seed pcap_scan micro "\324\303\262\241$header$record"
 seed pcap_scan swapped '\241\262\303\324\000\002\000\004\000\000\000\000\000\000\000\000\000\004\000\000\000\000\000\001'
+section='\012\015\015\012\034\000\000\000\115\074\053\032\001\000\000\000\377\377\377\377\377\377\377\377\034\000\000\000'
+interface='\001\000\000\000\040\000\000\000\001\000\000\000\000\000\004\000\011\000\001\000\011\000\000\000\000\000\000\000\040\000\000\000'
+packet='\006\000\000\000\044\000\000\000\000\000\000\000\001\000\000\000\002\000\000\000\003\000\000\000\003\000\000\000abc\000\044\000\000\000'
+seed pcap_scan pcapng "$section$interface$packet$packet"
+seed pcap_scan simple "$section$interface"'\003\000\000\000\024\000\000\000\003\000\000\000abc\000\024\000\000\000'
+seed packets nano '\000\012\001\005abcde\003\024\002\003xyz\002\001\002\010abcdefgh'
+seed packets next '\021\377\001\005abcde\001\003xyz\004\002\010\003\011\001\020abcdefghijklmnop'
 seed tsv scalars '\006\000\001\002\003\004\005\040a\\x2cb\tT\t-5\t7\t80\t1.5\n(empty)\t-\t-\t-\t-\t-\n#close\n-\tF\t9\t1\t1\t-nan\n'
 seed tsv lists '\006\200\201\202\203\204\205\002a,-,b\tT,F\t-5,6\t7\t80\t1.5e300,1056991897.649921\n'
 seed tsv json '\000\000\000\000\000\000\000\000{"a":1}\r\n{"b":[1,2]}\n{\n'
@@ -72,7 +79,8 @@ fuzz() { # fuzz TARGET MAX_LEN SOURCE...
 
 fuzz json_row 512 json_row.c
 fuzz logwriter 2048 logwriter.c json_row.c
-fuzz pcap_scan 512 pcap_file.c
+fuzz pcap_scan 512 pcap_scan.c
+fuzz packets 2048 pcap_file.c pcap_scan.c synth.c packet_batch.c receiver.c ethernet.c
 fuzz tsv 600 tsv.c json_row.c json_text.c json_text_double.c
 fuzz transcode 1024 transcode.c transcode_record.c transcode_schema.c transcode_writes.c json_text.c json_text_double.c json_row.c
 fuzz batch_intake 2048 batch_intake.c transcode.c transcode_record.c transcode_schema.c transcode_writes.c json_text.c json_text_double.c json_row.c

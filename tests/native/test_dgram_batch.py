@@ -72,6 +72,21 @@ def test_python_gets_packets_with_addresses(pair: Pair) -> None:
     assert receiver.counts()[:3] == (3, 16, 1)
 
 
+def test_addresses_only_if_wanted(pair: Pair) -> None:
+    """They can be turned off and on; datagrams that wait in the kernel get them as well."""
+    receiver, batch = DatagramReceiver(pair[0].fileno(), addresses=False), PacketBatch()
+    ends = [(pair[1].getsockname()[:2], pair[0].getsockname()[:2])]
+    for wanted, expected in ((False, [(None, None)]), (True, ends), (False, [(None, None)])):
+        pair[1].send(b"x")
+        wait(pair)
+        receiver.set_addresses(wanted=wanted)
+        receiver.fill(batch)
+        assert [(packet.sender, packet.local) for packet in batch.packets()] == expected
+    pair[0].close()
+    with pytest.raises(OSError, match="descriptor"):
+        receiver.set_addresses(wanted=True)
+
+
 def test_a_batch_goes_into_many_blocks(pair: Pair) -> None:
     """One system call, several files of different kinds, the same packets in each."""
     receiver, batch = DatagramReceiver(pair[0].fileno()), PacketBatch()

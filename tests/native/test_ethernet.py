@@ -220,6 +220,21 @@ def test_an_interface_goes_down_and_comes_back() -> None:
 
 
 @pytest.mark.usefixtures("_veth")
+def test_a_new_filter_does_not_hide_an_error() -> None:
+    """An interface that went down while it was changed is told, and the filter is the new one."""
+    receiver = EthernetReceiver("near")
+    nothing = compile_filter("ether proto 1", interface="near")
+    ip("link", "set", "dev", "near", "down")
+    with pytest.raises(OSError, match="down"):
+        receiver.set_filter(nothing)
+    ip("link", "set", "dev", "near", "up")
+    with sender("far") as far:
+        far.send(frame(b"filtered"))
+    assert receiver.receive(PcapBlock(1000000), 10) is Received.EMPTY
+    assert receiver.counts().packets == 0
+
+
+@pytest.mark.usefixtures("_veth")
 def test_an_interface_that_is_down_at_the_start() -> None:
     """It can be opened; the first receive says so."""
     ip("link", "set", "dev", "near", "down")

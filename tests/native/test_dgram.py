@@ -240,7 +240,7 @@ def test_a_socket_error_is_raised_once(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("limits", [{"slots": 0}, {"slots": 1025}, {"slot_bytes": 0}, {"slot_bytes": 65536}])
-def test_limits_are_checked(pair: Pair, limits: dict[str, int]) -> None:
+def test_limits_are_checked(pair: Pair, limits: dict[str, Any]) -> None:
     """Slots and their size have bounds."""
     with pytest.raises(ValueError, match="out of range"):
         DatagramReceiver(pair.receiver.fileno(), **limits)

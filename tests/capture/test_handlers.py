@@ -1,4 +1,4 @@
-"""Many handlers on one socket: each gets every packet, none can hurt another, and they come and go while packets flow."""
+"""Many handlers on one socket: each gets every packet, none hurts another, and they come and go while packets flow."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import calendar
-import datetime
+import datetime as dt
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ STAMP = "%Y-%m-%dT%H:%M:%S"
 
 def at(text: str) -> int:
     """Nanoseconds of a UTC time."""
-    return calendar.timegm(datetime.datetime.fromisoformat(text).timetuple()) * S
+    return calendar.timegm(dt.datetime.fromisoformat(text).timetuple()) * S
 
 
 def bench_at(folder: Path, opened: str, **handler: Any) -> Bench:
@@ -155,12 +155,12 @@ async def test_forced_rotation_tells_what_it_finished(tmp_path: Path) -> None:
 async def test_rotation_that_is_waited_for_ends_with_the_service(tmp_path: Path, mock_clock: Clock) -> None:
     """Nobody waits for ever for a segment that was cut short."""
     bench = Bench(tmp_path)
-    async with trio.open_nursery() as outer:
-        async with trio.open_nursery() as nursery:
-            await nursery.start(lambda task_status: bench.capture.run(task_status=task_status))
-            await bench.send(b"a")
-            outer.start_soon(bench.capture.rotate, "raw")
-            nursery.cancel_scope.cancel()
+    async with trio.open_nursery() as outer, trio.open_nursery() as nursery:
+        await nursery.start(lambda task_status: bench.capture.run(task_status=task_status))
+        await bench.send(b"a")
+        outer.start_soon(bench.capture.rotate, "raw")
+        await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
 
 
 async def test_limits_hold_for_each_handler_by_itself(tmp_path: Path) -> None:

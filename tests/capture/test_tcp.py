@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import shutil
 import socket
 import ssl
 import subprocess
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import trio
 import trio.testing
 from structlog.typing import EventDict
 
+from appliance.capture import streams
 from appliance.capture.tcp import TcpTransport
 from appliance.config import Size
 from appliance.errors import ApplianceError
@@ -41,7 +41,7 @@ def packets(bench: Bench) -> dict[str, list[bytes]]:
     return bench.packets(snaplen=SNAPLEN)
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def server() -> AsyncIterator[socket.socket]:
     """A listening socket; `accept` it."""
     with socket.socket() as listener:
@@ -85,15 +85,13 @@ async def test_what_the_peer_sends_is_recorded(tmp_path: Path) -> None:
 async def test_end_of_stream_never_spins(tmp_path: Path, mock_clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """A peer that closes at once is called again after growing delays, and there is not one empty record."""
     calls: list[float] = []
-    from appliance.capture import tcp
-
-    dial_out = tcp.dial
+    dial_out = streams.dial
 
     async def count(*args: Any, **more: Any) -> Any:
         calls.append(trio.current_time())
         return await dial_out(*args, **more)
 
-    monkeypatch.setattr(tcp, "dial", count)
+    monkeypatch.setattr("appliance.capture.tcp.dial", count)
     async with server() as listener:
         bench = connecting(tmp_path, listener.getsockname()[1])
         async with bench.running():
@@ -265,9 +263,7 @@ async def test_descriptors_that_run_out_are_waited_for(
     tmp_path: Path, told: list[EventDict], mock_clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Said once; the client is served as soon as there is one again."""
-    from appliance.capture import tcp
-
-    accept_stream, failures = tcp.accept_stream, 3
+    accept_stream, failures = streams.accept_stream, 3
 
     async def fail_first(*args: Any) -> Any:
         nonlocal failures
@@ -276,7 +272,7 @@ async def test_descriptors_that_run_out_are_waited_for(
             raise OSError(24, "Too many open files")
         return await accept_stream(*args)
 
-    monkeypatch.setattr(tcp, "accept_stream", fail_first)
+    monkeypatch.setattr("appliance.capture.tcp.accept_stream", fail_first)
     bench = listening(tmp_path)
     async with bench.running():
         with dial(bench) as client:
@@ -394,14 +390,14 @@ async def test_server_that_nobody_vouches_for_is_refused(
     context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
 
     async def serve(stream: Any) -> None:
-        try:
+        with contextlib.suppress(trio.BrokenResourceError):
             await stream.send_all(b"lies")
-        except trio.BrokenResourceError:
-            pass
 
     for trusts in (False, True):
         listeners = await trio.open_ssl_over_tcp_listeners(0, context, host="127.0.0.1")
-        port = listeners[0].transport_listener.socket.getsockname()[1]
+        plain = listeners[0].transport_listener
+        assert isinstance(plain, trio.SocketListener)
+        port = plain.socket.getsockname()[1]
         bench = Bench(
             tmp_path, "{seq}.pcap",
             socket={**TCP, "address": ("localhost", port), "tls": True,
@@ -439,4 +435,4 @@ async def test_several_handlers_share_the_connection(tmp_path: Path) -> None:
         await wait_until(lambda: len(bench.items()) == 2)
     assert [p.data for p in packets_in(tmp_path / "raw.pcap", snaplen=SNAPLEN)] == [b"both"]
     assert len(packets_in(tmp_path / "ip.pcap", linktype=101, snaplen=SNAPLEN)) == 7
-    assert os.path.getsize(tmp_path / "ip.pcap") == next(s.size for s in bench.items() if s.handler == "ip")
+    assert (tmp_path / "ip.pcap").stat().st_size == next(s.size for s in bench.items() if s.handler == "ip")

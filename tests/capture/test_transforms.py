@@ -59,7 +59,7 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
         "later": later, "fail_on_b": fail_on_b, "fail_later": fail_later, "wait": wait, "generate": generate,
         "Stateful": Stateful, "stateful": Stateful(), "strip": lambda data: data[1:], "number": 5,
         "drop_empty": lambda data: data or None, "text": lambda data: "text", "view": lambda data: memoryview(data)[1:],
-        "nothing": lambda: None, "huge": lambda data: bytes(300_000), "array": lambda data: bytearray(data),
+        "nothing": lambda: None, "huge": lambda data: bytes(300_000), "array": lambda data: bytearray(data + b""),
     }  # fmt: skip
     for name, member in members.items():
         setattr(module, name, member)
@@ -113,7 +113,7 @@ async def test_error_costs_one_packet_at_most(
     bench = bench_with(tmp_path / "f", "fail_on_b", on_transform_error=policy)
     async with bench.running():
         await bench.send(b"a", b"b", b"c")
-    kept = {path for path in bench.folder.rglob("*.bin")}
+    kept = set(bench.folder.rglob("*.bin"))
     assert [path.read_bytes() for path in kept] == ([b"b"] if policy == "quarantine" else [])
     for path in kept:
         path.unlink()

@@ -14,7 +14,6 @@ import msgspec
 from appliance.config import (
     Api,
     Appliance,
-    Capture,
     CaptureGroup,
     Cluster,
     Config,
@@ -75,7 +74,7 @@ class Unit(msgspec.Struct, kw_only=True):
         return self.key.partition(".")[0]
 
 
-def tables_of(config: Config, captures: Sequence[Capture] | None = None) -> dict[str, Table]:
+def tables_of(config: Config, captures: Sequence[CaptureGroup] | None = None) -> dict[str, Table]:
     """Every table that a service is built from, by key, in the order in which services start: nobody sends before
     somebody takes. Captures of one socket are one service, with the name of the first.
 
@@ -89,7 +88,7 @@ def tables_of(config: Config, captures: Sequence[Capture] | None = None) -> dict
     tables["api"] = config.api
     for kind in ("zmq", "tail"):
         tables |= {f"{kind}.{table.name}": table for table in getattr(config, kind)}
-    groups = group_captures(config.capture if captures is None else captures)
+    groups = group_captures(config.capture) if captures is None else captures
     tables |= {f"capture.{group.first.name}": group for group in groups}
     if config.cluster.is_logger:
         tables["cluster"] = config.cluster
@@ -214,10 +213,10 @@ class Parts:
         changes = self._read_changes(prepared)
         if not (changes.added or changes.stopped):
             return tables_of(prepared.config)
-        captures, _ = changes.merge(prepared.config.capture)
+        captures, runtime = changes.merge(prepared.config.capture)
         if mistakes := mistakes_in_captures(captures, prepared.config.appliance.state_dir):
             raise ExceptionGroup("captures that were started while running do not go with the file", mistakes)
-        return tables_of(prepared.config, captures)
+        return tables_of(prepared.config, group_captures(captures, runtime))
 
     def make_capture_control(
         self,
@@ -338,5 +337,4 @@ class Parts:
             state_dir=Path(appliance.state_dir),
             clock_ns=time.time_ns,
         )
-        _, runtime = self._read_changes(prepared).merge(prepared.config.capture)
-        return SocketCapture(group, around=around, runtime=runtime)
+        return SocketCapture(group, around=around)

@@ -56,12 +56,10 @@ class SocketCapture:
     Args:
         group: the tables.
         around: what is around it.
-        runtime: handlers that are not in the file.
     """
 
-    def __init__(self, group: CaptureGroup, *, around: Surroundings, runtime: frozenset[Key] = frozenset()) -> None:
+    def __init__(self, group: CaptureGroup, *, around: Surroundings) -> None:
         self.group = group
-        self.runtime = runtime
         self.source = f"capture.{group.first.name}"
         self._around = around
         self._account = around.ledger.account(self.source, unit="packets")
@@ -80,7 +78,7 @@ class SocketCapture:
         for name, handler in group.handlers:
             self._tasks[name, handler.name] = self._make(name, handler)
 
-    def _make(self, capture: str, handler: Handler) -> HandlerTask:
+    def _make(self, capture: str, handler: Handler, *, is_runtime: bool = False) -> HandlerTask:
         table = next((each for each in self.group.captures if each.name == capture), self.group.first)
         return HandlerTask(
             msgspec.structs.replace(self.group.first, name=table.name),
@@ -89,7 +87,7 @@ class SocketCapture:
             kernel_drops=lambda: self._booked_drops,
             room=self._on_room,
             capacity=self._capacity(),
-            is_runtime=(capture, handler.name) in self.runtime,
+            is_runtime=is_runtime or (capture, handler.name) in self.group.runtime,
         )
 
     def _capacity(self) -> int:
@@ -152,7 +150,7 @@ class SocketCapture:
         key = (capture or self.group.first.name, handler.name)
         if key in self._tasks:
             raise ValueError(f"capture {key[0]!r} has a handler {handler.name!r} already")
-        task = self._make(*key[:1], handler)
+        task = self._make(key[0], handler, is_runtime=True)
         if self._nursery is not None:
             await task.recover()
         if key in self._tasks:
@@ -198,7 +196,7 @@ class SocketCapture:
                 nursery.start_soon(one, task)
         return segments
 
-    def apply(self, group: CaptureGroup, runtime: frozenset[Key] | None = None) -> bool:
+    def apply(self, group: CaptureGroup) -> bool:
         """Take over changed handlers without closing the socket; a changed one begins a segment of its own.
 
         Raises:
@@ -206,8 +204,7 @@ class SocketCapture:
         """
         if any(getattr(self.group.first, key) != getattr(group.first, key) for key in SOCKET_KEYS):
             return False
-        before, runtime_before = self.group, self.runtime
-        self.group, self.runtime = group, self.runtime if runtime is None else runtime
+        before, self.group = self.group, group
         wanted = {(name, handler.name): handler for name, handler in group.handlers}
         try:
             made = {
@@ -216,7 +213,7 @@ class SocketCapture:
                 if key not in self._tasks or self._tasks[key].handler != handler
             }
         except ValueError:
-            self.group, self.runtime = before, runtime_before
+            self.group = before
             raise
         for key in [key for key in self._tasks if key not in wanted or key in made]:
             self._retire(key)
@@ -225,7 +222,7 @@ class SocketCapture:
             if self._nursery is not None:
                 self._launch(task)
         for key, task in self._tasks.items():
-            task.is_runtime = key in self.runtime
+            task.is_runtime = key in group.runtime
         return True
 
     # ── the service ──

@@ -38,6 +38,8 @@ class CaptureGroup(msgspec.Struct, frozen=True):
     """The captures of one socket, the one that says how it is opened first."""
 
     captures: tuple[Capture, ...]
+    runtime: frozenset[tuple[str, str]] = frozenset()
+    """Captures and handlers that are not in the file."""
 
     @property
     def first(self) -> Capture:
@@ -66,12 +68,23 @@ def address_of(capture: Capture) -> tuple[str, int] | None:
     return (endpoint.host, port) if port else None
 
 
-def group_captures(captures: Iterable[Capture]) -> list[CaptureGroup]:
-    """Captures by socket, in their order; their addresses are valid."""
+def group_captures(
+    captures: Iterable[Capture], runtime: frozenset[tuple[str, str]] = frozenset()
+) -> list[CaptureGroup]:
+    """Captures by socket, in their order; their addresses are valid.
+
+    Args:
+        captures: those that run.
+        runtime: names of captures and handlers that are not in the file.
+    """
     groups: dict[object, list[Capture]] = {}
     for capture in captures:
         groups.setdefault(address_of(capture) or capture.name, []).append(capture)
-    return [CaptureGroup(tuple(group)) for group in groups.values()]
+    found = [CaptureGroup(tuple(group)) for group in groups.values()]
+    return [
+        CaptureGroup(group.captures, runtime & {(name, handler.name) for name, handler in group.handlers})
+        for group in found
+    ]
 
 
 def parse_group(text: str) -> tuple[str, str]:

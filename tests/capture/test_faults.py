@@ -93,7 +93,7 @@ async def test_descriptors_really_run_out(tmp_path: Path, mock_clock: Clock, tol
     async with bench.running():
         port = bench.port  # opens nothing
         with trio.socket.socket(type=trio.socket.SOCK_DGRAM) as sender:
-            highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+            highest = max(int(path.name) for path in Path("/proc/self/fd").iterdir())
             resource.setrlimit(resource.RLIMIT_NOFILE, (highest, before[1]))
             spare = []
             try:
@@ -192,8 +192,7 @@ async def test_full_disk_is_shared_by_those_who_keep_files(
                 await bench.capture.rotate("late")
             await later(mock_clock, 60)
             await trio.testing.wait_all_tasks_blocked(0.002)
-    kept = [name.rstrip("0123456789.pcap") for name in bench.names()]
     sizes = {name: sum(f.stat().st_size for f in tmp_path.glob(f"{name}*")) for name in ("early", "late")}
     assert sum(sizes.values()) <= capacity
     assert sizes["early"] <= capacity // 2
-    assert kept.count("early") >= 4
+    assert len(list(tmp_path.glob("early*"))) >= 4

@@ -13,7 +13,7 @@ from appliance.runtime.pattern import PathPattern, numbered
 
 from .encode import Format
 from .reader import Packet
-from .write import Nowhere, Output, telling
+from .write import Nowhere, Output, refusal, telling
 
 __all__ = ["FIELDS", "Limits", "Piece", "cut"]
 
@@ -88,8 +88,10 @@ def cut(
                 piece = None
             if piece is None:
                 piece = _Open(packet, limits, names, kind, is_real=not dry_run)
-            with telling(piece.path):
+            try:  # for each packet a context manager would cost as much as all the rest
                 piece.output.add(packet)
+            except OSError as exc:
+                raise refusal(piece.path, exc) from exc
         if piece is not None:
             yield piece.finish()
     except BaseException:

@@ -15,7 +15,7 @@ from .batch import Interface
 from .encode import Encoder, Format, make_encoder
 from .reader import Packet
 
-__all__ = ["Nowhere", "Output", "Stream", "new_file", "refuse_existing", "telling"]
+__all__ = ["Nowhere", "Output", "Stream", "new_file", "refusal", "refuse_existing", "telling"]
 
 _BUFFER_BYTES = 1 << 20
 _BUFFERS = 512
@@ -107,7 +107,12 @@ def telling(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as exc:
-        raise ApplianceError(f"cannot write {exc.filename or path}: {exc.strerror or exc}") from exc
+        raise refusal(path, exc) from exc
+
+
+def refusal(path: Path, exc: OSError) -> ApplianceError:
+    """What the disk says about a file, for people."""
+    return ApplianceError(f"cannot write {exc.filename or path}: {exc.strerror or exc}")
 
 
 @contextmanager

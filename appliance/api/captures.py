@@ -34,7 +34,9 @@ log = structlog.get_logger("api")
 
 PATH = "/v1/captures"
 PATIENCE_S = 60.0
-"""How long a change, or the compression of a file that is rotated, may take."""
+"""How long the end and the compression of a file that is rotated may take. A change is bounded by those who make it, and
+is never left half done.
+"""
 _FIELDS = frozenset({"name", "capture", "host", "pid", "seq"})
 
 
@@ -74,14 +76,12 @@ class CaptureRoutes:
     async def answer(self, request: Request) -> Answer:
         """Do what is asked for.
 
-        Cancellation: a change is made or not made as a whole; a segment that is rotated ends all the same.
+        Cancellation: as in `Control`; a segment that is rotated ends all the same.
         """
-        with trio.move_on_after(PATIENCE_S):
-            try:
-                return await self._answer(request)
-            except Exception as exc:  # noqa: BLE001 - whatever it was, nothing has changed and the client must know
-                return _refusal(exc)
-        return problem(504, "not done in time", detail=f"it takes longer than {PATIENCE_S:.0f} s")
+        try:
+            return await self._answer(request)
+        except Exception as exc:  # noqa: BLE001 - whatever it was, nothing has changed and the client must know
+            return _refusal(exc)
 
     async def _answer(self, request: Request) -> Answer:
         control = self._control()
@@ -95,8 +95,7 @@ class CaptureRoutes:
             case ["DELETE", capture, handler]:
                 return _json(200, {"stopped": await control.stop(_known(control, capture, handler))})
             case ["POST", capture, handler, "rotate"]:
-                segments = await control.rotate(_known(control, capture, handler))
-                return _json(200, {"segments": msgspec.to_builtins(segments)})
+                return await self._rotate(control, _known(control, capture, handler))
             case [_]:
                 return problem(405, "not done here", allow=("GET", "HEAD", "POST"))
             case [_, _, _]:
@@ -122,6 +121,11 @@ class CaptureRoutes:
         await control.start(capture)
         started = [_one(control, capture.name, handler.name) for handler in capture.handler]
         return _json(201, {"capture": capture.name, "handlers": started})
+
+    async def _rotate(self, control: Control, name: str) -> Answer:
+        with trio.move_on_after(PATIENCE_S):
+            return _json(200, {"segments": msgspec.to_builtins(await control.rotate(name))})
+        return problem(504, "not done in time", detail=f"the file ends, which takes longer than {PATIENCE_S:.0f} s")
 
     def _refuse_beyond(self, control: Control, capture: Capture) -> None:
         """Raise unless everything is within what the file allows; see the module."""

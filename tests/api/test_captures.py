@@ -251,10 +251,11 @@ async def test_failures_are_told(control: FakeControl, failure: Exception, statu
     assert (found, document.get("detail")) == (status, detail)
 
 
-async def test_what_takes_too_long_is_told(control: FakeControl, autojump_clock: trio.testing.MockClock) -> None:
-    """Nobody waits for ever."""
+async def test_nobody_waits_for_ever(control: FakeControl, autojump_clock: trio.testing.MockClock) -> None:
+    """A file that is long in ending ends without its client; a change is never left half done."""
     control.delay_s = PATIENCE_S + 1
-    assert (await ask(control, "DELETE", "/v1/captures/tele/raw"))[0] == 504
+    assert (await ask(control, "POST", "/v1/captures/tele/raw/rotate"))[0] == 504
+    assert (await ask(control, "DELETE", "/v1/captures/tele/raw"))[0] == 200
 
 
 async def test_a_slow_change_is_not_cut_by_the_limit_of_other_requests(

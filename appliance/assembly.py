@@ -31,8 +31,10 @@ def _addresses(table: object) -> set[str]:
     if isinstance(table, Cluster):
         return {f"tcp:{table.zeromq.log_bind.rpartition(':')[2]}"}
     if isinstance(table, CaptureGroup):
-        host, port = table.first.address
-        return {f"{table.first.conn_type}:{host if table.first.conn_type == 'ethernet' else port}"}
+        first = table.first
+        if first.conn_type == "udp" or (first.conn_type == "tcp" and first.mode == "listen"):
+            return {f"{first.conn_type}:{first.address[1]}"}
+        return set()  # connections and frames are nobody's alone
     if isinstance(table, Api):
         return {address.removeprefix("unix:") for address in table.listen}
     return set()

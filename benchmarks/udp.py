@@ -67,7 +67,7 @@ def loop() -> dict[str, Any]:
 
 async def measure(appliance: Appliance) -> dict[str, Any]:
     line = next(line for line in appliance.status().services if line.service.name == "capture.bench")
-    account = appliance.ledger.account("capture.bench")
+    account, whole = appliance.ledger.account("handler.bench/raw"), appliance.ledger.account("capture.bench")
     process = sender(int(line.figures.address.rpartition(":")[2]))
     watch = Stopwatch()
     while not account.received:
@@ -78,10 +78,10 @@ async def measure(appliance: Appliance) -> dict[str, Any]:
         await trio.sleep(0.01)
     result = watch.stop(account.delivered)
     line = next(line for line in appliance.status().services if line.service.name == "capture.bench")
-    with open(line.figures.open_file, "rb") as file:  # noqa: ASYNC230 - nothing is measured any more
+    with open(line.figures.handlers[0].open_file, "rb") as file:  # noqa: ASYNC230 - nothing is measured any more
         packets = scan_pcap(file.fileno()).packets
     assert packets == account.delivered, (packets, account.delivered)
-    return {**result, "recorded": packets, "kernel": account.dropped.get("kernel", 0)}
+    return {**result, "recorded": packets, "kernel": whole.dropped.get("kernel", 0)}
 
 
 def run(mode: str) -> dict[str, Any]:

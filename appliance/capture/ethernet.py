@@ -62,7 +62,7 @@ class EthernetTransport:
         except OSError as exc:
             raise ApplianceError(f"cannot capture from {interface}: {_explain(exc)}") from exc
         warn_if_smaller(receiver.granted, int(capture.receive_buffer), door=self._door)
-        self._loop = PacketLoop(receiver, receiver.fileno(), slot_bytes=capture.snaplen, door=self._door)
+        self._loop = PacketLoop(receiver, receiver.fileno(), slot_bytes=capture.snaplen, buffer_bytes=receiver.granted)
         if self._is_stopped:
             self._loop.stop()
         return self

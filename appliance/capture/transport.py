@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol, Self
@@ -21,8 +22,13 @@ log = structlog.get_logger("capture")
 
 SLOTS = 256
 """Packets for each system call."""
-COALESCE_S = 0.001
+COALESCE_S = 0.004
+"""At high rates one wake-up for each packet would cost more than the packets; the kernel holds them so long, if its
+buffer is large enough."""
+COALESCE_MIN_S = 0.0005
 BUSY = 16
+OVERHEAD = 1024
+"""Bytes of the kernel's buffer for each packet besides twice its own, at most."""
 
 
 class Customer(Protocol):
@@ -88,14 +94,18 @@ class PacketLoop:
         receiver: of the socket.
         fd: the socket.
         slot_bytes: longest packet.
-        door: for the log.
+        buffer_bytes: what the kernel holds.
     """
 
-    def __init__(self, receiver: DatagramReceiver | EthernetReceiver, fd: int, *, slot_bytes: int, door: str) -> None:
+    def __init__(
+        self, receiver: DatagramReceiver | EthernetReceiver, fd: int, *, slot_bytes: int, buffer_bytes: int
+    ) -> None:
         self._receiver = receiver
         self._fd = fd
         self._slot_bytes = slot_bytes
-        self._door = door
+        self._buffer_bytes = buffer_bytes
+        self._emptied_s = math.inf
+        self._bytes = self._packets = 0
         self._stopped_ns: int | None = None
         self._waiting: trio.CancelScope | None = None
 
@@ -139,10 +149,20 @@ class PacketLoop:
         if outcome is not Received.EMPTY:
             await trio.lowlevel.checkpoint()
             return False
-        if count >= BUSY:
-            # At high rates one wake-up for each packet would cost more than the packets; the kernel holds them.
-            await trio.sleep(COALESCE_S)
+        pause_s = self._pause_s()
         with trio.CancelScope() as self._waiting:
             if self._stopped_ns is None:
+                if pause_s:
+                    await trio.sleep(pause_s)
                 await trio.lowlevel.wait_readable(self._fd)
         return False
+
+    def _pause_s(self) -> float:
+        """How long the kernel may collect packets: for an eighth of its buffer, if they come as since the last time."""
+        now_s, counts = trio.current_time(), self._receiver.counts()
+        packets, size, span_s = counts.packets - self._packets, counts.bytes - self._bytes, now_s - self._emptied_s
+        self._emptied_s, self._packets, self._bytes = now_s, counts.packets, counts.bytes
+        if packets < BUSY:
+            return 0.0
+        pause_s = min(COALESCE_S, span_s * self._buffer_bytes / (8 * (2 * size + packets * OVERHEAD)))
+        return pause_s if pause_s >= COALESCE_MIN_S else 0.0

@@ -55,7 +55,7 @@ class UdpTransport:
         except BaseException:
             sock.close()
             raise
-        self._loop = PacketLoop(self._receiver, sock.fileno(), slot_bytes=LONGEST, door=self._door)
+        self._loop = PacketLoop(self._receiver, sock.fileno(), slot_bytes=LONGEST, buffer_bytes=sock.granted)
         if self._is_stopped:
             self._loop.stop()
         return self

@@ -34,8 +34,8 @@ log = structlog.get_logger("api")
 
 PATH = "/v1/captures"
 PATIENCE_S = 60.0
-"""How long the end and the compression of a file that is rotated may take. A change is bounded by those who make it, and
-is never left half done.
+"""How long the end and the compression of a rotated file may take. Changes have limits of their own; none is left half
+done.
 """
 _FIELDS = frozenset({"name", "capture", "host", "pid", "seq"})
 

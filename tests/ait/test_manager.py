@@ -18,14 +18,9 @@ from appliance.ait.bsc import SocketStreamCapturer, StreamCaptureManager, identi
 from appliance.errors import ApplianceError
 from tests.capture.harness import wait_until
 from tests.pcap.build import read
+from tests.ports import free_port
 
 pytestmark = pytest.mark.usefixtures("told")
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def send(port: int, *payloads: bytes) -> None:

@@ -14,8 +14,9 @@ from appliance.app import Appliance
 from appliance.config import load
 from appliance.parts import prepare
 from tests.capture.harness import wait_until
+from tests.ports import free_port
 
-from .test_manager import contents, free_port, reads, send
+from .test_manager import contents, reads, send
 
 pytestmark = pytest.mark.usefixtures("told")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.pcap.build import read
+from tests.ports import free_port
 
 from .harness import BASE, Program, open_program, wait_for
 
@@ -31,12 +32,6 @@ def command(program: Program, *arguments: str, code: int = 0) -> str:
     assert done.returncode == code, done.stderr
     assert done.stderr.count("\n") == (code != 0)
     return done.stdout or done.stderr
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def handlers(program: Program) -> dict[str, int]:

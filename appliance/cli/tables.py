@@ -90,7 +90,13 @@ def _detail_of_tail(figures: dict[str, Any]) -> list[str]:
 
 
 def _detail_of_capture(figures: dict[str, Any]) -> list[str]:
-    return [figures["address"], f"{figures['segments']:,} finished files", figures["open_file"] or "no open file"]
+    handlers = figures["handlers"]
+    names = [handler["open_file"] for handler in handlers if handler["open_file"]]
+    words = [f"{figures['connections']} connections"] if figures["conn_type"] == "tcp" else []
+    words += [f"{len(handlers)} handlers"] if len(handlers) > 1 else []
+    words.append(f"{figures['segments']:,} finished files")
+    words.append(names[0] if len(names) == 1 else f"{len(names)} open files" if names else "no open file")
+    return [figures["address"] or "not connected", *words]
 
 
 def _detail_of_hook(figures: dict[str, Any]) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
+import msgspec
 import structlog
 import trio
 
@@ -18,6 +19,7 @@ from appliance.model import Segment
 from .capturer import SocketCapture
 from .changes import FILE, Changes, Key, write_changes
 from .figures import CaptureFigures
+from .plan import pattern_of
 
 __all__ = ["CaptureControl"]
 
@@ -85,6 +87,7 @@ class CaptureControl:
         Cancellation: it is started, or nothing has changed.
         """
         async with self._lock:
+            _check_types(capture)
             running = {key for table in self.captures() for key in ((table.name, h.name) for h in table.handler)}
             for handler in capture.handler:
                 if (capture.name, handler.name) in running:
@@ -151,6 +154,7 @@ class CaptureControl:
         captures, _ = changes.merge(self._configured())
         if mistakes := mistakes_in_captures(captures, str(self._state_dir)):
             raise ExceptionGroup("the captures have mistakes", mistakes)
+        _check_patterns(captures)
         before = self.changes
         await self._apply(changes)
         self.changes = changes
@@ -162,3 +166,32 @@ class CaptureControl:
                 await self._apply(before)
             raise
         log.info("captures changed", handlers=sum(len(table.handler) for table in captures))
+
+
+def _check_types(capture: Capture) -> None:
+    """What msgspec judges only when it converts: names, ranges, spellings.
+
+    Raises:
+        ExceptionGroup: of one `ConfigError`.
+    """
+    try:
+        msgspec.convert(msgspec.to_builtins(capture, enc_hook=int), Capture, dec_hook=lambda kind, value: kind(value))
+    except msgspec.ValidationError as exc:
+        raise ExceptionGroup("the capture has a mistake", [ConfigError(str(exc))]) from exc
+
+
+def _check_patterns(captures: Sequence[Capture]) -> None:
+    """Names that could become too long, and folders that are not absolute.
+
+    Raises:
+        ExceptionGroup: of `ConfigError`.
+    """
+    mistakes = []
+    for table in captures:
+        for handler in table.handler:
+            try:
+                pattern_of(handler)
+            except ValueError as exc:
+                mistakes.append(ConfigError(f"handler {table.name}/{handler.name}: {exc}"))
+    if mistakes:
+        raise ExceptionGroup("the captures have mistakes", mistakes)

@@ -74,6 +74,8 @@ class TcpTransport:
         self._open = self._connected = self._refused = self._number = 0
         self._packets = self._bytes = self._last_ns = 0
         self._drain_until_s = math.inf
+        self._turn = trio.Lock()
+        """Handlers take one batch at a time, also when they have to wait for room."""
 
     async def __aenter__(self) -> Self:
         capture = self._capture
@@ -248,7 +250,8 @@ class TcpTransport:
             self._packets += len(batch)
             self._bytes += batch.bytes
             self._last_ns = time.time_ns()
-        await customer.take(batch)
+        async with self._turn:
+            await customer.take(batch)
 
     async def _receive(self, stream: ByteStream) -> bytes:
         """What has come; empty at the end, and after `stop` when nothing more is there."""

@@ -35,7 +35,7 @@ class Customer(Protocol):
     """Takes what a transport receives."""
 
     async def take(self, batch: Batch) -> None:
-        """Take packets; waits as long as nobody has room for them."""
+        """Take packets; waits as long as nobody has room for them. One call at a time."""
         ...
 
     def end_segments(self) -> None:

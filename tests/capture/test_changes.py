@@ -237,6 +237,10 @@ async def test_second_capture_of_an_address_joins_its_socket(tmp_path: Path, sit
          "{name.__class__}: only the plain {name} is possible"),
         (lambda p: table("x", handler("y", p / "{0}"), address=("", 0)), "unknown field {0}"),
         (lambda p: table("x", handler("one", p / "out"), address=("", 0)), "writes the same files as"),
+        (lambda p: table("../x", handler("y", p), address=("", 0)), "Expected `str` matching regex"),
+        (lambda p: table("x", handler("a/b", p), address=("", 0)), "Expected `str` matching regex"),
+        (lambda p: table("x", handler("y", p, rotate_log_delta=0), address=("", 0)), "Expected `int` >= 1"),
+        (lambda p: table("x", handler("y", p, rotate_log_index="fortnight"), address=("", 0)), "Invalid enum value"),
     ],
 )  # fmt: skip
 async def test_what_is_wrong_changes_nothing(tmp_path: Path, site: Path, capture: Any, told: str) -> None:

@@ -7,6 +7,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import trio.testing
 from structlog.typing import EventDict
 
 from appliance.capture import streams
+from appliance.capture.segments import SegmentWriter
 from appliance.capture.tcp import TcpTransport
 from appliance.config import Size
 from appliance.errors import ApplianceError
@@ -218,6 +220,48 @@ async def test_too_many_clients_are_turned_away(tmp_path: Path, told: list[Event
             client.close()
         await wait_until(lambda: bench.capture.statistics().connections == 0)
     assert [entry["event"] for entry in told] == ["too many connections"]
+
+
+async def test_clients_wait_for_a_slow_disk_without_losing_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several of them at once, each held back by TCP itself."""
+    gate = threading.Event()
+    flush = SegmentWriter._flush
+
+    def wait_and_flush(writer: Any, load: Any) -> None:
+        gate.wait()
+        flush(writer, load)
+
+    monkeypatch.setattr(SegmentWriter, "_flush", wait_and_flush)
+    monkeypatch.setattr("appliance.capture.capturer.BLOCK_MAX", 128 << 10)
+    bench = listening(tmp_path, receive_buffer=Size(65536))
+    each = 600_000
+
+    def talk(letter: bytes) -> None:
+        with dial(bench) as client:
+            client.sendall(letter * each)
+
+    async with bench.running():
+        port = bench.port
+        monkeypatch.setattr(Bench, "port", port)
+        try:
+            async with trio.open_nursery() as nursery:
+                for letter in (b"a", b"b", b"c"):
+                    nursery.start_soon(trio.to_thread.run_sync, talk, letter)
+                await wait_until(lambda: bench.capture.statistics().connections == 3)
+                await wait_until(lambda: bench.books().received)
+                for _ in range(200):
+                    await trio.lowlevel.checkpoint()
+                gate.set()
+        finally:
+            gate.set()
+        await wait_until(bench.items)
+    (whole,) = packets(bench).values()
+    assert {letter: b"".join(whole).count(letter) for letter in (b"a", b"b", b"c")} == dict.fromkeys(
+        (b"a", b"b", b"c"), each
+    )
+    assert bench.account.lost == bench.books().lost == 0
 
 
 async def test_client_that_resets_costs_no_other(tmp_path: Path) -> None:

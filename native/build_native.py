@@ -17,6 +17,7 @@ from setuptools.command.build_ext import build_ext
 HEADERS = (
     *("json_row.h", "logwriter.h", "zmq_drain.h", "pcap_file.h", "dgram.h"),
     *("transcode.h", "batch_intake.h", "tsv.h"),
+    *("broker_intake.h", "broker_frames.h"),
 )
 """In the order of their needs: a header may use the types of those before it."""
 

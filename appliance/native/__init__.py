@@ -7,6 +7,7 @@ can take long release the GIL. A closed object raises `ValueError`. Whatever is 
 from __future__ import annotations
 
 from appliance.native.batches import BatchCounts, BatchGroup, BatchIntake
+from appliance.native.broker import BrokerIntake, IntakeCounts, OversizeFrameError, Run, RunKind, frame_events
 from appliance.native.logs import LogCounts, LogGroup, LogIntake, LogSequence, ZmqDrain, check_json_row
 from appliance.native.packets import (
     DatagramCounts,
@@ -38,19 +39,24 @@ __all__ = [
     "BatchIntake",
     "BrokerGroup",
     "BrokerGroups",
+    "BrokerIntake",
     "DatagramCounts",
     "DatagramReceiver",
     "EscapePolicy",
     "ExtraMembers",
+    "IntakeCounts",
     "LogColumn",
     "LogColumns",
     "LogCounts",
     "LogGroup",
     "LogIntake",
     "LogSequence",
+    "OversizeFrameError",
     "PcapBlock",
     "PcapScan",
     "Received",
+    "Run",
+    "RunKind",
     "TimeFormat",
     "Transcoded",
     "TranscodedGroup",
@@ -59,6 +65,7 @@ __all__ = [
     "WriteSchema",
     "ZmqDrain",
     "check_json_row",
+    "frame_events",
     "scan_pcap",
     "scan_pcap_bytes",
 ]

@@ -1,6 +1,6 @@
 """Frames of a Broker peer: in, recognised and put together; out, made of events that are encoded already.
 
-Source: Broker, ``broker/envelope.cc`` and ``broker/internal/wire_format.cc`` (the frame), ``broker/zeek.hh`` (messages).
+Source: Broker, ``broker/envelope.cc`` and ``broker/internal/wire_format.cc`` (frames), ``broker/zeek.hh``.
 """
 
 from __future__ import annotations

@@ -147,6 +147,16 @@ def test_messages_that_are_neither_events_nor_logs() -> None:
     assert kinds(*map(envelope, payloads)) == [OTHER] * len(payloads)
 
 
+def test_values_out_of_range() -> None:
+    """Subnets of more than 128 bits, protocols and types that do not exist."""
+    good = [b"\7" + bytes(16) + b"\x80", b"\x08\0\0\3", b"\x0e\0"]
+    bad = [b"\7" + bytes(16) + b"\x81", b"\x08\0\0\4", b"\x0f\0"]
+    for argument, kind in [*((each, EVENTS) for each in good), *((each, OTHER) for each in bad)]:
+        frame = envelope(message(1, vector(NAME, vector(argument))))
+        assert judge(frame).kind is kind
+        assert kinds(frame) == [kind]
+
+
 @pytest.mark.parametrize("tag", [12, 13, 14])
 def test_depth_is_that_of_the_decoder(tag: int) -> None:
     """A hundred containers within containers, and not one more."""
@@ -181,6 +191,7 @@ def test_events_are_put_together_while_nothing_changes() -> None:
         *[envelope(second)] * 2,
         envelope(second, topic="u"),
         envelope(second, topic="tt"),
+        envelope(second),
         *[envelope(second, ttl=15)] * 2,
         envelope(second, ttl=15, receiver=ME),
         *[envelope(LOG)] * 2,
@@ -190,7 +201,7 @@ def test_events_are_put_together_while_nothing_changes() -> None:
         *[envelope(second, sender=THIRD)] * 2,
     ]
     runs = feed(make(), *sent)
-    assert [run.count for run in runs] == [3, 2, 1, 1, 2, 1, 1, 1, 2, 1, 3]
+    assert [run.count for run in runs] == [3, 2, 1, 1, 1, 2, 1, 1, 1, 2, 1, 3]
     assert split(runs) == [judge(frame) for frame in sent]
 
 

@@ -63,8 +63,8 @@ struct bk_intake;
 int bk_open(const uint8_t *me, const uint8_t *peer, size_t max_message, struct bk_intake **out);
 void bk_close(struct bk_intake *intake);
 
-/* The next bytes of the connection. No more memory is taken for a frame than a quarter above what has come of it.
- * Returns 0; EMSGSIZE if a frame announces more than max_message, or ENOMEM: then the frames before it are in *out as
+/* The next bytes of the connection. Memory for a frame that is not whole follows what has come of it, with a quarter and
+ * some KiB to spare, whatever it announces. Returns 0; EMSGSIZE if a frame announces more than max_message, or ENOMEM: then the frames before it are in *out as
  * always, and all that comes later is refused with EMSGSIZE. */
 int bk_feed(struct bk_intake *intake, const uint8_t *data, size_t len, struct bk_result *out);
 /* Forget the runs, and free memory that only large ones need. */

@@ -99,8 +99,8 @@ static int is_id(const uint8_t *p, const uint8_t *id)
     return memcmp(p, id, BK_ID) == 0;
 }
 
-/* 0 if the frame is anything else, or may not come from a peer. A nil sender, or ourselves as the sender, would mean that
- * the message was made here. */
+/* 0 if the frame is anything else, or may not come from a peer. A nil sender, or ourselves as the sender, would mean
+ * that the message was made here. */
 static int open_envelope(const struct bk_intake *intake, const uint8_t *frame, size_t len, struct envelope *out)
 {
     if (len < BK_HEADER || frame[BK_AT_TYPE] != BK_DATA)

@@ -1,9 +1,9 @@
 /* Intake for what a Broker peer sends once the handshake is over: bytes in, runs out.
  *
- * Most frames of a busy peer are events and log writes. They are recognised and checked here, by the block; events of one
- * name and topic that come one after the other are put together. All other frames come out as they are, in their
- * place, for somebody who takes the time. It is sans-I/O and depends on nothing but the bytes, not on how they are
- * cut. One thread at a time; nothing here blocks or logs.
+ * Most frames of a busy peer are events and log writes. They are recognised and checked here, by the block; events of
+ * one name and topic that come one after the other are put together. All other frames come out as they are, in their
+ * place, for somebody who takes the time. It is sans-I/O, and what it sees does not depend on how the bytes are cut.
+ * One thread at a time; nothing here blocks or logs.
  *
  * Source: Broker, broker/envelope.cc (the frame), zeek.hh (the messages), format/bin.hh (the values).
  */
@@ -63,9 +63,9 @@ struct bk_intake;
 int bk_open(const uint8_t *me, const uint8_t *peer, size_t max_message, struct bk_intake **out);
 void bk_close(struct bk_intake *intake);
 
-/* The next bytes of the connection. Memory for a frame that is not whole follows what has come of it, with a quarter and
- * some KiB to spare, whatever it announces. Returns 0; EMSGSIZE if a frame announces more than max_message, or ENOMEM: then the frames before it are in *out as
- * always, and all that comes later is refused with EMSGSIZE. */
+/* The next bytes of the connection. Memory for a frame that is not whole follows what has come of it, with a quarter
+ * and some KiB to spare, whatever it announces. Returns 0; EMSGSIZE if a frame announces more than max_message, or
+ * ENOMEM: then the frames before it are in *out as always, and all that comes later is refused with EMSGSIZE. */
 int bk_feed(struct bk_intake *intake, const uint8_t *data, size_t len, struct bk_result *out);
 /* Forget the runs, and free memory that only large ones need. */
 void bk_reset(struct bk_intake *intake);

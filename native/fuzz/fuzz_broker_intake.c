@@ -52,7 +52,7 @@ static void note_frame(struct seen *seen, const struct bk_run *run, const uint8_
     seen->frames[run->kind]++;
 }
 
-/* The other reader of messages must agree as far as it looks. In memory of exactly its size, for the address sanitizer. */
+/* The other reader of messages must agree as far as it looks. In memory of exactly its size, for the sanitizer. */
 static void check_message(const uint8_t *message, size_t len, int is_logs)
 {
     uint8_t *copy = malloc(len > 0 ? len : 1);

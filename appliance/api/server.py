@@ -1,29 +1,35 @@
-"""The status endpoint: read-only HTTP/1.1 on a Unix socket, parsed by h11.
+"""The local endpoint: HTTP/1.1 on a Unix socket. Documents to read, events to publish and to follow.
 
-Who may connect is decided by the socket's permissions. Every connection is bounded in time and size, and there are
-never more than a few at once.
+Who may connect, and with that publish, is decided by the socket's permissions. Every connection is bounded in time and
+size, and there are never more than a few at once.
 """
 
 from __future__ import annotations
 
 import errno
+import math
 import os
 import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import h11
 import msgspec
 import structlog
 import trio
 
 from appliance.errors import ApplianceError
 
+from .events import PATH as EVENTS
+from .events import EventsApi
+from .exchange import Answer, Exchange, RefusedError, Request, problem
+
 __all__ = ["ApiFigures", "StatusServer"]
 
 log = structlog.get_logger("api")
 
 REQUEST_TIMEOUT_S = 10.0
+GOODBYE_S = 1.0
+"""How long a subscriber may take to read what is left when the endpoint ends."""
 MAX_CONNECTIONS = 16
 SOCKET_MODE = 0o660
 
@@ -102,30 +108,44 @@ class ApiFigures(msgspec.Struct, frozen=True, kw_only=True):
     connections: int
     requests: int
     """Answered since the start."""
+    subscribers: int
+    """Those of the connections that follow events."""
 
 
 class StatusServer:
-    """Serves JSON documents by path. A service of the supervisor.
+    """Serves JSON documents by path, and events. A service of the supervisor.
 
     Args:
         sockets: absolute paths of Unix sockets.
         documents: what GET answers, by path; called for each request.
+        events: what ``/v1/events`` does; None: there is no such path.
         is_optional: go on without a socket that cannot be used, with a warning: nobody asked for it by name.
     """
 
     def __init__(
-        self, sockets: tuple[str, ...], documents: Mapping[str, Callable[[], bytes]], *, is_optional: bool = False
+        self,
+        sockets: tuple[str, ...],
+        documents: Mapping[str, Callable[[], bytes]],
+        *,
+        events: EventsApi | None = None,
+        is_optional: bool = False,
     ) -> None:
         self.sockets = sockets
         self._is_optional = is_optional
         self._documents = documents
+        self._events = events
         self._places = trio.Semaphore(MAX_CONNECTIONS)
         self._served: list[str] = []
         self._connections = self._requests = 0
         self._stopped = trio.Event()
 
     def statistics(self) -> ApiFigures:
-        return ApiFigures(sockets=tuple(self._served), connections=self._connections, requests=self._requests)
+        return ApiFigures(
+            sockets=tuple(self._served),
+            connections=self._connections,
+            requests=self._requests,
+            subscribers=self._events.subscribers if self._events else 0,
+        )
 
     def stop(self) -> None:
         self._stopped.set()
@@ -152,6 +172,9 @@ class StatusServer:
                     nursery.start_soon(trio.serve_listeners, self._serve, bounded)
                 task_status.started()
                 await self._stopped.wait()
+                if self._events is not None:
+                    with trio.move_on_after(GOODBYE_S):
+                        await self._events.close()
                 nursery.cancel_scope.cancel()
         finally:
             for listener in listeners:
@@ -164,44 +187,39 @@ class StatusServer:
         self._connections += 1
         try:
             async with stream:
-                with trio.move_on_after(REQUEST_TIMEOUT_S):
+                with trio.move_on_after(REQUEST_TIMEOUT_S) as patience:
                     try:
-                        await self._answer(stream)
+                        await self._talk(Exchange(stream), patience)
                     except (trio.BrokenResourceError, trio.ClosedResourceError):
                         return
         finally:
             self._connections -= 1
             self._places.release()
 
-    async def _answer(self, stream: trio.SocketStream) -> None:
-        """Answer one request and end the connection."""
-        connection = h11.Connection(h11.SERVER)
+    async def _talk(self, exchange: Exchange, patience: trio.CancelScope) -> None:
+        """Answer one request. Whoever follows events has his own limits of time."""
         try:
-            while (event := connection.next_event()) is h11.NEED_DATA:
-                connection.receive_data(await stream.receive_some(16384))
-        except h11.RemoteProtocolError as exc:
-            await stream.send_all(_render(connection, exc.error_status_hint, b'{"title":"this is no request"}'))
+            request = await exchange.read()
+        except RefusedError as exc:
+            await exchange.answer(exc.answer)
             return
-        if isinstance(event, h11.Request):
-            status, body = self._find(event.method, event.target)
-            await stream.send_all(_render(connection, status, b"" if event.method == b"HEAD" else body, len(body)))
+        if request is None:
+            return
+        answer = self._answer(request)
+        if answer is not None:
+            await exchange.answer(answer)
             self._requests += 1
+            return
+        assert self._events is not None
+        patience.deadline = math.inf
+        self._requests += 1
+        await self._events.follow(exchange, request)
 
-    def _find(self, method: bytes, target: bytes) -> tuple[int, bytes]:
-        if method not in (b"GET", b"HEAD"):
-            return 405, b'{"title":"only GET is served here"}'
-        document = self._documents.get(target.partition(b"?")[0].decode("ascii", "replace"))
-        return (200, document()) if document else (404, b'{"title":"no such document"}')
-
-
-def _render(connection: h11.Connection, status: int, body: bytes, length: int | None = None) -> bytes:
-    """A whole response; `length` is that of the body if it is left out."""
-    headers = [
-        ("content-type", "application/json"),
-        ("content-length", str(len(body) if length is None else length)),
-        ("connection", "close"),
-    ]
-    if status == 405:
-        headers.append(("allow", "GET, HEAD"))
-    head = connection.send(h11.Response(status_code=status, headers=headers)) or b""
-    return head + body
+    def _answer(self, request: Request) -> Answer | None:
+        """The answer, or None if it has no end."""
+        if request.path == EVENTS and self._events is not None:
+            return self._events.answer(request)
+        if request.method not in ("GET", "HEAD"):
+            return problem(405, "only GET is served here", allow=("GET", "HEAD"))
+        document = self._documents.get(request.path)
+        return Answer(200, document()) if document else problem(404, "no such document")

@@ -12,6 +12,7 @@ from appliance.config.schema import json_schema
 from appliance.config.tables import (
     Api,
     Appliance,
+    Broker,
     Capture,
     Cluster,
     ClusterZeromq,
@@ -20,6 +21,7 @@ from appliance.config.tables import (
     Hook,
     Keep,
     Log,
+    Peering,
     Policy,
     Sink,
     Table,
@@ -32,6 +34,7 @@ from appliance.units import Duration, Secret, Size
 __all__ = [
     "Api",
     "Appliance",
+    "Broker",
     "Capture",
     "Cluster",
     "ClusterZeromq",
@@ -44,6 +47,7 @@ __all__ = [
     "Keep",
     "Loaded",
     "Log",
+    "Peering",
     "Policy",
     "Secret",
     "Sink",

@@ -19,8 +19,8 @@ DOCUMENTS = {"/v1/status": lambda: b'{"state":"running"}'}
 
 
 @asynccontextmanager
-async def serving(path: Path, **options: bool) -> AsyncIterator[StatusServer]:
-    server = StatusServer((str(path),), DOCUMENTS, **options)
+async def serving(path: Path, *, is_optional: bool = False) -> AsyncIterator[StatusServer]:
+    server = StatusServer((str(path),), DOCUMENTS, is_optional=is_optional)
     async with trio.open_nursery() as nursery:
         await nursery.start(server.run)
         yield server

@@ -239,7 +239,7 @@ class FakePublisher:
         self.published += [(topic, message) for message in messages]
         return Published(self.peers)
 
-    def announce(self, key: str, topic: str, message: bytes) -> Published:
+    def announce(self, key: str, topic: str, message: bytes, *, unsolicited: bool = False) -> Published:
         refused = self._refuse([message])
         if refused in ("", "no_peer"):
             self.announced[key] = (topic, message)

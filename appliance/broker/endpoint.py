@@ -300,15 +300,13 @@ class BrokerEndpoint:
             0, "no_subscriber" if peers else "no_peer"
         )
 
-    def announce(self, key: str, topic: str, message: bytes) -> Published:
+    def announce(self, key: str, topic: str, message: bytes, *, unsolicited: bool = False) -> Published:
         if refused := self._objection_to(topic, [message]):
             return Published(0, refused)
-        self._announcements.put(key, topic, message)
+        self._announcements.put(key, topic, message, unsolicited=unsolicited)
         peers = [peer for peer in self._peers.values() if not peer.is_leaving]
-        wanting = [peer for peer in peers if peer.wants(topic)]
-        for peer in wanting:
-            peer.announced[key] = message
-        return self._put(wanting, topic, [message]) or Published(0, "no_subscriber" if peers else "no_peer")
+        told = sum(self._announce_to(peer) for peer in peers)
+        return Published(told, "" if told else "no_subscriber" if peers else "no_peer")
 
     @contextmanager
     def subscribed(self, prefixes: Sequence[str]) -> Iterator[None]:
@@ -335,12 +333,15 @@ class BrokerEndpoint:
             peer.queue.put(frames)
         return Published(len(peers))
 
-    def _announce_to(self, peer: Peer) -> None:
-        """Queue what the peer has not heard and wants now."""
-        for key, topic, message in list(self._announcements.news_for(peer.announced)):
-            if peer.wants(topic):
+    def _announce_to(self, peer: Peer) -> bool:
+        """Queue what the peer has not heard and wants now, or shall hear in any case; returns whether there was any."""
+        told = False
+        for key, topic, message, unsolicited in list(self._announcements.news_for(peer.announced)):
+            if unsolicited or peer.wants(topic):
                 peer.announced[key] = message
-                peer.queue.put([data_frame(self._me, topic, message)])
+                peer.queue.put([data_frame(self._me, topic, message, receiver=peer.id if unsolicited else NIL)])
+                told = True
+        return told
 
     def _relay(self, source: Peer, topic: str, payloads: Sequence[bytes], ttl: int) -> None:
         # Broker writes a new TTL at each hop, so this ends circles of our own only.

@@ -56,7 +56,7 @@ class Peer:
         account: Account,
         delivery: Delivery,
         relay: Callable[[Peer, str, Sequence[bytes], int], None],
-        filter_changed: Callable[[Peer], None],
+        filter_changed: Callable[[Peer], object],
     ) -> None:
         self.id = guest.peer
         self.name = endpoint_text(guest.peer)

@@ -32,17 +32,17 @@ class Announcements:
     """Messages for each peer that ever wants their topic, by key; the oldest is forgotten when there are too many."""
 
     def __init__(self) -> None:
-        self._messages: dict[str, tuple[str, bytes]] = {}
+        self._messages: dict[str, tuple[str, bytes, bool]] = {}
 
-    def put(self, key: str, topic: str, message: bytes) -> None:
+    def put(self, key: str, topic: str, message: bytes, *, unsolicited: bool = False) -> None:
         """Add one, in place of the one of that key."""
         self._messages.pop(key, None)
-        self._messages[key] = (topic, message)
+        self._messages[key] = (topic, message, unsolicited)
         if len(self._messages) > _MAX_KEYS:
             del self._messages[next(iter(self._messages))]
 
-    def news_for(self, heard: dict[str, bytes]) -> Iterator[tuple[str, str, bytes]]:
-        """Key, topic and message of all that are not among those which somebody has heard."""
-        for key, (topic, message) in self._messages.items():
+    def news_for(self, heard: dict[str, bytes]) -> Iterator[tuple[str, str, bytes, bool]]:
+        """All that are not among those which somebody has heard: key, topic, message, and whether it is unsolicited."""
+        for key, (topic, message, unsolicited) in self._messages.items():
             if heard.get(key) is not message:
-                yield key, topic, message
+                yield key, topic, message, unsolicited

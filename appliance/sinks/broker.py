@@ -145,7 +145,9 @@ class BrokerSink:
             except ValueError:
                 return None, "no_columns"
             key = "/".join(("sink", self.config.name, *names))
-            outcome = self._outlet.announce(key, topic, log.announce(self._clock_ns() / 1e9))
+            outcome = self._outlet.announce(
+                key, topic, log.announce(self._clock_ns() / 1e9), unsolicited=self.config.unsolicited
+            )
             if outcome.refused not in _LATER:
                 return None, outcome.refused
             if len(self._announced) >= MAX_LOGS:

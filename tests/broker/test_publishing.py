@@ -13,12 +13,12 @@ def test_news_are_what_was_not_heard() -> None:
     announcements = Announcements()
     first, second = b"first", b"second"
     announcements.put("a", "t", first)
-    announcements.put("b", "u", first)
-    assert list(announcements.news_for({})) == [("a", "t", first), ("b", "u", first)]
+    announcements.put("b", "u", first, unsolicited=True)
+    assert list(announcements.news_for({})) == [("a", "t", first, False), ("b", "u", first, True)]
     assert list(announcements.news_for({"a": first, "b": first})) == []
     announcements.put("a", "v", second)
-    assert list(announcements.news_for({"a": first, "b": first})) == [("a", "v", second)]
-    assert [key for key, _, _ in announcements.news_for({})] == ["b", "a"]
+    assert list(announcements.news_for({"a": first, "b": first})) == [("a", "v", second, False)]
+    assert [key for key, *_ in announcements.news_for({})] == ["b", "a"]
 
 
 def test_a_bounded_number_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,4 +27,4 @@ def test_a_bounded_number_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     announcements = Announcements()
     for key in "abc":
         announcements.put(key, "t", b"x")
-    assert [key for key, _, _ in announcements.news_for({})] == ["b", "c"]
+    assert [key for key, *_ in announcements.news_for({})] == ["b", "c"]

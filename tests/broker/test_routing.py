@@ -123,6 +123,17 @@ async def test_announcements_come_first_to_each_peer(tmp_path: Path) -> None:
             await house.wait_peers(0)
 
 
+async def test_unsolicited_announcements_reach_who_asks_for_nothing(tmp_path: Path) -> None:
+    """Each peer gets them by name, also one that connects later."""
+    house = House(tmp_path)
+    async with run_houses(house), meet(house, prefixes=()) as first:
+        assert house.endpoint.announce("a", "t", event("A::a"), unsolicited=True) == (1, "")
+        async with meet(house, prefixes=()) as second:
+            for raw in (first, second):
+                (message,) = await raw.messages(1)
+                assert (message.topic, message.receiver) == ("t", raw.me)
+
+
 async def test_announcements_reach_who_asks_later(tmp_path: Path) -> None:
     """With the filter that asks for them, and only then."""
     house = House(tmp_path)

@@ -21,6 +21,7 @@ from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.ledger import Ledger
 from appliance.runtime.logs import configure_logs
 from appliance.runtime.notify import Notifier
+from appliance.runtime.outlet import Outlet
 from appliance.runtime.rates import RateMeter
 from appliance.runtime.supervisor import State, Supervisor, describe, leaf_of
 
@@ -65,13 +66,14 @@ class Appliance:
         make_parts: Callable[..., Parts] = Parts,
     ) -> None:
         self.ledger = Ledger()
+        self.dispatcher = Dispatcher()
+        self.outlet = Outlet()
         self.ready = trio.Event()
         self._prepared = prepared
         self._path = path
         self._environ = environ
         self._make_parts = make_parts
         self._notifier = Notifier(environ)
-        self._dispatcher = Dispatcher()
         self._meters: dict[str, RateMeter] = {}
         self._began = trio.current_time()
         self._state = "starting"
@@ -97,11 +99,12 @@ class Appliance:
             documents = {"/v1/status": self._document, "/healthz": lambda: b'{"status":"ok"}'}
             parts = self._make_parts(
                 ledger=self.ledger,
-                dispatcher=self._dispatcher,
+                dispatcher=self.dispatcher,
                 documents=documents,
+                outlet=self.outlet,
                 captures=lambda: self.captures,
             )
-            assembly = Assembly(supervisor=supervisor, dispatcher=self._dispatcher, parts=parts)
+            assembly = Assembly(supervisor=supervisor, dispatcher=self.dispatcher, parts=parts)
             self._assembly, self._parts = assembly, parts
             try:
                 if await self._unless_stopped(partial(assembly.start, self._prepared)):

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 import structlog
 import trio
 
-from appliance.config import Api, CaptureGroup, Cluster, Hook, Sink, Zmq
+from appliance.config import Api, CaptureGroup, Cluster, Hook, Peering, Sink, Zmq
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.supervisor import Supervisor, describe
 
@@ -35,6 +35,8 @@ def _addresses(table: object) -> set[str]:
         if first.conn_type == "udp" or (first.conn_type == "tcp" and first.mode == "listen"):
             return {f"{first.conn_type}:{first.address[1]}"}
         return set()  # connections and frames are nobody's alone
+    if isinstance(table, Peering):
+        return {f"tcp:{listen.rpartition(':')[2]}" for listen in table.broker.listen}
     if isinstance(table, Api):
         return {address.removeprefix("unix:") for address in table.listen}
     return set()
@@ -196,11 +198,24 @@ class Assembly:
 
     async def drain(self, timeout_s: float) -> None:
         """Stop the doors, let the consumers finish, stop the rest; what is left after `timeout_s` is dropped for
-        ``shutdown``.
+        ``shutdown``. A door through which consumers publish takes in nothing more and stays open until they are done.
         """
         deadline = trio.current_time() + timeout_s
-        for kinds in (DOORS, CONSUMERS, ("api",)):
-            left_s = max(0.0, deadline - trio.current_time())
-            if kinds is DOORS:
-                left_s /= 2  # what they still take in is of use only if consumers have time for it
-            await self._close_all([u for u in self.units.values() if u.kind in kinds], left_s, "shutdown")
+
+        def left_s(share: float = 1.0) -> float:
+            return max(0.0, deadline - trio.current_time()) * share
+
+        units = list(self.units.values())
+        outlets = [u for u in units if hasattr(u.service, "stop_intake")]
+        # What doors still take in is of use only if consumers have time for it, and likewise what those publish.
+        async with trio.open_nursery() as nursery:
+            for unit in outlets:
+                nursery.start_soon(self._stop_intake, unit, left_s(0.5))
+            await self._close_all([u for u in units if u.kind in DOORS and u not in outlets], left_s(0.5), "shutdown")
+        await self._close_all([u for u in units if u.kind in CONSUMERS], left_s(0.75 if outlets else 1.0), "shutdown")
+        await self._close_all(outlets, left_s(), "shutdown")
+        await self._close_all([u for u in units if u.kind == "api"], left_s(), "shutdown")
+
+    async def _stop_intake(self, unit: Unit, timeout_s: float) -> None:
+        with trio.move_on_after(timeout_s):
+            await unit.service.stop_intake()

@@ -48,6 +48,10 @@ class LogBatch(msgspec.Struct, frozen=True, kw_only=True):
         rows.pop()
         return rows
 
+    def complete_in(self, size: int) -> int:
+        """How many records are complete in the first `size` bytes."""
+        return self.data.count(b"\n", 0, max(0, size))
+
     def split(self, count: int) -> tuple[LogBatch, LogBatch]:
         """The first `count` records and the rest; ``0 < count < self.count``."""
         end = 0
@@ -94,6 +98,16 @@ class EventBatch(msgspec.Struct, frozen=True, kw_only=True):
             found.append(self.data[at + 4 : end])
             at = end
         return found
+
+    def complete_in(self, size: int) -> int:
+        """How many events are complete in the first `size` bytes."""
+        count = end = 0
+        while end < len(self.data):
+            end += 4 + int.from_bytes(self.data[end : end + 4])
+            if end > size:
+                break
+            count += 1
+        return count
 
     def split(self, count: int) -> tuple[EventBatch, EventBatch]:
         """The first `count` events and the rest; ``0 < count < self.count``."""

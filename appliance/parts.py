@@ -19,6 +19,7 @@ from appliance.config import (
     Config,
     Hook,
     Loaded,
+    Peering,
     Sink,
     Tail,
     Zmq,
@@ -28,6 +29,7 @@ from appliance.config import (
 from appliance.errors import ConfigError
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.ledger import Ledger
+from appliance.runtime.outlet import Outlet
 from appliance.runtime.queue import ItemQueue
 from appliance.runtime.supervisor import Handle, Service
 
@@ -39,10 +41,10 @@ if TYPE_CHECKING:
 __all__ = ["CONSUMERS", "DOORS", "Documents", "Parts", "Prepared", "Unit", "prepare", "tables_of"]
 
 CONSUMERS = ("sink", "hook")
-DOORS = ("zmq", "cluster", "tail", "capture")
+DOORS = ("zmq", "cluster", "tail", "capture", "broker")
 CAPTURE_FIELDS = {"name", "capture", "host", "pid", "seq"}
 Documents = Mapping[str, Callable[[], bytes]]
-Table = Zmq | Cluster | Tail | CaptureGroup | Hook | Sink | Api
+Table = Zmq | Cluster | Tail | CaptureGroup | Peering | Hook | Sink | Api
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +94,8 @@ def tables_of(config: Config, captures: Sequence[CaptureGroup] | None = None) ->
     tables |= {f"capture.{group.first.name}": group for group in groups}
     if config.cluster.is_logger:
         tables["cluster"] = config.cluster
+    if config.broker.is_endpoint:
+        tables["broker"] = Peering(broker=config.broker, zeek_version=config.cluster.zeek_version)
     return tables
 
 
@@ -127,7 +131,11 @@ def _pattern_mistakes(loaded: Loaded) -> list[ConfigError]:
     from appliance.runtime.pattern import PathPattern
 
     mistakes: list[ConfigError] = []
-    found = [(f"sink[{i}].path", sink.path, {"path", "node", "source"}) for i, sink in enumerate(loaded.config.sink)]
+    found = [
+        (f"sink[{i}].path", sink.path, {"path", "node", "source"})
+        for i, sink in enumerate(loaded.config.sink)
+        if "path" not in sink.foreign_keys
+    ]
     for i, capture in enumerate(loaded.config.capture):
         for j, handler in enumerate(capture.handler):
             whole = f"{handler.log_dir}/{handler.file_name_pattern}"
@@ -184,6 +192,7 @@ class Parts:
         ledger: where accounts are opened.
         dispatcher: what doors hand their items to.
         documents: what the status endpoint serves.
+        outlet: through which consumers publish; one of its own if it is left out.
         captures: gives what changes captures over the endpoint; None: nobody does.
     """
 
@@ -193,11 +202,13 @@ class Parts:
         ledger: Ledger,
         dispatcher: Dispatcher,
         documents: Documents,
+        outlet: Outlet | None = None,
         captures: Callable[[], CaptureControl] | None = None,
     ) -> None:
         self._ledger = ledger
         self._dispatcher = dispatcher
         self._documents = documents
+        self._outlet = outlet or Outlet()
         self._captures = captures
         self._disks: Disks | None = None
         self.changes: Changes | None = None
@@ -261,22 +272,25 @@ class Parts:
     def make(self, key: str, table: Table, prepared: Prepared) -> Unit:
         """A unit that is not running yet."""
         if isinstance(table, Api):
-            from appliance.api.captures import CaptureRoutes
-            from appliance.api.server import StatusServer
-
-            service = StatusServer(
-                tuple(address.removeprefix("unix:") for address in table.listen),
-                self._documents,
-                captures=self._captures
-                and CaptureRoutes(self._captures, state_dir=prepared.config.appliance.state_dir),
-                is_optional=not prepared.loaded.is_set("api.listen"),
-            )
-            return Unit(key=key, table=table, service=service)
+            return Unit(key=key, table=table, service=self._api(table, prepared))
         if isinstance(table, Hook | Sink):
             return self._consumer(key, table, prepared)
         if isinstance(table, CaptureGroup):
             return Unit(key=key, table=table, service=self._capture(table, prepared))
         return Unit(key=key, table=table, service=self._door(key, table, prepared.config.appliance))
+
+    def _api(self, table: Api, prepared: Prepared) -> Service:
+        from appliance.api.captures import CaptureRoutes
+        from appliance.api.events import EventsApi
+        from appliance.api.server import StatusServer
+
+        return StatusServer(
+            tuple(address.removeprefix("unix:") for address in table.listen),
+            self._documents,
+            events=EventsApi(outlet=self._outlet, dispatcher=self._dispatcher, ledger=self._ledger),
+            captures=self._captures and CaptureRoutes(self._captures, state_dir=prepared.config.appliance.state_dir),
+            is_optional=not prepared.loaded.is_set("api.listen"),
+        )
 
     def _consumer(self, key: str, table: Hook | Sink, prepared: Prepared) -> Unit:
         queue = ItemQueue(
@@ -289,14 +303,20 @@ class Parts:
             from appliance.hooks.runner import HookRunner
 
             target, where = prepared.targets[key], prepared.filters[key]
-            service: Service = HookRunner(table, target=target, where=where, queue=queue)
+            service: Service = HookRunner(table, target=target, where=where, queue=queue, outlet=self._outlet)
+        elif table.kind == "broker":
+            from appliance.sinks.broker import BrokerSink
+
+            service = BrokerSink(table, queue=queue, outlet=self._outlet)
         else:
             from appliance.sinks.sink import FileSink
 
             service = FileSink(table, queue=queue)
         return Unit(key=key, table=table, service=service, queue=queue)
 
-    def _door(self, key: str, table: Zmq | Cluster | Tail, appliance: Appliance) -> Service:
+    def _door(self, key: str, table: Zmq | Cluster | Tail | Peering, appliance: Appliance) -> Service:
+        if isinstance(table, Peering):
+            return self._endpoint(key, table, Path(appliance.state_dir))
         if isinstance(table, Zmq):
             from appliance.zeromq.subscriber import LogSubscriber
 
@@ -338,3 +358,18 @@ class Parts:
             clock_ns=time.time_ns,
         )
         return SocketCapture(group, around=around)
+
+    def _endpoint(self, key: str, peering: Peering, state_dir: Path) -> Service:
+        from appliance.broker.endpoint import BrokerEndpoint
+        from appliance.runtime.quarantine import Quarantine
+
+        return BrokerEndpoint(
+            peering,
+            state_dir=state_dir,
+            records=self._ledger.account(key),
+            messages=self._ledger.account(f"{key}.messages", unit="messages"),
+            copies=self._ledger.account(f"{key}.out", unit="messages"),
+            dispatcher=self._dispatcher,
+            quarantine=Quarantine(state_dir / "quarantine" / "broker"),
+            outlet=self._outlet,
+        )

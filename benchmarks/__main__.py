@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import cluster, logs, start, tail, transcode, udp
+from benchmarks import broker, cluster, logs, start, tail, transcode, udp
 
 PARTS = {
     "logs": logs.main,
     "cluster": cluster.main,
+    "broker": broker.main,
     "transcode": transcode.main,
     "tail": tail.main,
     "udp": udp.main,

@@ -9,13 +9,14 @@ python=${PYTHON:-python3}
 copy=$(mktemp -d "${TMPDIR:-/tmp}/asan-native.XXXXXX")
 trap 'rm -rf "$copy"' EXIT
 
-mkdir -p "$copy/appliance" "$copy/tests"
+mkdir -p "$copy/appliance" "$copy/tests/zeek"
 cp "$root/pyproject.toml" "$root/LICENSE" "$root"/README* "$copy/" 2>/dev/null || :
 cp -R "$root/native" "$copy/"
 cp "$root/appliance/__init__.py" "$root/appliance/errors.py" "$copy/appliance/"
 cp -R "$root/appliance/native" "$root/appliance/zeek" "$copy/appliance/"
 cp "$root/tests/__init__.py" "$copy/tests/"
 cp -R "$root/tests/native" "$root/tests/golden" "$copy/tests/"
+cp "$root/tests/zeek/__init__.py" "$root/tests/zeek/strategies.py" "$copy/tests/zeek/"
 cd "$copy"
 
 BROAPPLIANCE_SANITIZE=1 BROAPPLIANCE_WERROR=1 "$python" -W ignore -c 'import setuptools; setuptools.setup()' \

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "big_endian.h"
 #include "transcode_schema.h"
 #include "transcode_writes.h"
 
@@ -113,7 +114,7 @@ static int batch_records(struct tc_transcoder *transcoder, struct tc_input *inpu
     size_t left = (size_t)(input->end - input->p);
     if (left < 4)
         return EBADMSG;
-    uint64_t records = tc_be32(input->p);
+    uint64_t records = be32(input->p);
     if (records > (left - 4) / VALUE_MIN / schema->columns)
         return EBADMSG;
     int error = make_lead(transcoder, schema, context);
@@ -169,7 +170,7 @@ int tc_batch_header(struct tc_transcoder *transcoder, const uint8_t *payload, si
 /* The columns in the record, and nothing behind them. */
 static int one_write(struct tc_transcoder *transcoder, struct tc_input *input, const struct tc_schema *schema)
 {
-    if (input->end - input->p < 4 || tc_be32(input->p) != schema->columns)
+    if (input->end - input->p < 4 || be32(input->p) != schema->columns)
         return EBADMSG;
     input->p += 4;
     int error = tc_record(&transcoder->output, input, schema, &transcoder->lead, &transcoder->format);

@@ -7,7 +7,6 @@
  */
 
 #define TC_DEPTH 16             /* containers inside each other, in a column */
-#define TC_MESSAGE_DEPTH 100    /* the same in a Broker message, batches included */
 #define TC_HEADER_MAX 65536     /* bytes of a batch before its records, and of all names of a schema */
 
 /* How times are written: what LogAscii::json_timestamps selects. Intervals are seconds always. */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "big_endian.h"
 #include "transcode_record.h"
 
 #define VALUE_MIN 9          /* type, subtype, presence */
@@ -76,7 +77,7 @@ uint8_t *tc_time(uint8_t *out, double seconds, struct tc_format *format)
 
 static double real(const uint8_t *p)
 {
-    uint64_t bits = tc_be64(p);
+    uint64_t bits = be64(p);
     double value;
     memcpy(&value, &bits, sizeof value);
     return value;
@@ -91,7 +92,7 @@ static int text_value(struct tc_output *output, struct tc_input *input, enum jso
 {
     if (left(input) < 4)
         return EBADMSG;
-    size_t len = tc_be32(input->p);
+    size_t len = be32(input->p);
     if (left(input) - 4 < len)
         return EBADMSG;
     int error = tc_string(output, input->p + 4, len, policy);
@@ -102,9 +103,9 @@ static int text_value(struct tc_output *output, struct tc_input *input, enum jso
 
 static int port_value(struct tc_output *output, struct tc_input *input)
 {
-    if (left(input) < 12 || tc_be32(input->p + 8) > 3)
+    if (left(input) < 12 || be32(input->p + 8) > 3)
         return EBADMSG;
-    output->p = json_text_u64(output->p, tc_be64(input->p));
+    output->p = json_text_u64(output->p, be64(input->p));
     input->p += 12;
     return 0;
 }
@@ -163,16 +164,16 @@ static int value(struct tc_output *output, struct tc_input *input, const struct 
         return EBADMSG;
     switch (type) {
     case TYPE_BOOL: {
-        int is_true = tc_be64(p) != 0;
+        int is_true = be64(p) != 0;
         memcpy(output->p, is_true ? "true" : "false", is_true ? 4 : 5);
         output->p += is_true ? 4 : 5;
         break;
     }
     case TYPE_INT:
-        output->p = json_text_i64(output->p, (int64_t)tc_be64(p));
+        output->p = json_text_i64(output->p, (int64_t)be64(p));
         break;
     case TYPE_COUNT:
-        output->p = json_text_u64(output->p, tc_be64(p));
+        output->p = json_text_u64(output->p, be64(p));
         break;
     case TYPE_TIME:
         output->p = tc_time(output->p, real(p), format);
@@ -191,7 +192,7 @@ static int value(struct tc_output *output, struct tc_input *input, const struct 
 /* Whether a value follows, and of which type. */
 static int begin(struct tc_input *input, const struct tc_schema *schema, unsigned *type)
 {
-    uint32_t number = tc_be32(input->p);
+    uint32_t number = be32(input->p);
     int is_present = input->p[8] == 1; /* as Zeek reads it */
     *type = number < TC_TYPES ? schema->types[number] : TYPE_NONE;
     input->p += VALUE_MIN;
@@ -209,7 +210,7 @@ static int container(struct tc_output *output, struct tc_input *input, const str
 {
     if (left(input) < 8 || depth == TC_DEPTH)
         return EBADMSG;
-    uint64_t count = tc_be64(input->p);
+    uint64_t count = be64(input->p);
     if (count > (left(input) - 8) / VALUE_MIN)
         return EBADMSG;
     input->p += 8;

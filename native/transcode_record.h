@@ -94,14 +94,4 @@ uint8_t *tc_time(uint8_t *out, double seconds, struct tc_format *format);
 int tc_record(struct tc_output *output, struct tc_input *input, const struct tc_schema *schema,
               const struct tc_output *lead, struct tc_format *format);
 
-static inline uint32_t tc_be32(const uint8_t *p)
-{
-    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-}
-
-static inline uint64_t tc_be64(const uint8_t *p)
-{
-    return (uint64_t)tc_be32(p) << 32 | tc_be32(p + 4);
-}
-
 #endif

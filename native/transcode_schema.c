@@ -1,11 +1,11 @@
-#define _GNU_SOURCE
 #include <errno.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
+#include "big_endian.h"
+#include "keyed_hash.h"
 #include "transcode_schema.h"
 
 #define COLUMN_MIN 14     /* of a batch's header: two marks, one length, two types */
@@ -24,33 +24,6 @@ static const uint8_t TYPES[][TC_TYPES] = {
                           [13] = TYPE_ADDR, [14] = TYPE_SUBNET, [16] = TYPE_TABLE, [20] = TYPE_FUNC,
                           [21] = TYPE_FILE, [22] = TYPE_VECTOR},
 };
-
-uint64_t tc_seed(const void *fallback)
-{
-    uint64_t seed;
-    if (getrandom(&seed, sizeof seed, GRND_NONBLOCK) != (ssize_t)sizeof seed)
-        seed = (uint64_t)(uintptr_t)fallback;
-    return seed;
-}
-
-static uint64_t mix(uint64_t hash, uint64_t word)
-{
-    hash = (hash ^ word) * UINT64_C(0x9e3779b97f4a7c15);
-    return hash ^ hash >> 32;
-}
-
-uint64_t tc_hash(uint64_t seed, const uint8_t *p, size_t len)
-{
-    uint64_t word, hash = mix(seed, len);
-    for (; len >= sizeof word; p += sizeof word, len -= sizeof word) {
-        memcpy(&word, p, sizeof word);
-        hash = mix(hash, word);
-    }
-    word = 0;
-    for (size_t i = 0; i < len; i++)
-        word = word << 8 | p[i];
-    return mix(mix(hash, word), 0); /* once more, so that the last bytes reach the lowest bits, too */
-}
 
 void tc_schema_close(struct tc_schema *schema)
 {
@@ -128,11 +101,11 @@ static int take(struct tc_input *input, size_t len, const uint8_t **out)
 static int take_text(struct tc_input *input, const uint8_t **text, size_t *len)
 {
     const uint8_t *at = input->p, *size;
-    if (take(input, 4, &size) || take(input, tc_be32(size), text)) {
+    if (take(input, 4, &size) || take(input, be32(size), text)) {
         input->p = at;
         return EBADMSG;
     }
-    *len = tc_be32(size);
+    *len = be32(size);
     return 0;
 }
 
@@ -149,8 +122,8 @@ static int take_column(struct tc_input *input, struct tc_column *column)
         error = take(input, 9, &rest);
     if (error)
         return error;
-    column->type = (int32_t)tc_be32(rest);
-    column->subtype = (int32_t)tc_be32(rest + 4);
+    column->type = (int32_t)be32(rest);
+    column->subtype = (int32_t)be32(rest + 4);
     column->optional = rest[8] == 1;
     return 0;
 }
@@ -170,7 +143,7 @@ static int take_names(struct tc_input *input, struct tc_names *names)
         error = take(input, 4, &count);
     if (error)
         return error;
-    names->columns = tc_be32(count);
+    names->columns = be32(count);
     return names->columns == 0 || names->columns > (size_t)(input->end - input->p) / COLUMN_MIN ? EBADMSG : 0;
 }
 
@@ -271,7 +244,7 @@ void tc_schema_column(const struct tc_schema *schema, size_t i, struct tc_column
 
 void tc_cache_open(struct tc_cache *cache)
 {
-    cache->seed = tc_seed(cache);
+    cache->seed = kh_seed(cache);
 }
 
 void tc_cache_close(struct tc_cache *cache)
@@ -313,7 +286,7 @@ int tc_cache_find(struct tc_cache *cache, struct tc_input *input, struct tc_sche
     int error = take_names(input, &names);
     if (error)
         return error;
-    uint64_t hash = tc_hash(cache->seed, start, (size_t)(input->p - start));
+    uint64_t hash = kh_hash(cache->seed, start, (size_t)(input->p - start));
     struct tc_schema **set = cache->schemas[hash % TC_SETS], **oldest = set;
     for (struct tc_schema **way = set; way < set + TC_WAYS; way++) {
         if (*way != NULL && (*way)->hash == hash && begins_with(start, input->end, *way)) {

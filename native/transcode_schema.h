@@ -25,8 +25,4 @@ void tc_cache_close(struct tc_cache *cache);
  * or stays where the header is wrong. 0, EBADMSG, EMSGSIZE or ENOMEM. */
 int tc_cache_find(struct tc_cache *cache, struct tc_input *input, struct tc_schema **out, int *is_new);
 
-/* A hash that peers cannot steer without knowing the seed. */
-uint64_t tc_seed(const void *fallback);
-uint64_t tc_hash(uint64_t seed, const uint8_t *p, size_t len);
-
 #endif

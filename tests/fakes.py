@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 import trio
 
-from appliance.config import Api, CaptureGroup, Cluster, Hook, Sink, Tail, Zmq
+from appliance.config import Api, CaptureGroup, Cluster, Hook, Peering, Sink, Tail, Zmq
 from appliance.errors import ApplianceError
-from appliance.model import LogBatch
+from appliance.model import EventBatch, LogBatch
 from appliance.parts import Parts, Prepared, Table, Unit
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.ledger import Account
+from appliance.runtime.outlet import Published
 from appliance.runtime.queue import ItemQueue
 
-__all__ = ["FakeConsumer", "FakeDoor", "FakeParts", "FakeService", "Life", "batch", "is_balanced", "numbers_in"]
+__all__ = [
+    "FakeConsumer",
+    "FakeDoor",
+    "FakeParts",
+    "FakePublisher",
+    "FakeService",
+    "Life",
+    "batch",
+    "event_batch",
+    "is_balanced",
+    "numbers_in",
+]
 
 
 def batch(first: int, count: int, *, path: str = "conn", source: str = "zmq.a") -> LogBatch:
@@ -26,8 +39,18 @@ def batch(first: int, count: int, *, path: str = "conn", source: str = "zmq.a") 
     return LogBatch(path=path, source=source, data=data, count=count)
 
 
+def event_batch(first: int, count: int) -> EventBatch:
+    """Events numbered from `first`, seven bytes each; to be counted, not to be decoded."""
+    data = b"".join((3).to_bytes(4) + number.to_bytes(3) for number in range(first, first + count))
+    return EventBatch(name="My::event", topic="t", source="broker", data=data, count=count, received_ns=1)
+
+
 def numbers_in(item: object) -> list[int]:
     """The numbers of a batch's records."""
+    if isinstance(item, EventBatch):
+        numbers = [int.from_bytes(payload) for payload in item.payloads()]
+        assert len(numbers) == item.count
+        return numbers
     assert isinstance(item, LogBatch)
     assert item.data.count(b"\n") == item.count
     return [int(row) for row in item.rows()]
@@ -136,7 +159,7 @@ class FakeDoor:
     def __init__(
         self,
         key: str,
-        table: Zmq | Cluster | Tail | CaptureGroup,
+        table: Zmq | Cluster | Tail | CaptureGroup | Peering,
         account: Account,
         dispatcher: Dispatcher,
         occupied: set[str],
@@ -185,6 +208,55 @@ class FakeDoor:
         finally:
             self.is_running = False
             self._occupied -= addresses
+
+
+class FakePublisher:
+    """Keeps what it is given, for as many peers as a test says, all of which asked for everything."""
+
+    def __init__(self, *, peers: int = 1) -> None:
+        self.peers = peers
+        self.refusal = ""
+        """Why it refuses everything."""
+        self.max_message = 1 << 20
+        self.published: list[tuple[str, bytes]] = []
+        """Topics and messages in order, announcements included."""
+        self.calls: list[tuple[str, int, bool]] = []
+        """Topic, number of messages and `unsolicited` of each call of `publish`."""
+        self.announced: dict[str, tuple[str, bytes]] = {}
+        self.prefixes: list[str] = []
+        """Asked for now."""
+        self.asked = trio.Event()
+        """Somebody has asked for some."""
+
+    def _refuse(self, messages: Sequence[bytes]) -> str:
+        too_large = any(len(message) > self.max_message for message in messages)
+        return self.refusal or ("too_large" if too_large else "" if self.peers else "no_peer")
+
+    def publish(self, topic: str, messages: Sequence[bytes], *, unsolicited: bool = False) -> Published:
+        self.calls.append((topic, len(messages), unsolicited))
+        if refused := self._refuse(messages):
+            return Published(0, refused)
+        self.published += [(topic, message) for message in messages]
+        return Published(self.peers)
+
+    def announce(self, key: str, topic: str, message: bytes, *, unsolicited: bool = False) -> Published:
+        refused = self._refuse([message])
+        if refused in ("", "no_peer"):
+            self.announced[key] = (topic, message)
+        if refused:
+            return Published(0, refused)
+        self.published.append((topic, message))
+        return Published(self.peers)
+
+    @contextmanager
+    def subscribed(self, prefixes: Sequence[str]) -> Iterator[None]:
+        self.prefixes += prefixes
+        self.asked.set()
+        try:
+            yield
+        finally:
+            for prefix in prefixes:
+                self.prefixes.remove(prefix)
 
 
 class FakeParts(Parts):

@@ -112,6 +112,8 @@ def test_command_line_imports_nothing_heavy_before_it_knows_the_command(path: Pa
         "status.py",
         "client.py",
         "demo.py",
+        "publish.py",
+        "subscribe.py",
         "pcap.py",
         "pcap_arguments.py",
         "import_.py",

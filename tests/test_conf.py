@@ -10,13 +10,25 @@ import pytest
 
 from appliance.config import load
 from appliance.config.shape import toml_fields
-from appliance.config.tables import Capture, Cluster, ClusterZeromq, Config, Handler, Hook, Sink, Table, Tail, Zmq
+from appliance.config.tables import (
+    Broker,
+    Capture,
+    Cluster,
+    ClusterZeromq,
+    Config,
+    Handler,
+    Hook,
+    Sink,
+    Table,
+    Tail,
+    Zmq,
+)
 from appliance.parts import prepare
 
 CONF = Path(__file__).parents[1] / "conf"
 ANNOTATED = CONF / "broappliance.toml"
 TABLES: dict[str, type[Table]] = {
-    "zmq": Zmq, "cluster": Cluster, "cluster.zeromq": ClusterZeromq, "tail": Tail, "capture": Capture,
+    "zmq": Zmq, "broker": Broker, "cluster": Cluster, "cluster.zeromq": ClusterZeromq, "tail": Tail, "capture": Capture,
     "capture.handler": Handler, "sink": Sink, "hook": Hook,
 }  # fmt: skip
 

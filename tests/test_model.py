@@ -57,6 +57,15 @@ def test_split_cuts_between_events(count: int) -> None:
     assert first.payloads() + rest.payloads() == whole.payloads()
 
 
+@pytest.mark.parametrize("whole", [batch(b"{}", b"", b'{"b":22}'), events(b"a\n\n", b"", b"\n" * 300)])
+def test_what_is_complete_can_be_split_off(whole: LogBatch | EventBatch) -> None:
+    """A record is complete with its last byte, not with the one before, whatever bytes it holds."""
+    for count in (1, 2):
+        size = whole.split(count)[0].size
+        assert (whole.complete_in(size - 1), whole.complete_in(size)) == (count - 1, count)
+    assert (whole.complete_in(-1), whole.complete_in(0), whole.complete_in(whole.size)) == (0, 0, 3)
+
+
 def test_events_and_prints_say_what_consumers_ask_for() -> None:
     """An event goes by its name, a print by its topic."""
     text = Print(topic="bro/print/x", source="broker", text=b"hi", received_ns=1)

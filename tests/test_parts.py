@@ -7,12 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import trio
 
+from appliance.api.exchange import Request
 from appliance.config import load
 from appliance.errors import ConfigError
+from appliance.model import Print
 from appliance.parts import Parts, Prepared, prepare, tables_of
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.ledger import Ledger
+from appliance.runtime.outlet import Outlet
+from appliance.sinks.broker import BrokerSink
+from tests.fakes import FakePublisher
 
 HOOKS = "async def later(record): ...\ndef now(record): ...\n"
 
@@ -103,3 +109,22 @@ async def test_every_table_becomes_a_unit_with_an_account(prepared: Callable[[st
     assert [account.name for account in ledger] == [
             "sink.s", "hook.h", "zmq.z", "capture.c", "handler.c/r", "capture.c.segments",
         ]  # fmt: skip
+
+
+async def test_whoever_publishes_has_the_same_way_out(prepared: Callable[[str], Prepared]) -> None:
+    """A sink of kind broker and the local endpoint use the outlet behind which a reload may put another endpoint."""
+    found = prepared('[broker]\nlisten = ["127.0.0.1:0"]\n[[sink]]\nname = "s"\non = ["log:*"]\nkind = "broker"\n')
+    outlet = Outlet()
+    parts = Parts(ledger=Ledger(), dispatcher=Dispatcher(), documents={}, outlet=outlet)
+    tables = tables_of(found.config)
+    sink, api = (parts.make(key, tables[key], found) for key in ("sink.s", "api"))
+    assert isinstance(sink.service, BrokerSink)
+    assert sink.queue is not None
+    outlet.publisher = publisher = FakePublisher()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(sink.service.run)
+        sink.queue.put_nowait(Print(topic="a", source="broker", text=b"x", received_ns=1))
+        sink.service.stop()
+    assert [topic for topic, _ in publisher.published] == ["zeek/logs/"]
+    request = Request("POST", "/v1/events", "", b'{"topic":"t","print":"x"}')
+    assert api.service._answer(request).status == 202

@@ -1,7 +1,7 @@
-"""The local endpoint: HTTP/1.1 on a Unix socket. Documents to read, captures to change.
+"""The local endpoint, HTTP/1.1 on a Unix socket: documents to read, events to publish and follow, captures to change.
 
-Who may connect, and with that change, is decided by the socket's permissions. Every connection is bounded in time and
-size, and there are never more than a few at once.
+Who may connect, and with that publish and change, is decided by the socket's permissions. Every connection is bounded
+in time and size, and there are never more than a few at once.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ import trio
 from appliance.errors import ApplianceError
 
 from .captures import CaptureRoutes
+from .events import PATH as EVENTS
+from .events import EventsApi
 from .exchange import Answer, Exchange, RefusedError, Request, problem
 
 __all__ = ["ApiFigures", "StatusServer"]
@@ -27,6 +29,8 @@ __all__ = ["ApiFigures", "StatusServer"]
 log = structlog.get_logger("api")
 
 REQUEST_TIMEOUT_S = 10.0
+GOODBYE_S = 1.0
+"""How long a subscriber may take to read what is left when the endpoint ends."""
 MAX_CONNECTIONS = 16
 SOCKET_MODE = 0o660
 
@@ -105,14 +109,17 @@ class ApiFigures(msgspec.Struct, frozen=True, kw_only=True):
     connections: int
     requests: int
     """Answered since the start."""
+    subscribers: int
+    """Those of the connections that follow events."""
 
 
 class StatusServer:
-    """Serves JSON documents by path, and captures. A service of the supervisor.
+    """Serves JSON documents by path, events, and captures. A service of the supervisor.
 
     Args:
         sockets: absolute paths of Unix sockets.
         documents: what GET answers, by path; called for each request.
+        events: what ``/v1/events`` does; None: there is no such path.
         captures: what ``/v1/captures`` does; None: there is no such path.
         is_optional: go on without a socket that cannot be used, with a warning: nobody asked for it by name.
     """
@@ -122,12 +129,14 @@ class StatusServer:
         sockets: tuple[str, ...],
         documents: Mapping[str, Callable[[], bytes]],
         *,
+        events: EventsApi | None = None,
         captures: CaptureRoutes | None = None,
         is_optional: bool = False,
     ) -> None:
         self.sockets = sockets
         self._is_optional = is_optional
         self._documents = documents
+        self._events = events
         self._captures = captures
         self._places = trio.Semaphore(MAX_CONNECTIONS)
         self._served: list[str] = []
@@ -135,7 +144,12 @@ class StatusServer:
         self._stopped = trio.Event()
 
     def statistics(self) -> ApiFigures:
-        return ApiFigures(sockets=tuple(self._served), connections=self._connections, requests=self._requests)
+        return ApiFigures(
+            sockets=tuple(self._served),
+            connections=self._connections,
+            requests=self._requests,
+            subscribers=self._events.subscribers if self._events else 0,
+        )
 
     def stop(self) -> None:
         self._stopped.set()
@@ -162,6 +176,9 @@ class StatusServer:
                     nursery.start_soon(trio.serve_listeners, self._serve, bounded)
                 task_status.started()
                 await self._stopped.wait()
+                if self._events is not None:
+                    with trio.move_on_after(GOODBYE_S):
+                        await self._events.close()
                 nursery.cancel_scope.cancel()
         finally:
             for listener in listeners:
@@ -184,7 +201,7 @@ class StatusServer:
             self._places.release()
 
     async def _talk(self, exchange: Exchange, patience: trio.CancelScope) -> None:
-        """Answer one request. A change of captures has its own limit of time."""
+        """Answer one request. A change of captures, and whoever follows events, has limits of time of its own."""
         try:
             request = await exchange.read()
         except RefusedError as exc:
@@ -194,14 +211,22 @@ class StatusServer:
             return
         if self._captures is not None and self._captures.owns(request.path):
             patience.deadline = math.inf
-            answer = await self._captures.answer(request)
+            answer: Answer | None = await self._captures.answer(request)
             patience.deadline = trio.current_time() + REQUEST_TIMEOUT_S
         else:
             answer = self._answer(request)
-        await exchange.answer(answer)
         self._requests += 1
+        if answer is not None:
+            await exchange.answer(answer)
+            return
+        assert self._events is not None
+        patience.deadline = math.inf
+        await self._events.follow(exchange, request)
 
-    def _answer(self, request: Request) -> Answer:
+    def _answer(self, request: Request) -> Answer | None:
+        """The answer, or None if it has no end."""
+        if request.path == EVENTS and self._events is not None:
+            return self._events.answer(request)
         if request.method not in ("GET", "HEAD"):
             return problem(405, "only GET is served here", allow=("GET", "HEAD"))
         document = self._documents.get(request.path)

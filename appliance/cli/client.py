@@ -1,4 +1,4 @@
-"""A client of the status endpoint: one request over a Unix socket."""
+"""A client of the local endpoint: one request over a Unix socket."""
 
 from __future__ import annotations
 
@@ -6,17 +6,21 @@ import http.client
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from appliance.errors import ApplianceError
 
-__all__ = ["DEFAULT_SOCKET", "ask", "fetch_status", "find_socket"]
+__all__ = ["DEFAULT_SOCKET", "RefusedError", "ask", "fetch_status", "find_socket", "follow", "publish"]
 
 DEFAULT_SOCKET = Path("/run/broappliance/api.sock")
+EVENTS = "/v1/events"
 TIMEOUT_S = 10.0
+SILENCE_S = 45.0
+"""A stream of events that says nothing for so long is broken: it has a heartbeat of 15 s."""
 KEYS = {"name", "state", "services", "ledger", "last_reload"}
 
 
@@ -105,3 +109,69 @@ def fetch_status(path: Path) -> dict[str, Any]:
     if not isinstance(status, dict) or not status.keys() >= KEYS:
         raise ApplianceError(f"{path} answered with something that is no status")
     return status
+
+
+class RefusedError(ApplianceError):
+    """The appliance does not do what it was asked for.
+
+    Args:
+        message: why.
+        where: which part of the request is wrong, e.g. ``args[1]``; empty if none is.
+    """
+
+    def __init__(self, message: str, *, where: str = "") -> None:
+        super().__init__(message)
+        self.where = where
+
+
+def _refusal(path: Path, response: http.client.HTTPResponse) -> ApplianceError:
+    """What an answer means that is no success."""
+    if response.status in (404, 405):
+        return ApplianceError(f"the appliance at {path} has no events")
+    document = json.loads(response.read())
+    if not isinstance(document, dict) or not isinstance(document.get("title"), str):
+        return ApplianceError(f"{path} answered with HTTP {response.status}")
+    detail = document.get("detail")
+    where = document.get("where", "") if response.status == 400 else ""
+    return RefusedError(f"{document['title']}: {detail}" if detail else document["title"], where=str(where))
+
+
+def publish(path: Path, publication: dict[str, Any]) -> int:
+    """Let the appliance behind `path` publish something; returns for how many peers it was queued.
+
+    Args:
+        path: the socket.
+        publication: what ``POST /v1/events`` takes. Surrogates stand for bytes that are not UTF-8.
+
+    Raises:
+        RefusedError: the appliance says why not.
+        ApplianceError: nobody answers there.
+    """
+    body = json.dumps(publication, ensure_ascii=False).encode("utf-8", "surrogateescape")
+    with _request(path, "POST", EVENTS, body=body) as response:
+        if response.status != 202:
+            raise _refusal(path, response)
+        answer = json.loads(response.read())
+    if not isinstance(answer, dict) or not isinstance(answer.get("peers"), int):
+        raise ApplianceError(f"{path} answered with something that is no answer to this")
+    return int(answer["peers"])
+
+
+def follow(path: Path, prefixes: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Kind (``event``, ``print``, ``dropped``) and data of what arrives at the appliance behind `path`, until it ends.
+
+    Raises:
+        RefusedError: the appliance says why not.
+        ApplianceError: nobody answers there, or nobody any more.
+    """
+    query = urlencode([("topic", prefix) for prefix in prefixes], errors="surrogateescape")
+    with _request(path, "GET", f"{EVENTS}?{query}", timeout_s=SILENCE_S) as response:
+        if response.status != 200:
+            raise _refusal(path, response)
+        kind = ""
+        while line := response.readline():
+            name, _, value = line.decode().rstrip("\n").partition(": ")
+            if name == "event":
+                kind = value
+            elif name == "data":
+                yield kind, json.loads(value)

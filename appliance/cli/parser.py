@@ -28,10 +28,21 @@ examples:
   broappliance --config site.toml --check            is the file right?
   broappliance --config site.toml                    run
   broappliance status --config site.toml --watch     what it does now
+  broappliance publish event zeek/event/my My::alarm 10.0.0.1 5
+  broappliance subscribe zeek/event/my/              events as they arrive
   kill -HUP $(pidof broappliance)                    read the file again
 
 exit codes: 0 success, 1 failure while running, 2 mistake in the configuration or the arguments,
 3 (status) something needs attention, (pcap) a file is torn or damaged
+"""
+
+LITERALS = """\
+What looks like a value of one of Zeek's types is one, everything else is a string:
+  5 count, +5 or -5 int, 1.5 double, T or F bool, 80/tcp port, 5s or 10min interval,
+  10.0.0.1 or 2001:db8::1 addr, 10.0.0.0/8 subnet
+TYPE:VALUE says the type: count: int: double: bool: string: addr: subnet: port: enum:
+time: (seconds since 1970, or 2026-11-21T06:18:00) interval: and json:, for sets, vectors and
+tables as POST /v1/events takes them.
 """
 
 # A command's own default would overwrite what stands before the command: ``--config FILE status``.
@@ -59,6 +70,56 @@ def _command(
     )
     parser.set_defaults(call=_later(module, function))
     return parser
+
+
+def _add_events(commands: Any) -> None:
+    """Commands that send and show events."""
+    publish = commands.add_parser("publish", help="send an event or a print", description="Send an event or a print.")
+    kinds = publish.add_subparsers(dest="what", metavar="KIND", title="kinds", required=True)
+    event = _command(
+        kinds,
+        "event",
+        "send an event to the peers",
+        "Publish an event through a running appliance: to every peer that asked for the topic.\n\n" + LITERALS,
+        "publish",
+        "call_event",
+    )
+    event.add_argument("topic", metavar="TOPIC", help="e.g. zeek/event/my/topic")
+    event.add_argument("name", metavar="NAME", help="the event's name with its module, e.g. My::event")
+    event.add_argument("arg", metavar="ARG", nargs="*", help="its arguments")
+    _add_socket(event)
+    text = _command(
+        kinds,
+        "print",
+        "send a text to the peers",
+        "Publish a text through a running appliance, as a print: one string and nothing around it.",
+        "publish",
+        "call_print",
+    )
+    text.add_argument("topic", metavar="TOPIC", help="e.g. bro/print/my/topic")
+    text.add_argument("text", metavar="TEXT", help="what to print")
+    _add_socket(text)
+
+    subscribe = _command(
+        commands,
+        "subscribe",
+        "show events and prints as they arrive",
+        "Print a line for each event and print on topics that begin with one of the prefixes. The peers are asked for\n"
+        "them meanwhile. Ctrl-C ends it, with exit code 0. What is dropped because the reader is too slow is told on\n"
+        "standard error.",
+        "subscribe",
+    )
+    subscribe.add_argument("prefix", metavar="PREFIX", nargs="+", help="the begin of topics, e.g. zeek/event/my/")
+    subscribe.add_argument("--json", action="store_true", help="print JSON objects, with typed and plain arguments")
+    subscribe.add_argument("--count", type=_positive, metavar="N", help="end after so many")
+    _add_socket(subscribe)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -89,6 +150,8 @@ def make_parser() -> argparse.ArgumentParser:
     _add_socket(status)
     status.add_argument("--json", action="store_true", help="print the whole status document")
     status.add_argument("--watch", action="store_true", help="show it again every second until Ctrl-C")
+
+    _add_events(commands)
 
     _command(
         commands,

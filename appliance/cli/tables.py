@@ -85,6 +85,31 @@ def _detail_of_cluster(figures: dict[str, Any]) -> list[str]:
     return words + ([f"{figures['quarantined']:,} batches kept for inspection"] if figures["quarantined"] else [])
 
 
+def _detail_of_broker(figures: dict[str, Any]) -> list[str]:
+    words = [*figures["listening"], f"{len(figures['peers'])} peers"]
+    words += [
+        f"{dialer['address']} {dialer['state']}: {dialer['last_error'] or 'no answer yet'}"
+        for dialer in figures["dialers"]
+        if dialer["state"] != "peered"
+    ]
+    words += [f"{figures['refused']:,} refused"] if figures["refused"] else []
+    return words + ([f"{figures['quarantined']:,} messages kept for inspection"] if figures["quarantined"] else [])
+
+
+def _make_peers(status: dict[str, Any]) -> list[RenderableType]:
+    """A line for each Broker peer; nothing without any."""
+    lines = [peer for line in status["services"] for peer in (line["figures"] or {}).get("peers", ())]
+    if not lines:
+        return []
+    table = make_table(
+        "peers", "endpoint!", "address!", "direction!", "for>", "prefixes>", "in>", "out>", "queued>", "dropped>"
+    )
+    for peer in lines:
+        numbers = (f"{peer[key]:,}" for key in ("filter_entries", "messages_in", "messages_out", "queued", "dropped"))
+        table.add_row(peer["peer"], peer["address"], peer["direction"], f"{peer['since_s']:,.0f} s", *numbers)
+    return [table, Text()]
+
+
 def _detail_of_tail(figures: dict[str, Any]) -> list[str]:
     return [f"{figures['files']:,} files, {figures['open_files']:,} open"]
 
@@ -105,16 +130,25 @@ def _detail_of_hook(figures: dict[str, Any]) -> list[str]:
 
 
 def _detail_of_sink(figures: dict[str, Any]) -> list[str]:
+    if "topic" in figures:  # of kind broker
+        return [f"topic {figures['topic']}", f"{figures['messages']:,} messages", f"{figures['logs']:,} logs announced"]
     return [f"{figures['open_files']} open files", f"{figures['finished_files']:,} finished"]
+
+
+def _detail_of_api(figures: dict[str, Any]) -> list[str]:
+    words = [*(figures["sockets"] or ["off"]), f"{figures['requests']:,} requests"]
+    return words + ([f"{figures['subscribers']} subscribers"] if figures["subscribers"] else [])
 
 
 _DETAILS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "zmq": _detail_of_zmq,
     "cluster": _detail_of_cluster,
+    "broker": _detail_of_broker,
     "tail": _detail_of_tail,
     "capture": _detail_of_capture,
     "hook": _detail_of_hook,
     "sink": _detail_of_sink,
+    "api": _detail_of_api,
 }
 
 
@@ -153,7 +187,8 @@ def make_status(status: dict[str, Any]) -> RenderableType:
     )
     trouble = needs_attention(status)
     verdict = Text("needs attention: " + "; ".join(trouble), "bold red") if trouble else Text("all is well", "green")
-    return Group(head, Text(), _make_services(status), Text(), make_ledger(status), Text(), verdict)
+    peers = _make_peers(status)
+    return Group(head, Text(), _make_services(status), Text(), *peers, make_ledger(status), Text(), verdict)
 
 
 def print_ledger(status: dict[str, Any], *, title: str, file: IO[str]) -> None:

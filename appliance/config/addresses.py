@@ -8,8 +8,9 @@ import socket
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Endpoint", "parse_bind", "parse_listen", "parse_udp"]
+__all__ = ["Endpoint", "parse_bind", "parse_listen", "parse_peer", "parse_udp"]
 
+_PEER = re.compile(r"(\[[^\]]*\]|[^:\[\]/]*):([0-9]{1,5})")
 _TCP = re.compile(r"tcp://(\*|\[[^\]]*\]|[^:\[\]/]*):([0-9]{1,5})")
 _HOST = re.compile(r"[A-Za-z0-9._%-]+")
 _SUN_PATH = 107  # unix(7): sun_path is 108 bytes, with its final NUL
@@ -80,6 +81,28 @@ def parse_listen(text: str, base: str) -> tuple[str, Endpoint]:
         raise ValueError(f'{told} "unix:/path"' + ("" if tcp else f", got {text!r}"))
     path = _socket_path(text.removeprefix("unix:"), base)
     return f"unix:{path}", Endpoint("unix", path)
+
+
+def parse_peer(text: str) -> tuple[str, int]:
+    """Read the address of a Broker endpoint, ours or another one.
+
+    Args:
+        text: ``host:port`` or ``[::1]:port``; an empty host stands for all of our addresses.
+
+    Returns:
+        The host without brackets, and the port.
+
+    Raises:
+        ValueError: it is none of these; the text says so.
+    """
+    found = _PEER.fullmatch(text)
+    if found is None or not (found[1].startswith("[") or not found[1] or _HOST.fullmatch(found[1])):
+        raise ValueError(f'expected "host:port" or "[address]:port", got {text!r}')
+    port = int(found[2])
+    if port > 65535:
+        raise ValueError(f"port {port} is beyond 65535")
+    host = _ipv6(found[1][1:-1]) if found[1].startswith("[") else found[1].lower()
+    return host, port
 
 
 def parse_udp(host: str, port: int) -> Endpoint:

@@ -10,10 +10,12 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any
 
 from appliance.config import addresses, paths, patterns, planned
+from appliance.config.broker_checks import check_broker
 from appliance.config.capture_checks import check_captures
 from appliance.config.lines import Key
 from appliance.config.report import Report, nearest, one_of, quote, show_key
 from appliance.config.shape import EACH, HOLE, Each, select
+from appliance.config.sink_checks import check_endpoint, check_sinks
 from appliance.config.sockets import address_of
 from appliance.config.tables import Capture, Config
 from appliance.errors import ConfigError
@@ -23,7 +25,7 @@ __all__ = ["check", "mistakes_in_captures"]
 
 _HANDLER_FIELDS = ("name", "capture", "host", "pid", "seq")
 _SINK_FIELDS = ("path", "node", "source")
-_KINDS = {"hook": ("log", "segment"), "sink": ("log",)}
+_KINDS = {"hook": ("log", "event", "print", "segment"), "sink": ("log", "event", "print")}
 _DOORS = ("zmq", "tail", "capture")
 _POSITIVE: tuple[tuple[str | Each, ...], ...] = (
     ("zmq", EACH, "heartbeat"),
@@ -65,8 +67,10 @@ def check(config: Config, report: Report, *, state_dir: str, complete: bool) -> 
     _check_on(config, report)
     if complete:
         _check_from(config, report)
+        check_endpoint(config, report)
+    check_broker(config, report)
     _check_cluster(config, report)
-    _check_kinds_of_sinks(config, report)
+    check_sinks(config, report)
     check_captures(config, report, check_run=_check_run)
     _check_addresses(config, report, state_dir)
     _check_patterns(config, report)
@@ -160,11 +164,25 @@ def _mistake_in_on(consumer: str, kinds: tuple[str, ...], entry: str) -> tuple[s
             f"unknown kind {quote(f'{kind}:')}",
             f"did you mean {quote(f'{meant}:')}?" if meant else f"use {possible}",
         )
+    if kind == "print":
+        return _mistake_in_prefix(glob)
     return ("", "") if glob.strip() else (f"nothing follows {quote(f'{kind}:')}", f"write {quote(f'{kind}:*')} for all")
+
+
+def _mistake_in_prefix(prefix: str) -> tuple[str, str]:
+    if "*" not in prefix:
+        return "", ""
+    meant = f"print:{prefix.partition('*')[0]}"
+    return f"{quote(f'print:{prefix}')} is no glob but a prefix of the topic", f"write {quote(meant)}"
 
 
 def _check_from(config: Config, report: Report) -> None:
     doors = [f"{kind}.{name}" for kind in _DOORS for _, name in select(config, kind, EACH, "name")]
+    doors += [
+        "broker"
+        for _, broker in select(config, "broker")
+        if HOLE in (broker.listen, broker.connect) or broker.is_endpoint
+    ]
     doors += ["cluster" for _, backend in select(config, "cluster", "backend") if backend != "none"]
     for consumer in _KINDS:
         for key, entry in select(config, consumer, EACH, "from", EACH):
@@ -181,15 +199,6 @@ def _missing_door(entry: str, doors: list[str]) -> tuple[str, str]:
     if meant:
         return f"no door matches {quote(entry)}", f"did you mean {quote(meant)}?"
     return f"no door matches {quote(entry)}", f"there is {one_of(doors)}" if doors else "there are no doors"
-
-
-def _check_kinds_of_sinks(config: Config, report: Report) -> None:
-    for key, sink in select(config, "sink", EACH):
-        if sink.kind != "tsv" or HOLE in (sink.add_fields, sink.time_format):
-            continue
-        for name, is_set in (("add_fields", bool(sink.add_fields)), ("time_format", sink.time_format != "epoch")):
-            if is_set:
-                report.add((*key, name), "is for JSON lines", 'leave it out, or write kind = "jsonl"')
 
 
 def _check_cluster(config: Config, report: Report) -> None:
@@ -209,6 +218,7 @@ def _check_addresses(config: Config, report: Report, state_dir: str) -> None:
     for key, value in (
         *select(config, "zmq", EACH, "bind", EACH),
         *((key, value) for key, value in select(config, "cluster", "zeromq", "log_bind") if value),
+        *select(config, "broker", "listen", EACH),
         *_listeners(config),
         *select(config, "api", "listen", EACH),
     ):
@@ -244,6 +254,8 @@ def _listeners(config: Config) -> Iterator[tuple[Key, Any]]:
 def _endpoint(key: Key, value: Any, state_dir: str) -> addresses.Endpoint:
     if key[0] == "capture":
         return addresses.parse_udp(*value)._replace(family="tcp")
+    if key[0] == "broker":
+        return addresses.Endpoint("tcp", *addresses.parse_peer(value))
     parse = addresses.parse_bind if key[0] in ("zmq", "cluster") else addresses.parse_listen
     return parse(value, state_dir)[1]
 
@@ -252,7 +264,7 @@ def _check_patterns(config: Config, report: Report) -> None:
     found = [
         *((key, text, _HANDLER_FIELDS) for key, text in select(config, "capture", EACH, "handler", EACH, "log_dir")),
         *((key, text, _HANDLER_FIELDS) for key, text in _file_names(config)),
-        *((key, text, _SINK_FIELDS) for key, text in select(config, "sink", EACH, "path")),
+        *((key, text, _SINK_FIELDS) for key, text in _sink_paths(config)),
     ]
     for key, text, fields in found:
         for mistake, hint in patterns.mistakes_in(text, fields):
@@ -268,6 +280,12 @@ def _check_patterns(config: Config, report: Report) -> None:
             report.add(key, f"{quote(text)} is absolute", "the folder is log_dir")
 
 
+def _sink_paths(config: Config) -> Iterator[tuple[Key, str]]:
+    for key, sink in select(config, "sink", EACH):
+        if "path" not in sink.foreign_keys and sink.path is not HOLE:
+            yield (*key, "path"), sink.path
+
+
 def _file_names(config: Config) -> Iterator[tuple[Key, str]]:
     return select(config, "capture", EACH, "handler", EACH, "file_name_pattern")
 
@@ -280,5 +298,5 @@ def _check_outputs(config: Config, report: Report, state_dir: str) -> None:
             if HOLE not in names:
                 where = "file_name_pattern"
                 found.append(((*place, *key, where), paths.handler_pattern(*names, state_dir)))
-    found += [(key, paths.output_pattern(path, state_dir)) for key, path in select(config, "sink", EACH, "path")]
+    found += [(key, paths.output_pattern(path, state_dir)) for key, path in _sink_paths(config)]
     _once(found, report, lambda _, other: f"writes the same files as {other}")

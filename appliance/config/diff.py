@@ -17,7 +17,9 @@ _PROCESS = ("appliance", "log")
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
-    """The way from one configuration to another. Services are named ``zmq.NAME``, ``hook.NAME``, …, ``api``."""
+    """The way from one configuration to another. Services are named ``zmq.NAME``, ``hook.NAME``, …, ``broker``,
+    ``api``.
+    """
 
     added: tuple[str, ...] = ()
     """Services that only the new one has, in its order."""
@@ -56,6 +58,8 @@ def _services(config: Config) -> dict[str, Table]:
     services: dict[str, Table] = {
         f"{kind}.{service.name}": service for kind in _SERVICES for service in getattr(config, kind)
     }
+    if config.broker.is_endpoint:
+        services["broker"] = config.broker
     if config.cluster.is_logger:
         services["cluster"] = config.cluster
     return services | {name: getattr(config, name) for name in _SINGLE}

@@ -1,4 +1,6 @@
-"""``${NAME}`` in strings: replaced by the environment, or refused where it is not set."""
+"""``${NAME}`` in strings: replaced by the environment, or refused where it is not set. What the environment says about
+Broker, by the names that Zeek gave it.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +8,18 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from msgspec.structs import replace
+
 from appliance.config.lines import Key
-from appliance.config.report import Report
+from appliance.config.report import Place, Report, quote
 from appliance.config.shape import HOLE
+from appliance.config.tables import Broker
+from appliance.units import Duration
 
-__all__ = ["escape", "expand"]
+__all__ = ["escape", "expand", "override_broker"]
 
+_RETRY = ("ZEEK_DEFAULT_CONNECT_RETRY", "BRO_DEFAULT_CONNECT_RETRY")
+_LISTEN_ADDRESS = "ZEEK_DEFAULT_LISTEN_ADDRESS"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # `$${` first: it is a literal `${`.
 _MARK = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)")
@@ -62,3 +70,35 @@ def _expand_text(text: str, environ: Mapping[str, str]) -> tuple[str, list[tuple
         return environ.get(name, "")
 
     return _MARK.sub(replace, text), mistakes
+
+
+def override_broker(broker: Broker, environ: Mapping[str, str], report: Report) -> Broker:
+    """Take over what the environment says about Broker.
+
+    Args:
+        broker: the table as built, with holes.
+        environ: of ZEEK_DEFAULT_CONNECT_RETRY and BRO_DEFAULT_CONNECT_RETRY, seconds, the first that is set counts;
+            ZEEK_DEFAULT_LISTEN_ADDRESS is the host of every address to listen on that has none.
+        report: takes a number that is none.
+
+    Source: Zeek, ``scripts/base/frameworks/broker/main.zeek``.
+    """
+    name = next((each for each in _RETRY if environ.get(each)), None)
+    if name is not None:
+        try:
+            retry = Duration.parse(f"{environ[name].strip()}s")
+        except ValueError:
+            retry = Duration(0)
+        if retry:
+            broker = replace(broker, retry_interval=retry)
+        else:
+            told = f"{name}={quote(environ[name])} in the environment is not a number of seconds above 0"
+            report.add(("broker", "retry_interval"), told, place=Place(report.files[0], 0))
+    host = environ.get(_LISTEN_ADDRESS, "")
+    if host and broker.listen is not HOLE:
+        shown = f"[{host}]" if ":" in host else host
+        filled = tuple(
+            f"{shown}{text}" if isinstance(text, str) and text.startswith(":") else text for text in broker.listen
+        )
+        broker = replace(broker, listen=filled)
+    return broker

@@ -73,7 +73,7 @@ def load(path: Path, *, environ: Mapping[str, str] | None = None) -> Loaded:
 
     Args:
         path: the main file; messages name it as given here.
-        environ: for ``${NAME}`` and CLUSTER_NODE; default the process's own.
+        environ: for ``${NAME}``, CLUSTER_NODE and what Zeek says of Broker there; default the process's own.
 
     Raises:
         ExceptionGroup: of `ConfigError`, every mistake of every file in the order of files and lines.
@@ -90,6 +90,8 @@ def load(path: Path, *, environ: Mapping[str, str] | None = None) -> Loaded:
         report.add(("appliance", "name"), told, place=Place(str(path), 0))
     elif node and config.appliance is not HOLE:
         config = replace(config, appliance=replace(config.appliance, name=node))
+    if config.broker is not HOLE:
+        config = replace(config, broker=environment.override_broker(config.broker, environ, report))
     folder = str(path.absolute().parent)
     state_dir = next((value for _, value in select(config, "appliance", "state_dir")), "")
     checks.check(
@@ -111,7 +113,7 @@ def _knows_doors(config: Config, data: dict[str, Any]) -> bool:
     """Whether the names of all doors are known; a mistyped table may hold some."""
     if data.keys() - toml_fields(Config).keys() - planned.TABLES.keys():
         return False
-    if config.zmq is HOLE or config.capture is HOLE:
+    if HOLE in (config.zmq, config.capture, config.broker):
         return False
     doors: tuple[Zmq | Capture, ...] = (*config.zmq, *config.capture)
     return all(door is not HOLE and door.name is not HOLE for door in doors)

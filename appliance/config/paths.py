@@ -45,14 +45,20 @@ def make_absolute(config: Config, *, folder: str, python_folder: str) -> Config:
     zeromq = config.cluster.zeromq
     files = ("curve_secret_key_file", "curve_client_public_key_file")
     keys = {name: absolute(value, folder) for name in files if (value := getattr(zeromq, name))}
+    pem = ("certificate", "key", "ca", "passphrase_file")
+    credentials = {name: absolute(value, folder) for name in pem if (value := getattr(config.broker, name))}
     bind = {"log_bind": addresses.parse_bind(zeromq.log_bind, state_dir)[0]} if zeromq.log_bind else {}
     tail = (replace(tail, paths=tuple(absolute(path, folder) for path in tail.paths)) for tail in config.tail)
-    sink = (replace(sink, path=output_pattern(sink.path, state_dir)) for sink in config.sink)
+    sink = (
+        sink if "path" in sink.foreign_keys else replace(sink, path=output_pattern(sink.path, state_dir))
+        for sink in config.sink
+    )
     listen = tuple(addresses.parse_listen(each, state_dir)[0] for each in config.api.listen)
     return replace(
         config,
         appliance=replace(config.appliance, state_dir=state_dir, python_path=python_path),
         zmq=tuple(zmq),
+        broker=replace(config.broker, **credentials),
         cluster=replace(config.cluster, zeromq=replace(zeromq, **keys, **bind)),
         tail=tuple(tail),
         capture=tuple(_capture(capture, state_dir, folder) for capture in config.capture),

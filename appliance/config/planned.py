@@ -9,7 +9,6 @@ from __future__ import annotations
 __all__ = ["DOORS", "INSTEAD", "KEYS", "KINDS", "TABLES", "VALUES", "VOID"]
 
 TABLES = {
-    "broker": "[broker]",
     "store": "[[store]]",
     "websocket": "[[websocket]]",
     "watch": "[[watch]]",
@@ -25,7 +24,7 @@ KEYS = {
         {"read", "write", "subscribe", "curve_server_public_key_file", "curve_public_key_file"}
     ),
     "hook": frozenset({"command", "sites", "batch", "order_by", "attempts", "backoff", "backoff_max"}),
-    "sink": frozenset({"topic", "endpoint"}),
+    "sink": frozenset({"endpoint"}),
     "api": frozenset({"token_file", "certificate", "key", "legacy_routes", "ui"}),
 }
 """Keys of the tables that exist."""
@@ -34,19 +33,19 @@ VALUES = {
     "cluster.backend": frozenset({"broker"}),
     "hook.isolation": frozenset({"process"}),
     "hook.queue": frozenset({"durable"}),
-    "sink.kind": frozenset({"broker", "zmq"}),
+    "sink.kind": frozenset({"zmq"}),
     "sink.queue": frozenset({"durable"}),
 }
 """Values of the keys that exist."""
 
-KINDS = frozenset({"event", "print", "file", "folder", "node"})
+KINDS = frozenset({"file", "folder", "node"})
 """Kinds of items that ``on`` may name."""
 
-DOORS = frozenset({"broker", "websocket", "watch", "recorder"})
+DOORS = frozenset({"websocket", "watch", "recorder"})
 """Tables that ``from`` may name."""
 
 INSTEAD = {"hook": {"command": "run", "sites": "run"}}
 """Keys that would stand for a required one: when they are refused, the required one is not reported as missing too."""
 
-VOID = {"capture.conn_type": ("address",), "sink.kind": ("path",)}
+VOID = {"capture.conn_type": ("address",), "sink.kind": ("path", "topic")}
 """Keys whose meaning depends on another one: when that is wrong, they are not looked at."""

@@ -17,6 +17,7 @@ from appliance.units import Duration, Size
 __all__ = [
     "Api",
     "Appliance",
+    "Broker",
     "Capture",
     "Cluster",
     "ClusterZeromq",
@@ -25,6 +26,7 @@ __all__ = [
     "Hook",
     "Keep",
     "Log",
+    "Peering",
     "Policy",
     "Sink",
     "Table",
@@ -90,6 +92,63 @@ class Zmq(Table, frozen=True, kw_only=True):
     max_wait: MaxWait = Duration(5 * 10**9)
 
 
+class Broker(Table, frozen=True, kw_only=True):
+    """Our endpoint on Zeek's Broker network. Without an address to listen on or to connect to, there is none."""
+
+    listen: Annotated[
+        tuple[str, ...],
+        Meta(description="host:port or [address]:port; port 0: any free one, told in <state_dir>/broker.ports"),
+    ] = ()
+    connect: Annotated[tuple[str, ...], Meta(description="host:port of peers, which are dialled again for ever")] = ()
+    retry_interval: Annotated[
+        Duration,
+        Meta(description="between attempts to connect; ZEEK_DEFAULT_CONNECT_RETRY (seconds) overrides it"),
+    ] = Duration(10**9)
+    handshake_timeout: Annotated[
+        Duration, Meta(description="for a connection to be made, with TLS and Broker's handshake")
+    ] = Duration(10 * 10**9)
+    max_half_open: Annotated[
+        int, Meta(ge=1, le=65536, description="incoming connections in their handshake; one more cuts the oldest")
+    ] = 64
+    max_peers: Annotated[int, Meta(ge=1, le=65536, description="further peers are refused")] = 1024
+    ping_interval: Annotated[
+        Duration,
+        Meta(description="a peer that sends nothing for three of these, although it is asked to, is cut; 0s: never"),
+    ] = Duration(0)
+    tls: Annotated[
+        Literal["anonymous", "off", "mutual"],
+        Meta(description="anonymous: encrypted only, Broker's default; mutual: both sides have a certificate"),
+    ] = "anonymous"
+    certificate: Annotated[str, Meta(description="mutual: our certificate with its chain, PEM")] = ""
+    key: Annotated[str, Meta(description="mutual: its key, PEM")] = ""
+    ca: Annotated[str, Meta(description="mutual: who signs the certificates of peers, PEM")] = ""
+    passphrase_file: Annotated[str, Meta(description="mutual: file whose first line is the passphrase of the key")] = ""
+    subscribe: Annotated[
+        tuple[str, ...], Meta(description="prefixes of the topics that we take: events, prints and logs")
+    ] = ()
+    publish: Annotated[
+        tuple[str, ...] | None,
+        Meta(description='what may be published: topics, or prefixes that end in "/"; absent: everything'),
+    ] = None
+    advertise: Annotated[
+        tuple[str, ...] | None,
+        Meta(description="the part of subscribe that peers are told of, as prefixes; absent: all of it"),
+    ] = None
+    forward: Annotated[bool, Meta(description="relay what we subscribed to between peers")] = False
+    queue: Annotated[int, Meta(ge=1, le=10_000_000, description="messages that may wait for each peer")] = 8192
+    queue_bytes: Annotated[Size, Meta(description="bytes that may wait for each peer")] = Size(64 << 20)
+    overflow: Annotated[
+        Literal["drop_oldest", "drop_newest", "disconnect"], Meta(description="when a peer's queue is full")
+    ] = "drop_oldest"
+    max_message: Annotated[Size, Meta(description="a peer that sends a longer one is cut")] = Size(64 << 20)
+    max_wait: MaxWait = Duration(5 * 10**9)
+
+    @property
+    def is_endpoint(self) -> bool:
+        """Whether there are peers to be had."""
+        return bool(self.listen or self.connect)
+
+
 class ClusterZeromq(Table, frozen=True, kw_only=True):
     """Our sockets on Zeek's ZeroMQ cluster backend."""
 
@@ -124,6 +183,14 @@ class Cluster(Table, frozen=True, kw_only=True):
     def is_logger(self) -> bool:
         """Whether Zeek's nodes send their logs to us."""
         return self.backend == "zeromq" and bool(self.zeromq.log_bind)
+
+
+class Peering(msgspec.Struct, frozen=True, kw_only=True):
+    """What our endpoint is made from; no table of the file."""
+
+    broker: Broker
+    zeek_version: str
+    """Of `Cluster`: whose log text the lines of log records have."""
 
 
 class Tail(Table, frozen=True, kw_only=True):
@@ -218,12 +285,23 @@ class Capture(Table, frozen=True, kw_only=True):
     handler: Annotated[tuple[Handler, ...], Meta(min_length=1, description="where the packets go")]
 
 
+_FILE_KEYS = frozenset(
+    {"path", "rotate_every", "rotate_size", "flush_every", "compress", "keep", "add_fields", "time_format"}
+)
+_BROKER_KEYS = frozenset({"topic", "unsolicited"})
+
+
 class Consumer(Table, frozen=True, kw_only=True):
     """What a hook and a sink have in common."""
 
     name: Name
     on: Annotated[
-        tuple[str, ...], Meta(min_length=1, description="what it takes: log:<path glob>, segment:<handler glob>")
+        tuple[str, ...],
+        Meta(
+            min_length=1,
+            description="what it takes: log:<path glob>, event:<name glob>, print:<topic prefix>, for hooks also "
+            "segment:<handler glob>",
+        ),
     ]
     from_: Annotated[tuple[str, ...], Meta(description="doors, e.g. zmq.bro; empty: any")] = field(
         name="from", default=()
@@ -249,11 +327,22 @@ class Hook(Consumer, frozen=True, kw_only=True):
 
 
 class Sink(Consumer, frozen=True, kw_only=True):
-    """Log records into files, one JSON object a line."""
+    """Log records into files, or logs, events and prints to the peers on a Broker cluster."""
 
     kind: Annotated[
-        Literal["jsonl", "tsv"], Meta(description="jsonl: one JSON object a line; tsv: Zeek's ASCII format")
+        Literal["jsonl", "tsv", "broker"],
+        Meta(description="jsonl: one JSON object a line; tsv: Zeek's ASCII format; broker: published again"),
     ] = "jsonl"
+    topic: Annotated[
+        str,
+        Meta(
+            description="broker: what is published goes out on it as it is; logs, with a / at its end, on it and their "
+            "stream; if it is empty, logs on zeek/logs/ and their stream"
+        ),
+    ] = ""
+    unsolicited: Annotated[bool, Meta(description="broker: to every peer, whether it asked for the topic or not")] = (
+        False
+    )
     path: Annotated[str, Meta(description="strftime (UTC) and {path} {node} {source}")] = "logs/{path}/%Y-%m-%d-%H.log"
     rotate_every: Annotated[Duration, Meta(description="on the clock's boundary (UTC)")] = Duration(3600 * 10**9)
     rotate_size: Annotated[Size | None, Meta(description="in addition: no file grows beyond this")] = None
@@ -270,6 +359,11 @@ class Sink(Consumer, frozen=True, kw_only=True):
     ] = "epoch"
     queue: Annotated[Policy, Meta(description="what happens when the queue is full")] = "block"
 
+    @property
+    def foreign_keys(self) -> frozenset[str]:
+        """Keys that are for sinks of another kind: of no effect here, and refused when they are written."""
+        return _FILE_KEYS if self.kind == "broker" else _BROKER_KEYS
+
 
 class Api(Table, frozen=True, kw_only=True):
     """The local status endpoint."""
@@ -283,6 +377,7 @@ class Config(Table, frozen=True, kw_only=True):
     appliance: Appliance = field(default_factory=Appliance)
     log: Log = field(default_factory=Log)
     zmq: Annotated[tuple[Zmq, ...], Meta(description="subscribers for the ZeroMQ log writer")] = ()
+    broker: Broker = field(default_factory=Broker)
     cluster: Cluster = field(default_factory=Cluster)
     tail: Annotated[tuple[Tail, ...], Meta(description="log files to follow")] = ()
     capture: Annotated[tuple[Capture, ...], Meta(description="socket capturers")] = ()

@@ -24,16 +24,27 @@ class Context:
         deadline: when the call must have ended, on the clock of `time.monotonic`, in seconds.
         log: a logger that carries the hook's name.
         config: the hook's own table ``[hook.options]``.
+        publish_event: sends an event to the cluster, see `EventPublisher.publish_event`.
     """
 
-    __slots__ = ("attempt", "config", "deadline", "item", "log")
+    __slots__ = ("attempt", "config", "deadline", "item", "log", "publish_event")
 
-    def __init__(self, *, item: Item, attempt: int, deadline: float, log: Any, config: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        *,
+        item: Item,
+        attempt: int,
+        deadline: float,
+        log: Any,
+        config: Mapping[str, Any],
+        publish_event: Callable[..., int],
+    ) -> None:
         self.item = item
         self.attempt = attempt
         self.deadline = deadline
         self.log = log
         self.config = config
+        self.publish_event = publish_event
 
     @property
     def remaining_s(self) -> float:
@@ -48,8 +59,8 @@ class HookCallable(msgspec.Struct, frozen=True, kw_only=True):
     is_async: bool
     takes_context: bool
 
-    def call(self, record: dict[str, Any], context: Context) -> Any:
-        """Call it; an async one returns its awaitable.
+    def call(self, record: dict[str, Any], context: Context | None) -> Any:
+        """Call it; an async one returns its awaitable. Without `takes_context`, `context` is not looked at.
 
         Raises:
             TypeError: it is not async and has only begun its work: it returned a coroutine or generator.

@@ -4,14 +4,15 @@ because the engine behind them is slow to import.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 import msgspec
 
-from appliance.model import Item, LogBatch
+from appliance.model import EventBatch, Item, LogBatch, Print
+from appliance.zeek.events import print_record, typed_records
 
-__all__ = ["Everything", "Filter", "Match", "decode"]
+__all__ = ["Everything", "Filter", "Match", "decode", "records"]
 
 Match = tuple[int, dict[str, Any] | None]
 """Position of a record in its item, and the record; None if it cannot be decoded."""
@@ -34,11 +35,17 @@ def decode(row: bytes) -> dict[str, Any] | None:
     return record
 
 
+def records(item: Item) -> Iterable[dict[str, Any] | None]:
+    """The records of an item, as many as it counts; None for one that cannot be decoded. Those of events are typed."""
+    if isinstance(item, LogBatch):
+        return map(decode, item.rows())
+    if isinstance(item, EventBatch):
+        return typed_records(item)
+    return (print_record(item) if isinstance(item, Print) else msgspec.to_builtins(item),)
+
+
 class Everything:
     """The filter of a hook without `where`."""
 
     def select(self, item: Item) -> Iterator[Match]:
-        if isinstance(item, LogBatch):
-            yield from ((i, decode(row)) for i, row in enumerate(item.rows()))
-        else:
-            yield 0, msgspec.to_builtins(item)
+        return enumerate(records(item))

@@ -18,10 +18,12 @@ import trio
 from appliance.config import Hook
 from appliance.model import Item
 from appliance.runtime.logs import Throttle
+from appliance.runtime.outlet import Outlet
 from appliance.runtime.queue import ItemQueue, Parcel
 
 from .callables import Context, HookCallable
 from .filter import Filter, Match
+from .publish import EventPublisher
 from .thread import TURN_S, Outcome, OverdueError, ThreadCaller
 
 __all__ = ["HookFigures", "HookRunner"]
@@ -48,13 +50,14 @@ class HookFigures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HookRunner:
-    """See the module. A service of the supervisor."""
+    """See the module. A service of the supervisor; `outlet` is where the hook's events go."""
 
-    def __init__(self, config: Hook, *, target: HookCallable, where: Filter, queue: ItemQueue) -> None:
+    def __init__(self, config: Hook, *, target: HookCallable, where: Filter, queue: ItemQueue, outlet: Outlet) -> None:
         self.config = config
         self._target = target
         self._where = where
         self._queue = queue
+        self._publisher = EventPublisher(outlet)
         self._threads = ThreadCaller(concurrency=config.concurrency, timeout_s=config.timeout.seconds)
         self._log = log.bind(hook=config.name)
         self._throttle = Throttle()
@@ -76,6 +79,7 @@ class HookRunner:
         self._queue.close()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        self._publisher.attach()
         async with trio.open_nursery() as nursery:
             for _ in range(self.config.concurrency):
                 nursery.start_soon(self._work)
@@ -123,22 +127,23 @@ class HookRunner:
                 await self._threads.run([partial(self._call, item, record) for _, record in matches], outcomes)
         finally:
             self._busy_s += time.monotonic() - began
-            for (position, record), outcome in zip(matches, outcomes, strict=False):
-                parcel.drop("where", start + position - parcel.settled)
-                self._settle(parcel, record, outcome)
+            self._settle(parcel, start, matches, outcomes)
         return matches[len(outcomes) :]
 
     def _call(self, item: Item, record: dict[str, Any] | None) -> Any:
         if record is None:
             return None
-        context = Context(
+        return self._target.call(record, self._make_context(item) if self._target.takes_context else None)
+
+    def _make_context(self, item: Item) -> Context:
+        return Context(
             item=item,
             attempt=1,
             deadline=time.monotonic() + self.config.timeout.seconds,
             log=self._log,
             config=self.config.options,
+            publish_event=self._publisher.publish_event,
         )
-        return self._target.call(record, context)
 
     async def _await(self, call: Callable[[], Any], outcomes: list[Outcome]) -> None:
         """Make one asynchronous call and append its outcome, as `ThreadCaller.run` does."""
@@ -157,14 +162,26 @@ class HookRunner:
             outcome = OverdueError(f"not finished within {self.config.timeout}")
         outcomes.append(outcome)
 
-    def _settle(self, parcel: Parcel, record: dict[str, Any] | None, outcome: BaseException | None) -> None:
-        if record is None:
-            parcel.drop("undecodable", 1)
-            return
-        self._calls += 1
-        if outcome is None:
-            parcel.deliver(1)
-            return
+    def _settle(self, parcel: Parcel, start: int, matches: list[Match], outcomes: list[Outcome]) -> None:
+        """Book the outcomes of the first of `matches`, whose positions count from `start`, in their order."""
+        good = 0
+        for (position, record), outcome in zip(matches, outcomes, strict=False):
+            skipped = start + position - parcel.settled - good
+            if skipped or record is None or outcome is not None:
+                parcel.deliver(good)
+                parcel.drop("where", skipped)
+                good = 0
+            if record is None:
+                parcel.drop("undecodable", 1)
+                continue
+            self._calls += 1
+            if outcome is None:
+                good += 1
+            else:
+                self._fail(parcel, outcome)
+        parcel.deliver(good)
+
+    def _fail(self, parcel: Parcel, outcome: BaseException) -> None:
         reason = "timeout" if isinstance(outcome, OverdueError) else "hook_error"
         parcel.drop(reason, 1)
         self._timeouts += reason == "timeout"

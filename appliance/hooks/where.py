@@ -1,7 +1,8 @@
 """`where`: which records a hook gets, by a rule-engine expression over the record's fields.
 
 Evaluating an expression costs microseconds, and most records do not match. So strings that every match must contain
-are looked for in the encoded block first; a block or row without them is never decoded.
+are looked for in the encoded block first; a block or row without them is never decoded. Of a batch of events the fields
+that they have in common are looked at first.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import msgspec
 import rule_engine
 from rule_engine import ast
 
-from appliance.model import Item, LogBatch
+from appliance.model import EventBatch, Item, LogBatch
+from appliance.zeek.events import plain_args
 
-from .filter import Match, decode
+from .filter import Match, decode, records
 
 __all__ = ["Where"]
 
@@ -25,6 +26,8 @@ _SAFE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345678
 _ESCAPE = b"\\u"
 _DEMANDING = frozenset({"eq", "ge", "gt", "le", "lt", "eq_fzm", "eq_fzs"})
 """Comparisons of a field with a literal that null never satisfies."""
+_SHARED = frozenset({"name", "topic", "peer"})
+"""Fields in which all events of a batch agree."""
 
 
 class _Context(rule_engine.Context):  # type: ignore[misc]  # the engine is not typed
@@ -78,15 +81,21 @@ def _names(node: Any) -> tuple[str, ...]:
     return ()
 
 
-def _needles(node: Any, context: _Context) -> Iterator[str]:
-    """Strings that the JSON text of every matching record contains, unless it holds an escape.
-
-    Only what a conjunction of comparisons with literals demands.
-    """
+def _conjuncts(node: Any) -> Iterator[Any]:
+    """The parts of an expression of which every match fulfils each."""
     if isinstance(node, ast.LogicExpression) and node.type == "and":
-        yield from _needles(node.left, context)
-        yield from _needles(node.right, context)
-    elif isinstance(node, ast.ComparisonExpression) and node.type in _DEMANDING:
+        yield from _conjuncts(node.left)
+        yield from _conjuncts(node.right)
+    else:
+        yield node
+
+
+def _needles(node: Any, context: _Context) -> Iterator[str]:
+    """Strings that the JSON text of every record contains that fulfils `node`, unless it holds an escape.
+
+    Only what a comparison with a literal demands.
+    """
+    if isinstance(node, ast.ComparisonExpression) and node.type in _DEMANDING:
         for this, other in ((node.left, node.right), (node.right, node.left)):
             names = _names(this)
             if not names or not isinstance(other, ast.LiteralExpressionBase) or isinstance(other, ast.NullExpression):
@@ -100,6 +109,24 @@ def _needles(node: Any, context: _Context) -> Iterator[str]:
                 yield f'"{other.value}"'
 
 
+def _is_about(node: Any, fields: frozenset[str]) -> bool:
+    """Whether `node` compares one of `fields` with a literal."""
+    if not isinstance(node, ast.ComparisonExpression):
+        return False
+    sides = (node.left, node.right), (node.right, node.left)
+    return any(
+        fields.issuperset(_names(this)) and len(_names(this)) == 1 and isinstance(other, ast.LiteralExpressionBase)
+        for this, other in sides
+    )
+
+
+def _holds(part: Any, record: Mapping[str, Any]) -> bool:
+    try:
+        return bool(part.evaluate(record))
+    except Exception:  # noqa: BLE001 - as in `Where.matches`
+        return False
+
+
 class Where:
     """A compiled expression.
 
@@ -110,7 +137,8 @@ class Where:
         ValueError: a mistake in the expression.
 
     A field that a record does not have is null there. An expression that cannot be evaluated for a record, because a
-    field has another type than it needs, does not match that record.
+    field has another type than it needs, does not match that record. The arguments of events are plain values here, see
+    `appliance.zeek.convert`; whoever gets the record gets them typed.
     """
 
     def __init__(self, expression: str) -> None:
@@ -121,8 +149,11 @@ class Where:
             raise ValueError(exc.message) from exc
         except Exception as exc:  # constants are computed here: whatever that raises is a mistake, too
             raise ValueError(f"{type(exc).__name__}: {exc}") from exc
-        needles = _needles(self._rule.statement.expression, context)
-        self._needles = tuple(needle.encode() for needle in dict.fromkeys(needles))
+        parts = list(_conjuncts(self._rule.statement.expression))
+        needles = dict.fromkeys(needle for part in parts for needle in _needles(part, context))
+        self._needles = tuple(needle.encode() for needle in needles)
+        self._shared = tuple(part for part in parts if _is_about(part, _SHARED))
+        self._needs_each = not _SHARED.issuperset(context.symbols)
 
     def matches(self, record: Mapping[str, Any]) -> bool:
         """Does the expression hold for a decoded record?"""
@@ -136,13 +167,21 @@ class Where:
 
     def select(self, item: Item) -> Iterator[Match]:
         """See `appliance.hooks.filter.Filter.select`."""
-        if not isinstance(item, LogBatch):
-            record = msgspec.to_builtins(item)
-            if self.matches(record):
-                yield 0, record
+        if isinstance(item, EventBatch):
+            yield from self._select_events(item)
+        elif not isinstance(item, LogBatch):
+            yield from ((i, record) for i, record in enumerate(records(item)) if record and self.matches(record))
         elif self._may_match(item.data):
             for i, row in enumerate(item.rows()):
                 if self._may_match(row):
                     record = decode(row)
                     if record is None or self.matches(record):
                         yield i, record
+
+    def _select_events(self, batch: EventBatch) -> Iterator[Match]:
+        shared = {"name": batch.name, "topic": batch.topic, "peer": batch.peer}
+        if not (all(_holds(part, shared) for part in self._shared) if self._needs_each else self.matches(shared)):
+            return
+        for i, record in enumerate(records(batch)):
+            if record is None or not self._needs_each or self.matches(plain_args(record)):
+                yield i, record

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from appliance.native.batches import BatchCounts, BatchGroup, BatchIntake
 from appliance.native.bpf import compile_filter
+from appliance.native.broker import BrokerIntake, IntakeCounts, OversizeFrameError, Run, RunKind, frame_events
 from appliance.native.logs import LogCounts, LogGroup, LogIntake, LogSequence, ZmqDrain, check_json_row
 from appliance.native.pcap import (
     SNAPLEN_MAX,
@@ -55,17 +56,20 @@ __all__ = [
     "BatchIntake",
     "BrokerGroup",
     "BrokerGroups",
+    "BrokerIntake",
     "DatagramCounts",
     "DatagramReceiver",
     "EscapePolicy",
     "EthernetReceiver",
     "ExtraMembers",
+    "IntakeCounts",
     "LogColumn",
     "LogColumns",
     "LogCounts",
     "LogGroup",
     "LogIntake",
     "LogSequence",
+    "OversizeFrameError",
     "Packet",
     "PacketBatch",
     "PcapBlock",
@@ -74,6 +78,8 @@ __all__ = [
     "PcapSpan",
     "Received",
     "ReceiverCounts",
+    "Run",
+    "RunKind",
     "Stored",
     "TcpSynth",
     "TimeFormat",
@@ -85,6 +91,7 @@ __all__ = [
     "ZmqDrain",
     "check_json_row",
     "compile_filter",
+    "frame_events",
     "make_file_header",
     "record_bytes",
     "scan_pcap",

@@ -1,7 +1,8 @@
 """The dispatcher: every item from a door to the queue of every consumer that asked for it.
 
-A consumer says what it takes by patterns: ``on`` (``log:conn``, ``log:*``, ``segment:raw``) and ``from`` (``zmq.*``).
-Globs match the whole name, never a prefix. Which queues an item goes to is decided once for each (kind, name, door).
+A consumer says what it takes by patterns: ``on`` (``log:conn``, ``event:Notice::*``, ``print:bro/print/``) and ``from``
+(``zmq.*``). Globs match the whole name, never a prefix; what follows ``print:`` is no glob but a prefix, as Broker's
+subscriptions are. Which queues an item goes to is decided once for each (kind, name, door).
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ class _Subscription:
         self.queue = queue
 
     def wants(self, kind: str, name: str, source: str) -> bool:
-        return any(kind == wanted and fnmatchcase(name, glob) for wanted, glob in self._on) and (
+        matches = str.startswith if kind == "print" else fnmatchcase
+        return any(kind == wanted and matches(name, pattern) for wanted, pattern in self._on) and (
             not self._sources or any(fnmatchcase(source, glob) for glob in self._sources)
         )
 

@@ -12,20 +12,44 @@ import msgspec
 
 __all__ = ["DELIBERATE", "REFUSED", "Account", "AccountFigures", "Ledger"]
 
-DELIBERATE = frozenset({"excluded", "other_filter", "transform", "unwanted", "where"})
+DELIBERATE = frozenset(
+    {
+        "excluded",
+        "identifier_update",
+        "no_subscriber",
+        "other_filter",
+        "store_command",
+        "transform",
+        "unsubscribed",
+        "unwanted",
+        "where",
+    }
+)
 """Reasons that the configuration asked for."""
 REFUSED = frozenset(
     {
         "bad_batch",
+        "bad_filter",
         "bad_format",
         "bad_frames",
         "bad_json",
         "bad_line",
+        "bad_message",
         "bad_path",
+        "bad_record",
+        "bad_sender",
+        "foreign_receiver",
+        "late_handshake",
+        "local_topic",
         "no_columns",
+        "no_schema",
+        "own_routing_update",
         "too_large",
         "torn_frame",
         "torn_line",
+        "torn_message",
+        "unknown_message",
+        "unknown_type",
     }
 )
 """Reasons that lie in what a peer sent. Every reason that is neither here nor in `DELIBERATE` is a loss."""

@@ -5,8 +5,8 @@ An `Outlet` stands between them and the endpoint, because a reload may put anoth
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import NamedTuple, Protocol
 
 __all__ = ["Outlet", "Published", "Publisher"]
@@ -35,9 +35,10 @@ class Publisher(Protocol):
         """
         ...
 
-    def announce(self, key: str, topic: str, message: bytes) -> Published:
+    def announce(self, key: str, topic: str, message: bytes, *, unsolicited: bool = False) -> Published:
         """Publish a message now, and again to each peer that connects or asks for `topic` later, before anything else
         that is published on `topic`. A later announcement of the same `key` takes its place. At most 10,000 keys.
+        With `unsolicited` peers need not ask.
         """
         ...
 
@@ -46,21 +47,54 @@ class Publisher(Protocol):
         ...
 
 
+class _Asked:
+    """Topics that somebody wants, whoever carries them."""
+
+    def __init__(self, prefixes: tuple[str, ...]) -> None:
+        self._prefixes = prefixes
+        self._held = ExitStack()
+
+    def move_to(self, publisher: Publisher | None) -> None:
+        self._held.close()
+        if publisher is not None:
+            self._held.enter_context(publisher.subscribed(self._prefixes))
+
+
 class Outlet:
     """See the module. A `Publisher` itself."""
 
     def __init__(self) -> None:
-        self.publisher: Publisher | None = None
+        self._publisher: Publisher | None = None
+        self._asked: list[_Asked] = []
+
+    @property
+    def publisher(self) -> Publisher | None:
+        """Who carries it now. What was asked of the one before is asked of the next."""
+        return self._publisher
+
+    @publisher.setter
+    def publisher(self, publisher: Publisher | None) -> None:
+        self._publisher = publisher
+        for asked in self._asked:
+            asked.move_to(publisher)
 
     def publish(self, topic: str, messages: Sequence[bytes], *, unsolicited: bool = False) -> Published:
         if self.publisher is None:
             return Published(0, "no_broker")
         return self.publisher.publish(topic, messages, unsolicited=unsolicited)
 
-    def announce(self, key: str, topic: str, message: bytes) -> Published:
+    def announce(self, key: str, topic: str, message: bytes, *, unsolicited: bool = False) -> Published:
         if self.publisher is None:
             return Published(0, "no_broker")
-        return self.publisher.announce(key, topic, message)
+        return self.publisher.announce(key, topic, message, unsolicited=unsolicited)
 
-    def subscribed(self, prefixes: Sequence[str]) -> AbstractContextManager[None]:
-        return nullcontext() if self.publisher is None else self.publisher.subscribed(prefixes)
+    @contextmanager
+    def subscribed(self, prefixes: Sequence[str]) -> Iterator[None]:
+        asked = _Asked(tuple(prefixes))
+        self._asked.append(asked)
+        asked.move_to(self._publisher)
+        try:
+            yield
+        finally:
+            self._asked.remove(asked)
+            asked.move_to(None)

@@ -334,7 +334,7 @@ class ItemQueue:
         if isinstance(item, LogBatch | EventBatch):
             room = self.max_records - self._waiting - self._leased
             room_bytes = max(0, self.max_bytes - self._bytes - self._leased_bytes)
-            count = min(room, item.data.count(b"\n", 0, room_bytes))
+            count = min(room, item.complete_in(room_bytes))
             if count > 0:
                 head, item = item.split(count)
                 self._append(head)
@@ -350,7 +350,7 @@ class ItemQueue:
             oldest = self._items.popleft()
             if isinstance(oldest, LogBatch | EventBatch):
                 if over_bytes > 0:
-                    over = max(over, oldest.data.count(b"\n", 0, over_bytes - 1) + 1)
+                    over = max(over, oldest.complete_in(over_bytes - 1) + 1)
                 if over < oldest.count:
                     oldest, rest = oldest.split(over)
                     self._items.appendleft(rest)

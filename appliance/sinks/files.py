@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from appliance.config import Sink
-from appliance.model import Item, LogBatch
+from appliance.model import EventBatch, Item, LogBatch, Print
 from appliance.runtime.outfile import OutFile
 from appliance.runtime.pattern import PathPattern
 from appliance.runtime.rotation import Rotation
@@ -99,7 +99,7 @@ class OutputFiles:
         return min((o.due_s for o in self._outputs.values() if o.due_s is not None), default=math.inf)
 
     def key(self, item: Item) -> Key:
-        fields = tuple([getattr(item, field, "") for field in self._fields])
+        fields = tuple([item.name if field == "path" else getattr(item, field, "") for field in self._fields])
         return Key(fields, self._line_format.key(item) if isinstance(item, LogBatch) else ("", ()))
 
     def end_due(self, now_s: float) -> None:
@@ -128,7 +128,7 @@ class OutputFiles:
         """
         now = _Now(now_s, now_ns)
         for key, group in groupby(items, key=self.key):
-            batches = [item for item in group if isinstance(item, LogBatch)]
+            batches = [item for item in group if isinstance(item, LogBatch | EventBatch | Print)]
             if self._rotation.max_bytes is None:
                 encoded = [self._line_format.encode(batch, now_ns) for batch in batches]
                 self._append(key, [each.data for each in encoded if each.data], now)

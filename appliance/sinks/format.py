@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from appliance.model import LogBatch
+from appliance.model import EventBatch, LogBatch, Print
 from appliance.runtime.partfile import Repair
 
-__all__ = ["Columns", "Encoded", "LineFormat"]
+__all__ = ["Batch", "Columns", "Encoded", "LineFormat"]
 
+Batch = LogBatch | EventBatch | Print
 Columns = tuple[tuple[str, str], ...]
 
 
@@ -32,7 +33,7 @@ class LineFormat(Protocol):
         """What batches of one file have in common."""
         ...
 
-    def encode(self, batch: LogBatch, now_ns: int) -> Encoded: ...
+    def encode(self, batch: Batch, now_ns: int) -> Encoded: ...
 
     def begin(self, key: tuple[str, Columns], now_ns: int) -> bytes:
         """What a file begins with; only written together with the first line."""

@@ -20,7 +20,7 @@ from appliance.zeek.schema import LogSchema, as_bytes
 from appliance.zeek.tsv_header import TsvHeader
 from appliance.zeek.tsv_write import TsvWriter, parse_json_record
 
-from .format import Columns, Encoded
+from .format import Batch, Columns, Encoded
 
 __all__ = ["TsvFormat"]
 
@@ -60,9 +60,8 @@ class TsvFormat:
     def key(self, batch: LogBatch) -> tuple[str, Columns]:
         return (batch.path, batch.columns)
 
-    def encode(self, batch: LogBatch, now_ns: int) -> Encoded:  # noqa: ARG002 - a record has its times
-        table = _table(batch.path, batch.columns)
-        if table is None:
+    def encode(self, batch: Batch, now_ns: int) -> Encoded:  # noqa: ARG002 - a record has its times
+        if not isinstance(batch, LogBatch) or (table := _table(batch.path, batch.columns)) is None:
             return Encoded(b"", range(batch.count), "no_columns")
         lines: list[bytes] = []
         refused: list[int] = []

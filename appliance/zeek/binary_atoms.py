@@ -18,6 +18,8 @@ __all__ = ["ATOM_WRITERS", "FIXED_READERS", "read_varbyte", "write_varbyte"]
 
 _UINT64 = struct.Struct(">Q")
 _INT64 = struct.Struct(">q")
+_TAGGED_UINT64 = struct.Struct(">BQ")
+_TAGGED_INT64 = struct.Struct(">Bq")
 _REAL = struct.Struct(">d")
 _PORT = struct.Struct(">HB")
 
@@ -26,6 +28,7 @@ _PLUS_INFINITY = b"\xff\xf0" + bytes(6)
 _MINUS_INFINITY = b"\x7f\xf0" + bytes(6)
 _MIN_NORMAL = 2.0**-1022
 _VARBYTE_LIMIT = 5  # bytes; a length has 32 bits
+_SHORT = tuple(bytes((length,)) for length in range(0x80))  # lengths of one byte, ready made
 
 
 def read_varbyte(data: bytes, offset: int) -> tuple[int, int]:
@@ -119,9 +122,10 @@ FIXED_READERS: dict[int, tuple[int, Callable[[bytes], Value]]] = {
 
 
 def _write_address(value: Address) -> bytes:
-    if len(value.wide) != 16:
+    wide = value.wide
+    if len(wide) != 16:
         raise ValueError(f"an address of {len(value.packed)} bytes")
-    return value.wide
+    return wide
 
 
 def _write_subnet(value: Subnet) -> bytes:
@@ -137,21 +141,21 @@ def _write_port(value: Port) -> bytes:
 
 
 def _write_string(data: bytes) -> bytes:
-    return write_varbyte(len(data)) + data
+    return (_SHORT[len(data)] if len(data) < len(_SHORT) else write_varbyte(len(data))) + data
 
 
 ATOM_WRITERS: dict[type, Callable[[Any], bytes]] = {
     type(None): lambda _value: b"\0",
     bool: lambda value: b"\1\1" if value else b"\1\0",
-    Count: lambda value: b"\2" + _UINT64.pack(value.value),
-    int: lambda value: b"\3" + _INT64.pack(value),
+    Count: lambda value: _TAGGED_UINT64.pack(2, value.value),
+    int: lambda value: _TAGGED_INT64.pack(3, value),
     float: lambda value: b"\4" + _write_real(value),
     bytes: lambda value: b"\5" + _write_string(value),
     Address: lambda value: b"\6" + _write_address(value),
     Subnet: lambda value: b"\7" + _write_subnet(value),
     Port: lambda value: b"\x08" + _write_port(value),
-    Timestamp: lambda value: b"\x09" + _INT64.pack(value.ns),
-    Timespan: lambda value: b"\x0a" + _INT64.pack(value.ns),
+    Timestamp: lambda value: _TAGGED_INT64.pack(9, value.ns),
+    Timespan: lambda value: _TAGGED_INT64.pack(10, value.ns),
     EnumValue: lambda value: b"\x0b" + _write_string(as_bytes(value.name)),
 }
 """What writes a value, its tag included."""

@@ -59,6 +59,12 @@ seed batch_intake batch "\020\107$column\000\000\000\003$nine\000\000\000\001\00
 seed batch_intake pair "\020\072$column\000\000\000\003$nine\000\000\000\000\060\107$column\000\000\000\003$nine\000\000\000\001\000\000\000\003$nine\000\000\000\000\000\000\000\007"
 seed batch_intake frames '\001\011log-write\001\001n\001\023zeek-bin-serializer\000\001x\202\001z'
 
+event="\016\003$count\001$count\001\016\003\005\001e\016\003$count\007\005\003abc\014\002$count\001$count\002\016\001\016\002$count\001\011\000\000\000\000\000\000\000\000"
+seed broker_intake events "\003\005\200\001\000\123$event\000\123$event\104\123$event"
+table="\016\003$count\001$count\001\016\002\005\001f\016\001\015\002\001\000\000\001\001\004\377\360\000\000\000\000\000\000"
+seed broker_intake table "\000\000\053$table"
+seed broker_intake logs "\001\011\000\073$write\001\003abc\040\000\000\000\000\001x\000\000\000\000\177\377\377\377"
+
 fuzz() { # fuzz TARGET MAX_LEN SOURCE...
     target=$1 max_len=$2
     shift 2
@@ -77,11 +83,14 @@ fuzz() { # fuzz TARGET MAX_LEN SOURCE...
     grep -E 'number_of_executed_units|new_units_added' "$build/$target.log"
 }
 
+broker="broker_value.c broker_message.c keyed_hash.c"
+transcode="transcode.c transcode_record.c transcode_schema.c transcode_writes.c json_text.c json_text_double.c json_row.c $broker"
 fuzz json_row 512 json_row.c
 fuzz logwriter 2048 logwriter.c json_row.c
 fuzz pcap_scan 512 pcap_scan.c
 fuzz packets 2048 pcap_file.c pcap_scan.c synth.c packet_batch.c receiver.c ethernet.c
 fuzz tsv 600 tsv.c json_row.c json_text.c json_text_double.c
-fuzz transcode 1024 transcode.c transcode_record.c transcode_schema.c transcode_writes.c json_text.c json_text_double.c json_row.c
-fuzz batch_intake 2048 batch_intake.c transcode.c transcode_record.c transcode_schema.c transcode_writes.c json_text.c json_text_double.c json_row.c
+fuzz transcode 1024 $transcode
+fuzz batch_intake 2048 batch_intake.c $transcode
+fuzz broker_intake 2048 broker_intake.c broker_frames.c $transcode
 rm -rf "$build"

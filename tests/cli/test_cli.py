@@ -176,6 +176,31 @@ def test_the_status_is_shown_as_tables(serve: Any, capsys: pytest.CaptureFixture
         assert text in shown
 
 
+@pytest.mark.parametrize(
+    ("name", "figures", "told"),
+    [
+        (
+            "sink.s",
+            {"topic": "zeek/logs/", "messages": 1234, "logs": 2},
+            "topic zeek/logs/, 1,234 messages, 2 logs announced",
+        ),
+        (
+            "api",
+            {"sockets": ["/x"], "connections": 1, "requests": 5, "subscribers": 2},
+            "/x, 5 requests, 2 subscribers",
+        ),
+        ("api", {"sockets": [], "connections": 0, "requests": 0, "subscribers": 0}, "off, 0 requests"),
+    ],
+)
+def test_what_is_worth_a_glance_differs_by_kind(
+    serve: Any, capsys: pytest.CaptureFixture[str], name: str, figures: dict[str, Any], told: str
+) -> None:
+    """A line for each service."""
+    line = {"service": {**SERVICE, "name": name}, "figures": figures, "queue": None}
+    main(["status", "--socket", str(serve({**STATUS, "services": [line]}))])
+    assert told in capsys.readouterr().out
+
+
 def test_a_loss_needs_attention(serve: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit code 3, and the reason is shown."""
     assert main(["status", "--socket", str(serve(LOSING))]) == 3

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from appliance.config.addresses import Endpoint, parse_bind, parse_listen, parse_udp
+from appliance.config.addresses import Endpoint, parse_bind, parse_listen, parse_peer, parse_udp
 
 
 @pytest.mark.parametrize(
@@ -109,3 +109,25 @@ def test_collisions_are_those_of_the_kernel(one: Endpoint, other: Endpoint, coll
     """A TCP listener on every address excludes one on a single address; port 0 excludes nothing."""
     assert one.collides(other) is collide
     assert other.collides(one) is collide
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("127.0.0.1:9999", ("127.0.0.1", 9999)),
+        ("Zeek.Example:1", ("zeek.example", 1)),
+        ("[0:0::1]:5", ("::1", 5)),
+        ("[fe80::1%eth0]:5", ("fe80::1%eth0", 5)),
+        (":0", ("", 0)),
+    ],
+)
+def test_addresses_of_peers_are_read(text: str, found: tuple[str, int]) -> None:
+    """Hosts without brackets, in small letters."""
+    assert parse_peer(text) == found
+
+
+@pytest.mark.parametrize("text", ["", "9999", "x", "::1:9", "[::1]", "a b:1", "tcp://x:1", "x:y", "x:123456", "*:1"])
+def test_what_is_no_address_of_a_peer_is_refused(text: str) -> None:
+    """Each with a sentence."""
+    with pytest.raises(ValueError, match=r"expected|is not|beyond"):
+        parse_peer(text)

@@ -12,6 +12,7 @@ ZMQ = '[[zmq]]\nname = "bro"\nbind = ["tcp://*:0"]\n'
 HANDLER = '[[capture.handler]]\nname = "raw"\n'
 CAPTURE = f'[[capture]]\nname = "tele"\nconn_type = "udp"\naddress = ["", 0]\n{HANDLER}'
 HOOK = '[[hook]]\nname = "h"\nrun = "a:b"\non = ["log:*"]\n'
+BROKER = '[broker]\nlisten = ["127.0.0.1:0"]\n'
 SINK = '[[sink]]\nname = "s"\non = ["log:*"]\n'
 
 
@@ -55,21 +56,24 @@ SINK = '[[sink]]\nname = "s"\non = ["log:*"]\n'
         ("[appliance]\npython_path = [\n 'a',\n '']",
          'site.toml:4: appliance.python_path[1]: "" is not the path of a folder'),
         (HOOK.replace("log:*", "http"),
-         'site.toml:4: hook[0].on[0]: "http" does not say what it is, write "log:http" or "segment:http"'),
+         ('site.toml:4: hook[0].on[0]: "http" does not say what it is, '
+         'write "log:http", "event:http", "print:http" or "segment:http"')),
         (SINK.replace("log:*", "http"),
-         'site.toml:3: sink[0].on[0]: "http" does not say what it is, write "log:http"'),
+         ('site.toml:3: sink[0].on[0]: "http" does not say what it is, '
+         'write "log:http", "event:http" or "print:http"')),
         (HOOK.replace("log:*", "log:"),
          'site.toml:4: hook[0].on[0]: nothing follows "log:", write "log:*" for all'),
         (HOOK.replace("log:*", "lgo:http"),
          'site.toml:4: hook[0].on[0]: unknown kind "lgo:", did you mean "log:"?'),
         (HOOK.replace("log:*", "zzz:x"),
-         'site.toml:4: hook[0].on[0]: unknown kind "zzz:", use "log:" or "segment:"'),
-        (HOOK.replace("log:*", "event:x"),
-         'site.toml:4: hook[0].on[0]: "event:" is not available in this version, use "log:" or "segment:"'),
+         'site.toml:4: hook[0].on[0]: unknown kind "zzz:", use "log:", "event:", "print:" or "segment:"'),
+        (HOOK.replace("log:*", "file:x"),
+         ('site.toml:4: hook[0].on[0]: "file:" is not available in this version, '
+         'use "log:", "event:", "print:" or "segment:"')),
         (SINK.replace("log:*", "node:up"),
-         'site.toml:3: sink[0].on[0]: "node:" is not available in this version, use "log:"'),
+         'site.toml:3: sink[0].on[0]: "node:" is not available in this version, use "log:", "event:" or "print:"'),
         (SINK.replace("log:*", "segment:x"),
-         'site.toml:3: sink[0].on[0]: a sink takes only "log:", got "segment:x"'),
+         'site.toml:3: sink[0].on[0]: a sink takes only "log:", "event:" or "print:", got "segment:x"'),
         (ZMQ + HOOK + "from = ['zmq.bor']",
          'site.toml:8: hook[0].from[0]: no door matches "zmq.bor", did you mean "zmq.bro"?'),
         (ZMQ + SINK + "from = ['bro']",
@@ -78,7 +82,10 @@ SINK = '[[sink]]\nname = "s"\non = ["log:*"]\n'
          'site.toml:14: hook[0].from[0]: no door matches "x*", there is "zmq.bro" or "capture.tele"'),
         (HOOK + "from = ['zmq.bro']",
          'site.toml:5: hook[0].from[0]: no door matches "zmq.bro", there are no doors'),
-        (HOOK + "from = ['broker']", "site.toml:5: hook[0].from[0]: [broker] is not available in this version"),
+        (HOOK + "from = ['broker']",
+         'site.toml:5: hook[0].from[0]: no door matches "broker", there are no doors'),
+        (BROKER + HOOK + "from = ['broke']",
+         'site.toml:7: hook[0].from[0]: no door matches "broke", did you mean "broker"?'),
         (HOOK + "from = ['watch.x']", "site.toml:5: hook[0].from[0]: [[watch]] is not available in this version"),
         (
             "[[sink]]\nname = 's'\non = ['log:*']\nkind = 'tsv'\nadd_fields = ['_path']\n",
@@ -88,6 +95,29 @@ SINK = '[[sink]]\nname = "s"\non = ["log:*"]\n'
             "[[sink]]\nname = 's'\non = ['log:*']\nkind = 'tsv'\ntime_format = 'millis'\n",
             'site.toml:5: sink[0].time_format: is for JSON lines, leave it out, or write kind = "jsonl"',
         ),
+        (SINK.replace("log:*", "event:x") + "kind = 'tsv'",
+         'site.toml:3: sink[0].on[0]: has no columns for "event:x", only for logs, write kind = "jsonl"'),
+        (HOOK.replace("log:*", "event:"),
+         'site.toml:4: hook[0].on[0]: nothing follows "event:", write "event:*" for all'),
+        (HOOK.replace("log:*", "print:bro/print/*"),
+         ('site.toml:4: hook[0].on[0]: "print:bro/print/*" is no glob but a prefix of the topic, '
+         'write "print:bro/print/"')),
+        (SINK + "kind = 'tsv'\ntopic = 'x'",
+         'site.toml:5: sink[0].topic: is for Broker, leave it out, or write kind = "broker"'),
+        (SINK + "unsolicited = false",
+         'site.toml:4: sink[0].unsolicited: is for Broker, leave it out, or write kind = "broker"'),
+        (SINK + "kind = 'broker'\nrotate_every = '1h'\n" + BROKER,
+         'site.toml:5: sink[0].rotate_every: is for files, leave it out, or write kind = "jsonl"'),
+        (SINK.replace("log:*", "event:*") + "kind = 'broker'\n" + BROKER,
+         "site.toml:1: sink[0].topic: missing, events and prints need one"),
+        (SINK.replace("log:*", "print:") + "kind = 'broker'\ntopic = ''\n" + BROKER,
+         "site.toml:5: sink[0].topic: missing, events and prints need one"),
+        (SINK + "kind = 'broker'\ntopic = '<$>/local/x'\n" + BROKER,
+         'site.toml:5: sink[0].topic: "<$>/local/x" is one of Broker\'s own'),
+        (SINK + f"kind = 'broker'\ntopic = '{'x' * 65536}'\n" + BROKER,
+         "site.toml:5: sink[0].topic: is longer than 65535 bytes"),
+        (SINK + "kind = 'broker'",
+         "site.toml:4: sink[0].kind: there is no endpoint to publish with, write [broker] with listen or connect"),
         (
             "[cluster.zeromq]\nlog_bind = 'tcp://*:1'\n",
             'site.toml:2: cluster.zeromq.log_bind: needs the ZeroMQ backend, write backend = "zeromq"',
@@ -155,10 +185,16 @@ def test_each_mistake_is_told_once_with_its_place(mistakes: Mistakes, text: str,
         HOOK.replace("a:b", "a.b_1.c:d.e"),
         CAPTURE + "file_name_pattern = 'sub/%s'\n".replace("%s", "%S"),
         SINK + "rotate_size = '4KiB'",
+        SINK.replace('"log:*"', '"event:My::*", "print:", "print:bro/print/x"'),
+        HOOK.replace('"log:*"', '"event:My::*", "print:", "print:bro/print/x"'),
+        BROKER + HOOK + "from = ['broker']",
+        BROKER + SINK + "kind = 'broker'",
+        BROKER + SINK + "kind = 'broker'\n" + SINK.replace('"s"', '"t"') + "kind = 'broker'\ntopic = 'zeek/logs/'",
+        BROKER + SINK.replace("log:*", "event:*") + "kind = 'broker'\ntopic = 'x'\nunsolicited = true",
     ],
 )  # fmt: skip
 def test_what_only_looks_similar_passes(mistakes: Mistakes, text: str) -> None:
-    """Port 0 twice, one name in two tables, globs, UDP on one address and on all, and so on."""
+    """Port 0 twice, one name in two tables, globs, UDP on one address and on all, sinks without files, and so on."""
     assert mistakes(text) == []
 
 

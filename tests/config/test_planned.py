@@ -46,8 +46,8 @@ def test_tables_are_refused_by_name(mistakes: Mistakes, table: str, header: str)
 
 def test_sub_tables_count_as_their_table(mistakes: Mistakes) -> None:
     """There may be no header of the table itself; two elements are one refusal."""
-    assert mistakes("[broker.nodes.manager]\nip = 'x'\n[[store]]\n[[store]]\n") == [
-        "site.toml:1: broker: [broker] is not available in this version",
+    assert mistakes("[metrics.nodes.manager]\nip = 'x'\n[[store]]\n[[store]]\n") == [
+        "site.toml:1: metrics: [metrics] is not available in this version",
         "site.toml:3: store: [[store]] is not available in this version",
     ]
 

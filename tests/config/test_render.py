@@ -16,6 +16,7 @@ from appliance.config.render import _plain
 from appliance.config.tables import (
     Api,
     Appliance,
+    Broker,
     Capture,
     Cluster,
     ClusterZeromq,
@@ -89,6 +90,7 @@ def _configs(draw: st.DrawFn) -> Config:
         appliance=Appliance(name=draw(_NAMES), state_dir=draw(_FOLDERS), drain_timeout=draw(_LONGER)),
         log=Log(level=draw(st.sampled_from(["debug", "error"]))),
         zmq=draw(_unique(zmq)),
+        broker=draw(st.builds(Broker, listen=st.just(("[::1]:0",)), publish=st.none() | st.just(("a", "b/")))),
         cluster=draw(st.sampled_from([Cluster(), Cluster(backend="zeromq", zeromq=zeromq, zeek_version="9.0")])),
         tail=draw(_unique(st.builds(Tail, name=_NAMES, paths=st.just(("/l/*.log",)), poll=_LONGER))),
         capture=tuple(_with(c, handler=(_with(c.handler[0], log_dir=f"/c{n}"),)) for n, c in enumerate(captures)),
@@ -135,6 +137,19 @@ def test_it_looks_as_users_would_write_it() -> None:
     assert text.count("rotate_size") == 1
 
 
+def test_keys_for_sinks_of_another_kind_are_not_written(tmp_path: Path) -> None:
+    """Nor refused when the text is read again."""
+    file = tmp_path / "site.toml"
+    file.write_text("[broker]\nlisten = ['[::1]:0']\n[[sink]]\nname = 's'\non = ['log:*']\nkind = 'broker'\n")
+    config = load(file, environ={}).config
+    text = render(config)
+    assert "rotate_every" not in text
+    assert 'topic = ""\n' in text
+    assert "topic" not in render(Config(sink=(Sink(name="s", on=("log:*",)),)))
+    file.write_text(text)
+    assert load(file, environ={}).config == config
+
+
 def test_secrets_are_masked() -> None:
     """By their type anywhere, by their name in the options of a hook, however deep."""
     options = {
@@ -160,6 +175,6 @@ def test_names_in_other_tables_are_not_masked() -> None:
 def test_every_table_is_covered_here() -> None:
     """A new table must be added to the round trip above."""
     assert set(Config.__struct_fields__) == {
-        "appliance", "log", "zmq", "cluster", "tail", "capture", "hook", "sink", "api",
+        "appliance", "log", "zmq", "broker", "cluster", "tail", "capture", "hook", "sink", "api",
     }  # fmt: skip
     assert tables.Config is Config

@@ -80,7 +80,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
 @pytest.fixture
 def context() -> Context:
     item = LogBatch(path="conn", source="zmq.a", data=b"{}\n", count=1)
-    return Context(item=item, attempt=1, deadline=0.0, log=None, config={})
+    return Context(item=item, attempt=1, deadline=0.0, log=None, config={}, publish_event=lambda *_: 0)
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,9 @@ from appliance.hooks.filter import Everything, Filter
 from appliance.hooks.runner import HookRunner
 from appliance.hooks.thread import MAX_HUNG
 from appliance.hooks.where import Where
-from appliance.model import LogBatch, Segment
+from appliance.model import Item, LogBatch, Segment
 from appliance.runtime.ledger import Account, AccountFigures
+from appliance.runtime.outlet import Outlet
 from appliance.runtime.queue import ItemQueue
 
 S = 10**9
@@ -43,6 +44,7 @@ class Bench:
         where: Filter | None = None,
         concurrency: int = 1,
         timeout_s: float = 60.0,
+        outlet: Outlet | None = None,
     ) -> None:
         config = Hook(
             name="h", on=("log:*",), run="a:b", concurrency=concurrency, timeout=Duration(int(timeout_s * S)),
@@ -51,9 +53,11 @@ class Bench:
         self.account = Account("hook.h")
         self.queue = ItemQueue(self.account, policy="drop_newest", max_records=100_000, max_bytes=1 << 30)
         target = HookCallable(function=function, is_async=is_async, takes_context=False)
-        self.runner = HookRunner(config, target=target, where=where or Everything(), queue=self.queue)
+        self.runner = HookRunner(
+            config, target=target, where=where or Everything(), queue=self.queue, outlet=outlet or Outlet()
+        )
 
-    async def work_off(self, *items: LogBatch | Segment) -> AccountFigures:
+    async def work_off(self, *items: Item) -> AccountFigures:
         """Put `items`, run until they are settled."""
         for item in items:
             assert self.queue.put_nowait(item) is None

@@ -6,14 +6,18 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from appliance.model import Segment
+from appliance.model import Print, Segment
 from appliance.runtime import dispatcher as module
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.ledger import Account, Ledger
 from appliance.runtime.queue import ItemQueue
-from tests.fakes import batch, is_balanced, numbers_in
+from tests.fakes import batch, event_batch, is_balanced, numbers_in
 
 SEGMENT = Segment(handler="raw", source="capture.a", path="/x", packets=1, size=9, first_ns=0, last_ns=0, linktype=1)
+
+
+def print_on(topic: str) -> Print:
+    return Print(topic=topic, source="broker", text=b"x", received_ns=1)
 
 
 class House:
@@ -71,6 +75,46 @@ async def test_patterns_match_whole_names(
     assert house.door.dropped == ({} if wanted else {"unwanted": 2})
     assert house.door.delivered == (2 if wanted else 0)
     assert house.is_balanced()
+
+
+@pytest.mark.parametrize(
+    ("on", "wanted"),
+    [
+        ("event:My::event", True),
+        ("event:My::*", True),
+        ("event:*", True),
+        ("event:My", False),
+        ("event:event", False),
+        ("print:", False),
+        ("log:*", False),
+    ],
+)
+async def test_events_go_by_globs_over_their_whole_name(house: House, on: str, wanted: bool) -> None:
+    """With its module."""
+    queue = house.add("hook.a", on)
+    await house.send(event_batch(0, 3))
+    assert queue.account.received == (3 if wanted else 0)
+    assert house.door.dropped == ({} if wanted else {"unwanted": 3})
+
+
+@pytest.mark.parametrize(
+    ("on", "wanted"),
+    [
+        ("print:bro/print/x", True),
+        ("print:bro/print/", True),
+        ("print:bro/pr", True),
+        ("print:", True),
+        ("print:bro/print/x/", False),
+        ("print:*", False),
+        ("print:bro/*", False),
+        ("event:", False),
+    ],
+)
+async def test_prints_go_by_the_prefix_of_their_topic(house: House, on: str, wanted: bool) -> None:
+    """As subscriptions of Broker do: no glob, and an empty one is for all."""
+    queue = house.add("hook.a", on)
+    await house.send(print_on("bro/print/x"))
+    assert queue.account.received == wanted
 
 
 async def test_every_consumer_gets_its_own(house: House) -> None:

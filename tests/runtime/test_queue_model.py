@@ -12,7 +12,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from appliance.runtime.ledger import Account
 from appliance.runtime.queue import ItemQueue, Parcel
-from tests.fakes import batch, numbers_in
+from tests.fakes import batch, event_batch, numbers_in
 
 WIDTH = 7
 POLICIES = ["block", "drop_oldest", "drop_newest"]
@@ -128,7 +128,7 @@ class Run:
         if self.model.door:
             return
         assert self.queue is not None
-        item = batch(self.next, count)
+        item = (event_batch if count % 2 else batch)(self.next, count)
         rest = self.queue.put_nowait(item)
         self.model.received += count
         self.model.put(numbers_in(item))

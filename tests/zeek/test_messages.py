@@ -20,6 +20,7 @@ from appliance.zeek.messages import (
     Unknown,
     decode_message,
     encode_message,
+    make_value,
     parse_message,
 )
 from appliance.zeek.numbering import Numbering
@@ -188,6 +189,7 @@ def test_events_survive(name: str, args: list[Value], metadata: list[tuple[int, 
     """Any arguments and any metadata."""
     event = Event(name, Vector(args), None if metadata is None else tuple(metadata))
     data = encode_message(event)
+    assert data == encode(make_value(event))
     again = decode_message(data)
     assert isinstance(again, Event)
     assert again.args == event.args

@@ -1,0 +1,321 @@
+"""From what peers sent to items: events, prints and log records, each counted, or the reason why something is none."""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import msgspec
+import structlog
+import trio
+
+from appliance.config import Peering
+from appliance.errors import RemoteProtocolError
+from appliance.model import EventBatch, Item, LogBatch, Print
+from appliance.native.broker import Run, RunKind
+from appliance.runtime.dispatcher import Dispatcher
+from appliance.runtime.ledger import Account
+from appliance.runtime.logs import Throttle
+from appliance.runtime.quarantine import Quarantine
+from appliance.wire.session import Data
+from appliance.zeek import binary
+from appliance.zeek.log_create import LogCreate
+from appliance.zeek.messages import (
+    Batch,
+    Event,
+    IdentifierUpdate,
+    LogWrite,
+    Message,
+    Unknown,
+    encode_message,
+    parse_message,
+)
+from appliance.zeek.values import Value, Vector
+
+from .framework import SOURCE
+from .log_writes import LogBook, make_transcoder
+from .topics import Topics
+
+__all__ = ["Delivery", "Sender"]
+
+log = structlog.get_logger("broker")
+
+KEEP_EVERY_S = 1.0
+"""Messages that do not decode are kept at most this often."""
+_MESSAGE_BYTES = struct.Struct(">I")
+
+Relay = Callable[[str, Sequence[bytes], int], None]
+"""Passes messages on to other peers: topic, payloads, time to live."""
+
+
+class Sender(msgspec.Struct, frozen=True, kw_only=True):
+    """Who sent something."""
+
+    peer: str
+    """Endpoint ID as text."""
+    logs: LogBook
+    relay: Relay
+
+
+class Delivery:
+    """Hands on what arrives. One for the endpoint.
+
+    Args:
+        records: the account of items: events, prints, log records.
+        messages: the account of messages as they arrive; their holder is this object.
+        quarantine: keeps messages that do not decode.
+    """
+
+    def __init__(
+        self,
+        peering: Peering,
+        *,
+        records: Account,
+        messages: Account,
+        dispatcher: Dispatcher,
+        topics: Topics,
+        quarantine: Quarantine,
+        clock_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._records, self._messages, self._dispatcher, self._topics = records, messages, dispatcher, topics
+        self._quarantine = quarantine
+        self._clock_ns = clock_ns
+        self._held_messages = self._held_records = 0
+        self._throttle = Throttle()
+        self._keep_throttle = Throttle(KEEP_EVERY_S)
+        self.is_discarding = False
+        """Nobody takes anything any more: what arrives is dropped for ``shutdown``."""
+        self.kept = 0
+        """Messages in quarantine since the start."""
+        self.configure(peering)
+
+    def configure(self, peering: Peering) -> None:
+        """Take over another table."""
+        table = peering.broker
+        self._transcoder = make_transcoder(zeek_version=peering.zeek_version, max_message=int(table.max_message))
+        self._patience_s = table.max_wait.seconds
+        self._is_forwarding = table.forward
+
+    def open(self) -> None:
+        """Begin to hold what arrives."""
+        self._messages.add_holder(self._count_messages)
+        self._records.add_holder(self._count_records)
+
+    def close(self) -> None:
+        """The end of `open`."""
+        self._messages.remove_holder(self._count_messages)
+        self._records.remove_holder(self._count_records)
+
+    def _count_messages(self) -> int:
+        return self._held_messages
+
+    def _count_records(self) -> int:
+        return self._held_records
+
+    # ── the books of messages ──
+
+    def expect(self, count: int) -> None:
+        """So many messages have arrived; each one is to be taken, refused or abandoned."""
+        self._messages.received += count
+        self._held_messages += count
+
+    def refuse(self, reason: str, count: int, sender: Sender) -> None:
+        """Messages that are of no use."""
+        self.abandon(reason, count)
+        if count and (held := self._throttle.admit(reason)) is not None:
+            log.warning("messages are not taken", reason=reason, messages=count, peer=sender.peer, more=held)
+
+    def abandon(self, reason: str, count: int) -> None:
+        """Messages that nobody will take."""
+        self._held_messages -= count
+        self._messages.drop(reason, count)
+
+    def _settle(self, count: int) -> None:
+        self._held_messages -= count
+        self._messages.delivered += count
+
+    # ── what arrives ──
+
+    async def tell(self, item: EventBatch) -> None:
+        """Hand on an event of our own."""
+        await self._hand_on([item])
+
+    async def take_run(self, run: Run, sender: Sender) -> None:
+        """Take events, or a message of nothing but log writes.
+
+        Cancellation: the items have been offered, or are booked.
+        """
+        if self.is_discarding:
+            self.abandon("shutdown", run.count)
+        elif not self._topics.wanted.matches(run.topic):
+            self.abandon("unsubscribed", run.count)
+        elif run.kind is RunKind.LOGS:
+            if self._is_forwarding and not run.is_unicast:
+                sender.relay(run.topic, (run.data,), run.ttl)
+            await self._take_log_writes(run.data, sender)
+        else:
+            batch = EventBatch(
+                name=run.name,
+                topic=run.topic,
+                source=SOURCE,
+                data=run.data,
+                count=run.count,
+                peer=sender.peer,
+                received_ns=self._clock_ns(),
+            )
+            if self._is_forwarding and not run.is_unicast:
+                sender.relay(run.topic, batch.payloads(), run.ttl)
+            self._settle(run.count)
+            await self._hand_on([batch])
+
+    async def take_data(self, data: Data, sender: Sender) -> None:
+        """Take any other message.
+
+        Cancellation: as `take_run`.
+        """
+        is_wanted = self._topics.wanted.matches(data.topic)
+        if self.is_discarding:
+            self.abandon("shutdown", 1)
+            return
+        if not is_wanted and not data.is_unicast:
+            self.abandon("unsubscribed", 1)
+            return
+        if self._is_forwarding and not data.is_unicast:
+            sender.relay(data.topic, (data.payload,), data.ttl)
+        try:
+            value = binary.decode(data.payload)
+            text = _text_of(value)
+            messages = [] if text is not None else list(_flat(parse_message(value)))
+            # Announcements first: Zeek sends them to whoever connects, without having been asked.
+            for message in messages:
+                if isinstance(message, LogCreate):
+                    sender.logs.announce(message)
+        except RemoteProtocolError:
+            await self._refuse_bad(data.payload, sender)
+            return
+        if text is not None and is_wanted:
+            self._settle(1)
+            await self._hand_on([self._print(data.topic, text, sender)])
+        elif is_wanted and any(isinstance(message, LogWrite) for message in messages):
+            await self._take_log_writes(data.payload, sender)
+            await self._hand_on(self._events(data.topic, messages, sender))
+        elif is_wanted or any(isinstance(message, LogCreate) for message in messages):
+            self._close_books(messages)
+            await self._hand_on(self._events(data.topic, messages, sender) if is_wanted else ())
+        else:
+            self.abandon("unsubscribed", 1)
+
+    def _close_books(self, messages: Sequence[Message]) -> None:
+        """Book a message by the parts of it that are neither log writes nor text."""
+        if messages and all(isinstance(message, IdentifierUpdate | Unknown) for message in messages):
+            is_update = isinstance(messages[0], IdentifierUpdate)
+            self.abandon("identifier_update" if is_update else "unknown_message", 1)
+        else:
+            self._settle(1)
+
+    async def _take_log_writes(self, payload: bytes, sender: Sender) -> None:
+        try:
+            reading = sender.logs.read(payload, self._transcoder)
+        except RemoteProtocolError:
+            await self._refuse_bad(payload, sender)
+            return
+        except MemoryError:
+            self.refuse("no_memory", 1, sender)
+            return
+        for reason, count in reading.refused.items():
+            self._records.received += count
+            self._records.drop(reason, count)
+            if (held := self._throttle.admit(f"records:{reason}")) is not None:
+                path = {"path": reading.unknown} if reason == "no_schema" else {}
+                log.warning(
+                    "log records are refused", reason=reason, records=count, peer=sender.peer, more=held, **path
+                )
+        if reading.rows or not reading.refused:
+            self._settle(1)
+        else:
+            self.abandon(next(iter(reading.refused)), 1)
+        await self._hand_on(
+            [
+                LogBatch(
+                    path=rows.path,
+                    source=SOURCE,
+                    data=rows.data,
+                    count=rows.count,
+                    stream=rows.stream,
+                    columns=rows.columns,
+                )
+                for rows in reading.rows
+            ]
+        )
+
+    async def _hand_on(self, items: Sequence[Item]) -> None:
+        left = sum(item.count for item in items)
+        self._records.received += left
+        self._held_records += left
+        try:
+            for item in items:
+                left -= item.count
+                self._held_records -= item.count
+                await self._dispatcher.dispatch(item, self._records, patience_s=self._patience_s)
+        finally:
+            self._held_records -= left
+            self._records.drop("shutdown", left)
+
+    async def _refuse_bad(self, payload: bytes, sender: Sender) -> None:
+        self.refuse("bad_message", 1, sender)
+        if self._keep_throttle.admit("") is None:
+            return
+        try:
+            path: Path = await trio.to_thread.run_sync(self._quarantine.save, payload)
+        except OSError as exc:
+            if (held := self._throttle.admit("quarantine")) is not None:
+                log.error(
+                    "cannot keep a refused message", folder=str(self._quarantine.folder), error=str(exc), more=held
+                )
+            return
+        self.kept += 1
+        if (held := self._throttle.admit("kept")) is not None:
+            log.warning("a message does not decode; it is kept for inspection", file=str(path), more=held)
+
+    def _print(self, topic: str, text: bytes, sender: Sender) -> Print:
+        return Print(topic=topic, source=SOURCE, text=text, peer=sender.peer, received_ns=self._clock_ns())
+
+    def _events(self, topic: str, messages: Iterable[Message], sender: Sender) -> list[EventBatch]:
+        """The events among the messages, those of one name that follow each other together."""
+        now_ns = self._clock_ns()
+        runs: list[tuple[str, list[bytes]]] = []
+        for message in messages:
+            if isinstance(message, Event):
+                if not runs or runs[-1][0] != message.name:
+                    runs.append((message.name, []))
+                payload = encode_message(message)
+                runs[-1][1].append(_MESSAGE_BYTES.pack(len(payload)) + payload)
+        return [
+            EventBatch(
+                name=name,
+                topic=topic,
+                source=SOURCE,
+                data=b"".join(payloads),
+                count=len(payloads),
+                peer=sender.peer,
+                received_ns=now_ns,
+            )
+            for name, payloads in runs
+        ]
+
+
+def _text_of(value: Value) -> bytes | None:
+    """What was printed, if it is a remote print: a string, alone or as the only one of a vector."""
+    if isinstance(value, Vector) and len(value) == 1:
+        value = value[0]
+    return value if isinstance(value, bytes) else None
+
+
+def _flat(message: Message) -> Iterable[Message]:
+    if isinstance(message, Batch):
+        for each in message.messages:
+            yield from _flat(each)
+    else:
+        yield message

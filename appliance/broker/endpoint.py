@@ -1,0 +1,365 @@
+"""Our endpoint on a Broker network: the service that listens, dials, and keeps peers; the way out for who publishes."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import structlog
+import trio
+
+from appliance.config import Peering
+from appliance.config.addresses import parse_peer
+from appliance.runtime.dispatcher import Dispatcher
+from appliance.runtime.ledger import Account
+from appliance.runtime.logs import Throttle
+from appliance.runtime.outlet import Outlet, Published
+from appliance.runtime.quarantine import Quarantine
+from appliance.wire.filters import minimal
+from appliance.wire.names import NIL, EndpointId, endpoint_text
+from appliance.wire.node_messages import DEFAULT_TTL, data_frame
+
+from . import framework
+from .delivery import Delivery
+from .dialers import Dialer, Dialers
+from .figures import EndpointFigures
+from .greeting import Guest, Lobby, Unwelcome
+from .listeners import Listeners
+from .peer import Peer
+from .publishing import Announcements, objection_to
+from .streams import dial, host_port
+from .tls import make_contexts
+from .topics import Topics
+
+__all__ = ["BrokerEndpoint"]
+
+log = structlog.get_logger("broker")
+
+_RESTART_KEYS = ("tls", "certificate", "key", "ca", "passphrase_file")
+
+
+class BrokerEndpoint:
+    """See the module. A service of the supervisor, and a `Publisher`.
+
+    Args:
+        peering: what it is made from.
+        state_dir: gets the file ``broker.ports``.
+        records: the account of the items that are handed on.
+        messages: the account of the messages that arrive.
+        copies: the account of the messages that are queued for peers, one for each peer.
+        quarantine: keeps messages that do not decode.
+        outlet: this endpoint is its publisher as long as it runs.
+        clock_ns: wall time.
+    """
+
+    def __init__(
+        self,
+        peering: Peering,
+        *,
+        state_dir: Path,
+        records: Account,
+        messages: Account,
+        copies: Account,
+        dispatcher: Dispatcher,
+        quarantine: Quarantine,
+        outlet: Outlet | None = None,
+        clock_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self.peering = peering
+        self._ports_file = state_dir / "broker.ports"
+        self._copies = copies
+        self._outlet = outlet or Outlet()
+        self._clock_ns = clock_ns
+        self._topics = Topics(peering.broker)
+        self._announcements = Announcements()
+        self._delivery = Delivery(
+            peering,
+            records=records,
+            messages=messages,
+            dispatcher=dispatcher,
+            topics=self._topics,
+            quarantine=quarantine,
+            clock_ns=clock_ns,
+        )
+        self._throttle = Throttle()
+        self._me: EndpointId = NIL
+        self._peers: dict[EndpointId, Peer] = {}
+        self._gone = trio.lowlevel.ParkingLot()
+        self._half_open: dict[trio.CancelScope, None] = {}
+        self._refused = 0
+        self._running: _Running | None = None
+        self._stop_wanted = trio.Event()
+
+    def statistics(self) -> EndpointFigures:
+        running = self._running
+        return EndpointFigures(
+            endpoint=endpoint_text(self._me),
+            listening=running.listeners.bound if running else (),
+            advertised=self._topics.advertised,
+            peers=tuple(peer.statistics() for peer in self._peers.values()),
+            dialers=running.dialers.statistics() if running else (),
+            half_open=len(self._half_open),
+            refused=self._refused,
+            quarantined=self._delivery.kept,
+        )
+
+    # ── the service ──
+
+    def stop(self) -> None:
+        self._stop_wanted.set()
+
+    async def stop_intake(self) -> None:
+        """Take in nothing more, but go on sending until `stop`: what consumers still publish shall get out. Returns
+        when everything that was read is handed on.
+        """
+        self._close_doors()
+        for peer in list(self._peers.values()):
+            await peer.wait_quiet()
+
+    def _close_doors(self) -> None:
+        if self._running is not None:
+            self._running.lobby.is_shutting_down = True
+            self._running.listeners.close()
+            self._running.dialers.close()
+        for peer in self._peers.values():
+            peer.pause()
+
+    def apply(self, peering: Peering) -> bool:
+        """Take over a new table while peers stay; False if TLS differs, which needs new connections.
+
+        Raises:
+            ApplianceError: an address cannot be bound; nothing has changed then.
+        """
+        old, new = self.peering.broker, peering.broker
+        if any(getattr(old, key) != getattr(new, key) for key in _RESTART_KEYS):
+            return False
+        running = self._running
+        if running is not None:
+            running.listeners.change(new.listen)
+        self.peering = peering
+        self._delivery.configure(peering)
+        for peer in self._peers.values():
+            peer.configure(new)
+        if self._topics.configure(new):
+            self._tell_filter()
+        if running is not None:
+            running.dialers.retry_s = new.retry_interval.seconds
+            running.dialers.change(new.connect)
+            dialed = {parse_peer(text) for text in new.connect}
+            for peer in self._peers.values():
+                if peer.dialed is not None and peer.dialed not in dialed:
+                    running.nursery.start_soon(peer.leave)
+        return True
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        table = self.peering.broker
+        self._me = uuid.uuid4().bytes  # another one each time, and of a version that Zeek can read
+        lobby = Lobby(
+            self._me,
+            contexts=make_contexts(table),
+            local_filter=lambda: self._topics.advertised,
+            has_room=lambda: len(self._peers) < self.peering.broker.max_peers,
+        )
+        self._delivery.open()
+        try:
+            async with trio.open_nursery() as nursery:
+                listeners = Listeners(
+                    nursery, self._serve, ports_file=self._ports_file, is_guarded=table.tls == "mutual"
+                )
+                dialers = Dialers(nursery, converse=self._dial, wait_gone=self._wait_gone, report=self._report)
+                self._running = _Running(nursery=nursery, lobby=lobby, listeners=listeners, dialers=dialers)
+                try:
+                    listeners.change(table.listen)
+                    dialers.retry_s = table.retry_interval.seconds
+                    dialers.change(table.connect)
+                    self._outlet.publisher = self
+                    log.info("endpoint is up", endpoint=endpoint_text(self._me), tls=table.tls)
+                    task_status.started()
+                    await self._stop_wanted.wait()
+                    await self._leave()
+                finally:
+                    listeners.close()
+                    if self._outlet.publisher is self:
+                        self._outlet.publisher = None
+                nursery.cancel_scope.cancel()
+        finally:
+            self._running = None
+            self._delivery.close()
+
+    async def _leave(self) -> None:
+        self._delivery.is_discarding = True
+        self._close_doors()
+        async with trio.open_nursery() as nursery:
+            for peer in list(self._peers.values()):
+                nursery.start_soon(peer.leave)
+        while self._peers:
+            await self._gone.park()
+
+    # ── connections ──
+
+    async def _serve(self, stream: trio.SocketStream, address: str) -> None:
+        """What becomes of an incoming connection."""
+        assert self._running is not None
+        table = self.peering.broker
+        guest: Guest | None = None
+        error = f"it did not finish its handshake within {table.handshake_timeout}"
+        with trio.move_on_after(table.handshake_timeout.seconds) as scope:
+            self._half_open[scope] = None
+            if len(self._half_open) > table.max_half_open:
+                oldest = next(iter(self._half_open))
+                del self._half_open[oldest]
+                oldest.cancel()
+            try:
+                guest = await self._running.lobby.greet(stream, is_dialer=False)
+            except Unwelcome as exc:
+                error = str(exc)
+            finally:
+                self._half_open.pop(scope, None)
+        if guest is not None:
+            await self._live(guest, address, None)
+            return
+        self._refused += 1
+        host = address.rpartition(":")[0]
+        if (held := self._throttle.admit(f"in {host} {error}")) is not None:
+            log.warning("a connection did not become a peer", address=address, error=error, more=held)
+
+    async def _dial(self, dialer: Dialer) -> None:
+        assert self._running is not None
+        timeout = self.peering.broker.handshake_timeout
+        guest: Guest | None = None
+        with trio.move_on_after(timeout.seconds):
+            try:
+                stream = await dial(*dialer.address)
+            except OSError as exc:
+                raise Unwelcome(f"cannot connect: {exc}") from exc
+            guest = await self._running.lobby.greet(stream, is_dialer=True)
+        if guest is None:
+            raise Unwelcome(f"no answer within {timeout}")
+        dialer.succeed()
+        await self._live(guest, host_port(*dialer.address), dialer.address)
+
+    async def _report(self, dialer: Dialer, exc: Unwelcome) -> None:
+        if (held := self._throttle.admit(f"out {dialer.text} {exc}")) is not None:
+            log.warning("cannot peer, trying on", address=dialer.text, error=str(exc), more=held)
+        if exc.is_incompatible:
+            await self._delivery.tell(framework.incompatible(dialer.address, self._clock_ns()))
+
+    async def _live(self, guest: Guest, address: str, dialed: tuple[str, int] | None) -> None:
+        """Be a peer until the end."""
+        peer = Peer(
+            self._me,
+            guest,
+            self.peering.broker,
+            address=address,
+            dialed=dialed,
+            account=self._copies,
+            delivery=self._delivery,
+            relay=self._relay,
+            filter_changed=self._announce_to,
+        )
+        self._peers[peer.id] = peer
+        self._announce_to(peer)
+        peer.tell_filter(self._topics.advertised)  # it may have changed during the handshake
+        log.info("peer", peer=peer.name, address=address, direction="in" if dialed is None else "out")
+        try:
+            await self._delivery.tell(framework.established(peer.id, dialed, self._clock_ns()))
+        finally:
+            try:
+                await peer.run()
+            finally:
+                del self._peers[peer.id]
+                assert self._running is not None
+                self._running.lobby.goodbye(peer.id, is_ours=peer.is_ours)
+                self._gone.unpark_all()
+                tell = log.warning if peer.is_ours and not self._stop_wanted.is_set() else log.info
+                tell("peer is gone", peer=peer.name, address=address, reason=peer.ending)
+                await self._delivery.tell(framework.broken(peer.id, dialed, self._clock_ns()))
+
+    async def _wait_gone(self, endpoint: EndpointId) -> bool:
+        if endpoint not in self._peers:
+            return False
+        while endpoint in self._peers:
+            await self._gone.park()
+        return True
+
+    # ── the way out ──
+
+    def publish(self, topic: str, messages: Sequence[bytes], *, unsolicited: bool = False) -> Published:
+        if refused := self._objection_to(topic, messages):
+            return Published(0, refused)
+        peers = [peer for peer in self._peers.values() if not peer.is_leaving]
+        if unsolicited:
+            for peer in peers:
+                peer.queue.put([data_frame(self._me, topic, each, receiver=peer.id) for each in messages])
+            return Published(len(peers), "" if peers else "no_peer")
+        return self._put([peer for peer in peers if peer.wants(topic)], topic, messages) or Published(
+            0, "no_subscriber" if peers else "no_peer"
+        )
+
+    def announce(self, key: str, topic: str, message: bytes, *, unsolicited: bool = False) -> Published:
+        if refused := self._objection_to(topic, [message]):
+            return Published(0, refused)
+        self._announcements.put(key, topic, message, unsolicited=unsolicited)
+        peers = [peer for peer in self._peers.values() if not peer.is_leaving]
+        told = sum(self._announce_to(peer) for peer in peers)
+        return Published(told, "" if told else "no_subscriber" if peers else "no_peer")
+
+    @contextmanager
+    def subscribed(self, prefixes: Sequence[str]) -> Iterator[None]:
+        asked = minimal(prefixes)
+        if self._topics.ask(asked):
+            self._tell_filter()
+        try:
+            yield
+        finally:
+            if self._topics.forgo(asked):
+                self._tell_filter()
+
+    def _objection_to(self, topic: str, messages: Sequence[bytes]) -> str:
+        limit = int(self.peering.broker.max_message)
+        return objection_to(topic, messages, topics=self._topics, max_message=limit)
+
+    def _put(
+        self, peers: Sequence[Peer], topic: str, messages: Iterable[bytes], *, ttl: int = DEFAULT_TTL
+    ) -> Published | None:
+        if not peers:
+            return None
+        frames = [data_frame(self._me, topic, message, ttl=ttl) for message in messages]
+        for peer in peers:
+            peer.queue.put(frames)
+        return Published(len(peers))
+
+    def _announce_to(self, peer: Peer) -> bool:
+        """Queue what the peer has not heard and wants now, or shall hear in any case; returns whether there was any."""
+        told = False
+        for key, topic, message, unsolicited in list(self._announcements.news_for(peer.announced)):
+            if unsolicited or peer.wants(topic):
+                peer.announced[key] = message
+                peer.queue.put([data_frame(self._me, topic, message, receiver=peer.id if unsolicited else NIL)])
+                told = True
+        return told
+
+    def _relay(self, source: Peer, topic: str, payloads: Sequence[bytes], ttl: int) -> None:
+        # Broker writes a new TTL at each hop, so this ends circles of our own only.
+        if ttl > 1 and topic:
+            self._put(
+                [peer for peer in self._peers.values() if peer is not source and peer.wants(topic)],
+                topic,
+                payloads,
+                ttl=ttl - 1,
+            )
+
+    def _tell_filter(self) -> None:
+        for peer in self._peers.values():
+            peer.tell_filter(self._topics.advertised)
+
+
+class _Running(msgspec.Struct, frozen=True, kw_only=True):
+    nursery: trio.Nursery
+    lobby: Lobby
+    listeners: Listeners
+    dialers: Dialers

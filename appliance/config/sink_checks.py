@@ -1,0 +1,68 @@
+"""What types cannot tell about sinks: which keys and items go with which kind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from appliance.config.lines import Key
+from appliance.config.report import Report, quote
+from appliance.config.shape import EACH, HOLE, select
+from appliance.config.tables import Config
+
+__all__ = ["check_endpoint", "check_sinks"]
+
+_NO_LOGS = ("event:", "print:")
+_LONGEST_TOPIC = (1 << 16) - 1  # Broker counts its bytes in 16 bits
+_LOCAL = "<$>"  # where Broker's endpoints talk to themselves and about their peerings
+
+
+def check_sinks(config: Config, report: Report) -> None:
+    """Report what is wrong with each sink."""
+    for key, sink in select(config, "sink", EACH):
+        if sink.kind is HOLE:
+            continue
+        _check_foreign_keys(key, sink, report)
+        if sink.kind == "broker":
+            _check_topic(key, sink, report)
+        if sink.kind == "tsv":
+            _check_tsv(key, sink, report)
+
+
+def check_endpoint(config: Config, report: Report) -> None:
+    """Report sinks that publish, if there is nothing to publish with."""
+    for _, broker in select(config, "broker"):
+        if HOLE in (broker.listen, broker.connect) or broker.is_endpoint:
+            continue
+        for key, kind in select(config, "sink", EACH, "kind"):
+            if kind == "broker":
+                report.add(key, "there is no endpoint to publish with", "write [broker] with listen or connect")
+
+
+def _check_foreign_keys(key: Key, sink: Any, report: Report) -> None:
+    is_for, kind = ("files", "jsonl") if sink.kind == "broker" else ("Broker", "broker")
+    for name in sorted(sink.foreign_keys):
+        if (*key, name) in report.places:
+            report.add((*key, name), f"is for {is_for}", f"leave it out, or write kind = {quote(kind)}")
+
+
+def _check_topic(key: Key, sink: Any, report: Report) -> None:
+    if sink.topic is HOLE:
+        return
+    if not sink.topic and any(entry.startswith(_NO_LOGS) for _, entry in select(sink, "on", EACH)):
+        report.add((*key, "topic"), "missing", "events and prints need one")
+    elif sink.topic.startswith(_LOCAL):
+        report.add((*key, "topic"), f"{quote(sink.topic)} is one of Broker's own")
+    elif len(sink.topic.encode()) > _LONGEST_TOPIC:
+        report.add((*key, "topic"), f"is longer than {_LONGEST_TOPIC} bytes")
+
+
+def _check_tsv(key: Key, sink: Any, report: Report) -> None:
+    for place, entry in select(sink, "on", EACH):
+        if entry.startswith(_NO_LOGS):
+            told = f"has no columns for {quote(entry)}, only for logs"
+            report.add((*key, *place), told, 'write kind = "jsonl"')
+    if HOLE in (sink.add_fields, sink.time_format):
+        return
+    for name, is_set in (("add_fields", bool(sink.add_fields)), ("time_format", sink.time_format != "epoch")):
+        if is_set:
+            report.add((*key, name), "is for JSON lines", 'leave it out, or write kind = "jsonl"')

@@ -223,8 +223,9 @@ class Appliance:
     async def _sample(self) -> None:
         while True:
             now = trio.current_time()
+            self._meters = {a.name: self._meters.get(a.name) or RateMeter(self._began) for a in self.ledger}
             for account in self.ledger:
-                self._meters.setdefault(account.name, RateMeter(self._began)).sample(now, account.received)
+                self._meters[account.name].sample(now, account.received)
             await trio.sleep(1.0)
 
     def _summary(self) -> str:

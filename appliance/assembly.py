@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 
 import structlog
 import trio
@@ -74,6 +75,7 @@ class Assembly:
         except BaseException:
             if unit.queue is not None:
                 unit.queue.retire("reload")
+            self._release(unit)
             raise
         self.units[unit.key] = unit
         self._subscribe(unit)
@@ -89,7 +91,14 @@ class Assembly:
         await unit.handle.stop(timeout_s)
         if unit.queue is not None:
             unit.queue.retire(reason)
+        if reason == "reload":
+            self._release(unit)
         del self.units[unit.key]
+
+    def _release(self, unit: Unit) -> None:
+        """A service that comes and goes while running gives its accounts back; at the end all of them are shown."""
+        if (release := getattr(unit.service, "release", None)) is not None:
+            release()
 
     # ── change ──
 
@@ -119,6 +128,7 @@ class Assembly:
     async def _change(self, old: Prepared, new: Prepared, undo: Undo) -> list[Unit]:
         """Everything that can fail; returns the units that are left to be closed."""
         tables = self._parts.tables(new)
+        self._rename(tables, undo)
         changed = [key for key, table in tables.items() if key in self.units and self.units[key].table != table]
         added = [key for key in tables if key not in self.units]
         timeout_s = new.config.appliance.drain_timeout.seconds
@@ -147,6 +157,25 @@ class Assembly:
         unit = self._parts.make(key, self._parts.tables(new)[key], new)
         await self._open(unit)
         undo.append(lambda: self._close(unit, timeout_s, "reload"))
+
+    def _rename(self, tables: dict[str, Table], undo: Undo) -> None:
+        """Let a socket that another capture is the first of now stay open: its unit has that one's name."""
+        for key, table in tables.items():
+            if key in self.units or not isinstance(table, CaptureGroup):
+                continue
+            for unit in self.units.values():
+                if isinstance(unit.table, CaptureGroup) and unit.table.has_socket_of(table):
+                    undo.append(partial(self._move_back, unit, unit.key))
+                    self._move(unit, key)
+                    break
+
+    def _move(self, unit: Unit, key: str) -> None:
+        assert unit.handle is not None
+        self.units = {key if each is unit else name: each for name, each in self.units.items()}
+        unit.key = unit.handle.name = key
+
+    async def _move_back(self, unit: Unit, key: str) -> None:
+        self._move(unit, key)
 
     def _apply(self, key: str, table: Table, undo: Undo) -> bool:
         """Let a door take over its new table while it runs; False if it cannot."""

@@ -100,7 +100,7 @@ def tables_of(config: Config, captures: Sequence[CaptureGroup] | None = None) ->
 
 
 def prepare(loaded: Loaded) -> Prepared:
-    """Import hooks and compile expressions.
+    """Import hooks, compile expressions, and read certificates of Broker peers.
 
     Raises:
         ExceptionGroup: one `ConfigError` for each mistake.
@@ -118,7 +118,7 @@ def prepare(loaded: Loaded) -> Prepared:
                 found[f"hook.{hook.name}"] = make(hook)
             except ValueError as exc:
                 mistakes.append(loaded.error(f"hook[{i}].{key}", str(exc)))
-    mistakes += _pattern_mistakes(loaded) + _transform_mistakes(loaded)
+    mistakes += _pattern_mistakes(loaded) + _transform_mistakes(loaded) + _tls_mistakes(loaded)
     if mistakes:
         raise ExceptionGroup("the configuration has mistakes", mistakes)
     return Prepared(loaded=loaded, targets=targets, filters=filters)
@@ -162,6 +162,19 @@ def _transform_mistakes(loaded: Loaded) -> list[ConfigError]:
                     key = f"capture[{i}].handler[{j}].pre_write_transforms[{k}]"
                     mistakes.append(loaded.error(key, str(exc)))
     return mistakes
+
+
+def _tls_mistakes(loaded: Loaded) -> list[ConfigError]:
+    """Certificates of Broker peers that are no use, or a TLS library that is none."""
+    if not loaded.config.broker.is_endpoint:
+        return []
+    from appliance.broker.tls import make_contexts
+
+    try:
+        make_contexts(loaded.config.broker)
+    except ConfigError as exc:
+        return [loaded.error(exc.key, exc.message, hint=exc.hint)]
+    return []
 
 
 def _target(hook: Hook) -> Any:

@@ -18,7 +18,7 @@ from appliance.zeek.address import Address
 from appliance.zeek.messages import Event, encode_message
 from appliance.zeek.values import Count
 
-from .broker_peer import EVENTS, LOG_ROUNDS, READ, TOPIC, make_events, send_events, send_logs, take
+from .broker_peer import EVENTS, LOG_ROUNDS, READ, TOPIC, log_frames, make_events, send_events, send_logs, take
 from .harness import Stopwatch, child, median, rounds, run_appliance
 
 RUNS = 5
@@ -30,7 +30,12 @@ EVENT_MODES = {
     "send": "sent, each made of Python values",
     "again": "sent, published again by a broker sink",
 }
-LOG_MODES = {"logs": "log writes, no consumer", "files": "log writes and jsonl sink"}
+LOG_MODES = {"logs": "Broker log writes, no consumer", "files": "Broker log writes and jsonl sink"}
+ZEROMQ_MODES = {
+    "zeromq no consumer": "ZeroMQ log batches, no consumer",
+    "zeromq files": "ZeroMQ log batches and jsonl sink",
+}
+"""What `benchmarks.cluster` measures, in turn with the others: the same cluster's records by its other way."""
 BROKER = f"""\
 [broker]
 listen = ["127.0.0.1:0"]
@@ -84,7 +89,9 @@ def _port(appliance: Appliance) -> int:
 
 async def receive(appliance: Appliance, mode: str) -> dict[str, Any]:
     """Take what a peer sends."""
-    door = appliance.ledger.account("broker")
+    door, messages = appliance.ledger.account("broker"), appliance.ledger.account("broker.messages")
+    _, creates, writes = log_frames()
+    wanted = len(creates) + LOG_ROUNDS * len(writes) if mode in LOG_MODES else EVENTS
     async with trio.open_nursery() as nursery:
         if mode == "count":
             queue = ItemQueue(appliance.ledger.account("bench"), policy="block", max_records=100_000, max_bytes=1 << 28)
@@ -95,10 +102,8 @@ async def receive(appliance: Appliance, mode: str) -> dict[str, Any]:
         while not door.received:
             await trio.sleep(0.001)
         watch.start()
-        while sender.poll() is None or any(account.queued for account in appliance.ledger):
+        while messages.received < wanted or any(account.queued for account in appliance.ledger):
             await trio.sleep(0.002)
-            if mode not in LOG_MODES and door.received >= EVENTS and not any(a.queued for a in appliance.ledger):
-                break
         result = watch.stop(door.received, lost=appliance.ledger.lost)
         nursery.cancel_scope.cancel()
     await trio.to_thread.run_sync(sender.wait)
@@ -166,18 +171,23 @@ def peer(mode: str, port: int, *more: str) -> None:
         take(port, int(more[0]))
 
 
+def _measure(mode: str) -> dict[str, Any]:
+    if mode in ZEROMQ_MODES:
+        return child("benchmarks.cluster", mode.removeprefix("zeromq "))
+    return child("benchmarks.broker", mode)
+
+
 def main() -> None:
-    modes = [*EVENT_MODES, *LOG_MODES]
-    results = rounds(modes, RUNS, lambda mode: child("benchmarks.broker", mode))
+    results = rounds([*EVENT_MODES, *LOG_MODES, *ZEROMQ_MODES], RUNS, _measure)
     base = median(results["raw"], "rate")
     print(f"\nBroker: {EVENTS:,} events of 3 arguments, 143 bytes each; medians of {RUNS} runs\n")
     print("| | events/s | of the sockets | CPU µs per event | lost |\n|---|--:|--:|--:|--:|")
     for mode, name in EVENT_MODES.items():
         rate, lost = median(results[mode], "rate"), max(r.get("lost", 0) for r in results[mode])
         print(f"| {name} | {rate:,.0f} | {rate / base:.2f} | {median(results[mode], 'cpu_us'):.2f} | {lost} |")
-    print(f"\nBroker log writes: {LOG_ROUNDS} times the recorded run\n")
+    print(f"\nLogs of a cluster: {LOG_ROUNDS} times the recorded run; medians of {RUNS} runs\n")
     print("| | records/s | CPU µs per record | lost |\n|---|--:|--:|--:|")
-    for mode, name in LOG_MODES.items():
+    for mode, name in (LOG_MODES | ZEROMQ_MODES).items():
         rate, lost = median(results[mode], "rate"), max(r.get("lost", 0) for r in results[mode])
         print(f"| {name} | {rate:,.0f} | {median(results[mode], 'cpu_us'):.2f} | {lost} |")
 

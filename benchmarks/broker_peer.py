@@ -23,7 +23,7 @@ TOPIC = "zeek/event/bench/"
 EVENTS = 500_000
 BLOCK = 1_000
 """Different events, which are sent over and over."""
-LOG_ROUNDS = 40
+LOG_ROUNDS = 120
 READ = 256 << 10
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import trio
 
+from appliance.app import Appliance
 from appliance.config import load
 from appliance.config.shape import toml_fields
 from appliance.config.tables import (
@@ -57,6 +59,38 @@ def test_annotated_file_tells_every_key(name: str) -> None:
     nested = {key for key in toml_fields(TABLES[name]) if f"{name}.{key}" in TABLES} | {"options"}
     missing = {key for key in toml_fields(TABLES[name]) if not re.search(rf"(?m)^(# )?{key} = ", text)} - nested
     assert missing == set()
+
+
+async def test_the_captures_of_the_example_run(tmp_path: Path) -> None:
+    """Its sockets can be opened, with any ports, and what comes is in its files."""
+    text = (CONF / "captures.toml").read_text()
+    for given, there in (("../demo-data/sockets", str(tmp_path)), ("8510", "0"), ("8511", "0")):
+        assert given in text
+        text = text.replace(given, there)
+    path = tmp_path / "site.toml"
+    path.write_text(text)
+    appliance = Appliance(prepare(load(path, environ={})), path, {})
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(appliance.run)
+        await appliance.ready.wait()
+        figures = appliance.captures.statistics()
+        port = int(figures["telemetry"].address.rpartition(":")[2])
+        with trio.socket.socket(type=trio.socket.SOCK_DGRAM) as sender:
+            await sender.sendto(b"one", ("127.0.0.1", port))
+        async with await trio.open_tcp_stream("127.0.0.1", int(figures["lines"].address.rpartition(":")[2])) as client:
+            await client.send_all(b"one\ntwo\n")
+        while not appliance.ledger.account("capture.telemetry").delivered:
+            await trio.lowlevel.checkpoint()
+        while appliance.ledger.account("capture.lines").delivered < 2:
+            await trio.lowlevel.checkpoint()
+        appliance.stop()
+    names = sorted(
+        file.name.partition("-")[2].partition("-")[2].partition("-")[2] for file in tmp_path.rglob("*.pcap*")
+    )
+    assert [name for name in names if name] == names
+    assert sorted(name.rpartition("-")[2] for name in names) == ["decoded.pcapng", "raw.pcap", "raw.pcap.zst"]
+    hook = appliance.ledger.account("hook.segments")
+    assert hook.received == hook.delivered == 3
 
 
 def test_what_the_annotated_file_writes_is_the_default() -> None:

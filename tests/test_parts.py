@@ -75,6 +75,16 @@ def test_all_mistakes_are_told_at_once(prepared: Callable[[str], Prepared]) -> N
     ]  # fmt: skip
 
 
+def test_certificates_are_looked_at_before_anything_starts(prepared: Callable[[str], Prepared]) -> None:
+    """Only if there is an endpoint that needs them."""
+    mutual = '[broker]\ntls = "mutual"\ncertificate = "no.pem"\nkey = "no.key"\nca = "no.pem"\n'
+    with pytest.RaisesGroup(
+        pytest.RaisesExc(ConfigError, check=lambda exc: exc.key == "broker.certificate" and exc.line == 6)
+    ):
+        prepared(mutual + 'listen = ["127.0.0.1:0"]\n')
+    prepared(mutual)
+
+
 @pytest.mark.parametrize(
     ("text", "is_optional"), [("", True), ('[api]\nlisten = ["unix:/run/broappliance/api.sock"]\n', False)]
 )

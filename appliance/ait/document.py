@@ -87,7 +87,8 @@ def parse_document(file: str, content: bytes) -> Document:
             loader.dispose()
     except yaml.MarkedYAMLError as exc:
         line = exc.problem_mark.line + 1 if exc.problem_mark else 0
-        raise ConfigError(exc.problem or "is not YAML", file=file, line=line) from None
+        hint = "write it in quotes" if "'%'" in (exc.problem or "") else ""
+        raise ConfigError(exc.problem or "is not YAML", file=file, line=line, hint=hint) from None
     except (yaml.YAMLError, ValueError, RecursionError) as exc:  # not UTF-8, a number of 5000 digits, a day 99
         raise ConfigError(f"is not YAML: {str(exc).splitlines()[0]}", file=file) from None
     return Document(file, data, {} if node is None else _index(node))

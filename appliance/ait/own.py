@@ -111,6 +111,8 @@ class OwnCaptures:
                 if running.handle is not None:
                     nursery.start_soon(running.handle.stop, DRAIN_S)
         for running in sockets:
+            if running.service is not None:
+                running.service.release()
             running.handle = running.service = None
 
     # ── what there is ──

@@ -221,6 +221,8 @@ def _refusal(exc: Exception) -> Answer:
         if mistakes is not None and others is None:
             found = [{"key": each.key, "message": each.message, "hint": each.hint} for each in _leaves(mistakes)]
             return problem(422, "there are mistakes in it", mistakes=found)
+    if isinstance(exc, trio.TooSlowError):
+        return problem(504, "not done in time", detail="it is stopped; its file ends when the disk allows")
     leaf = leaf_of(exc)
     if isinstance(leaf, PrivilegeError):
         return problem(403, "a privilege is missing", detail=str(leaf))

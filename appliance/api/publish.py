@@ -84,7 +84,7 @@ def parse_publication(body: bytes) -> Publication:
 def _text(tree: dict[str, Any], key: str, *, may_be_empty: bool = False) -> str:
     text = tree.get(key)
     if not isinstance(text, str) or not (text or may_be_empty):
-        raise BadInputError(key, "expected a text" if key in tree else "missing")
+        raise BadInputError(key, "must not be empty" if text == "" else "expected a text" if key in tree else "missing")
     try:
         as_bytes(text)
     except ValueError as exc:

@@ -18,6 +18,8 @@ import structlog
 import trio
 
 from appliance.errors import ApplianceError
+from appliance.runtime.backoff import Backoff
+from appliance.runtime.logs import Throttle
 
 from .captures import CaptureRoutes
 from .events import PATH as EVENTS
@@ -33,6 +35,7 @@ GOODBYE_S = 1.0
 """How long a subscriber may take to read what is left when the endpoint ends."""
 MAX_CONNECTIONS = 16
 SOCKET_MODE = 0o660
+_NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 def _listen(path: Path) -> socket.socket:
@@ -84,18 +87,33 @@ class _Place:
 
 
 class _Bounded(trio.abc.Listener[trio.SocketStream]):
-    """Accepts a connection only while there is a place for it; the others wait in the kernel and cost nothing here."""
+    """Accepts a connection only while there is a place for it; the others wait in the kernel and cost nothing here.
+    They wait as well while the process has no descriptor for them, which is told once.
+    """
 
     def __init__(self, listener: trio.SocketListener, places: trio.Semaphore) -> None:
         self._listener, self._places = listener, places
+        self._throttle = Throttle()
 
     async def accept(self) -> trio.SocketStream:
         await self._places.acquire()
         try:
-            return await self._listener.accept()
+            return await self._accept()
         except BaseException:
             self._places.release()
             raise
+
+    async def _accept(self) -> trio.SocketStream:
+        backoff = Backoff(first_s=0.1, longest_s=1.0)
+        while True:
+            try:
+                return await self._listener.accept()
+            except OSError as exc:
+                if exc.errno not in _NO_ROOM:
+                    raise
+                if (held := self._throttle.admit("accept")) is not None:
+                    log.warning("cannot accept connections, trying again", error=exc.strerror, more=held)
+            await trio.sleep(backoff.next_s())
 
     async def aclose(self) -> None:
         await self._listener.aclose()

@@ -14,7 +14,7 @@ import trio
 from appliance.config import Peering
 from appliance.errors import RemoteProtocolError
 from appliance.model import EventBatch, Item, LogBatch, Print
-from appliance.native.broker import Run, RunKind
+from appliance.native.broker import Run
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.ledger import Account
 from appliance.runtime.logs import Throttle
@@ -35,7 +35,7 @@ from appliance.zeek.messages import (
 from appliance.zeek.values import Value, Vector
 
 from .framework import SOURCE
-from .log_writes import LogBook, make_transcoder
+from .log_writes import LogBook, LogReading, make_transcoder, put_together
 from .topics import Topics
 
 __all__ = ["Delivery", "Sender"]
@@ -142,8 +142,8 @@ class Delivery:
         """Hand on an event of our own."""
         await self._hand_on([item])
 
-    async def take_run(self, run: Run, sender: Sender) -> None:
-        """Take events, or a message of nothing but log writes.
+    async def take_events(self, run: Run, sender: Sender) -> None:
+        """Take events.
 
         Cancellation: the items have been offered, or are booked.
         """
@@ -151,10 +151,6 @@ class Delivery:
             self.abandon("shutdown", run.count)
         elif not self._topics.wanted.matches(run.topic):
             self.abandon("unsubscribed", run.count)
-        elif run.kind is RunKind.LOGS:
-            if self._is_forwarding and not run.is_unicast:
-                sender.relay(run.topic, (run.data,), run.ttl)
-            await self._take_log_writes(run.data, sender)
         else:
             batch = EventBatch(
                 name=run.name,
@@ -170,10 +166,27 @@ class Delivery:
             self._settle(run.count)
             await self._hand_on([batch])
 
+    async def take_logs(self, runs: Sequence[Run], sender: Sender) -> None:
+        """Take messages of nothing but log writes, which came one after the other.
+
+        Cancellation: as `take_events`.
+        """
+        if self.is_discarding:
+            self.abandon("shutdown", len(runs))
+            return
+        wanted = [run for run in runs if self._topics.wanted.matches(run.topic)]
+        self.abandon("unsubscribed", len(runs) - len(wanted))
+        if self._is_forwarding:
+            for run in wanted:
+                if not run.is_unicast:
+                    sender.relay(run.topic, (run.data,), run.ttl)
+        if wanted:
+            await self._take_log_writes([run.data for run in wanted], sender)
+
     async def take_data(self, data: Data, sender: Sender) -> None:
         """Take any other message.
 
-        Cancellation: as `take_run`.
+        Cancellation: as `take_events`.
         """
         is_wanted = self._topics.wanted.matches(data.topic)
         if self.is_discarding:
@@ -193,13 +206,14 @@ class Delivery:
                 if isinstance(message, LogCreate):
                     sender.logs.announce(message)
         except RemoteProtocolError:
-            await self._refuse_bad(data.payload, sender)
+            self.refuse("bad_message", 1, sender)
+            await self._keep(data.payload)
             return
         if text is not None and is_wanted:
             self._settle(1)
             await self._hand_on([self._print(data.topic, text, sender)])
         elif is_wanted and any(isinstance(message, LogWrite) for message in messages):
-            await self._take_log_writes(data.payload, sender)
+            await self._take_log_writes([data.payload], sender)
             await self._hand_on(self._events(data.topic, messages, sender))
         elif is_wanted or any(isinstance(message, LogCreate) for message in messages):
             self._close_books(messages)
@@ -215,15 +229,55 @@ class Delivery:
         else:
             self._settle(1)
 
-    async def _take_log_writes(self, payload: bytes, sender: Sender) -> None:
+    async def _take_log_writes(self, payloads: Sequence[bytes], sender: Sender) -> None:
+        """Take messages with log writes. Those that came together become lines together: a peer sends many small ones,
+        and what a message costs by itself is more than what its records cost.
+        """
+        bad: list[bytes] = []
+        readings = self._read_together(payloads, sender)
+        if not readings:  # something is wrong with one of them; the others are not to blame
+            readings = [reading for each in payloads if (reading := self._read_alone(each, sender, bad)) is not None]
+        await self._hand_on(
+            [
+                LogBatch(
+                    path=rows.path,
+                    source=SOURCE,
+                    data=rows.data,
+                    count=rows.count,
+                    stream=rows.stream,
+                    columns=rows.columns,
+                )
+                for reading in readings
+                for rows in reading.rows
+            ]
+        )
+        for payload in bad:
+            await self._keep(payload)
+
+    def _read_together(self, payloads: Sequence[bytes], sender: Sender) -> list[LogReading]:
+        """Read and settle all messages at once; nothing if they have to be looked at one by one."""
+        if len(payloads) == 1:
+            return []
+        try:
+            reading = sender.logs.read(put_together(payloads), self._transcoder)
+        except (RemoteProtocolError, MemoryError):
+            return []
+        if reading.refused:
+            return []
+        self._settle(len(payloads))
+        return [reading]
+
+    def _read_alone(self, payload: bytes, sender: Sender, bad: list[bytes]) -> LogReading | None:
+        """Read and book one message; one that does not decode is added to `bad`."""
         try:
             reading = sender.logs.read(payload, self._transcoder)
         except RemoteProtocolError:
-            await self._refuse_bad(payload, sender)
-            return
+            self.refuse("bad_message", 1, sender)
+            bad.append(payload)
+            return None
         except MemoryError:
             self.refuse("no_memory", 1, sender)
-            return
+            return None
         for reason, count in reading.refused.items():
             self._records.received += count
             self._records.drop(reason, count)
@@ -236,19 +290,7 @@ class Delivery:
             self._settle(1)
         else:
             self.abandon(next(iter(reading.refused)), 1)
-        await self._hand_on(
-            [
-                LogBatch(
-                    path=rows.path,
-                    source=SOURCE,
-                    data=rows.data,
-                    count=rows.count,
-                    stream=rows.stream,
-                    columns=rows.columns,
-                )
-                for rows in reading.rows
-            ]
-        )
+        return reading
 
     async def _hand_on(self, items: Sequence[Item]) -> None:
         left = sum(item.count for item in items)
@@ -263,8 +305,8 @@ class Delivery:
             self._held_records -= left
             self._records.drop("shutdown", left)
 
-    async def _refuse_bad(self, payload: bytes, sender: Sender) -> None:
-        self.refuse("bad_message", 1, sender)
+    async def _keep(self, payload: bytes) -> None:
+        """Keep a message that does not decode, unless one was kept just now."""
         if self._keep_throttle.admit("") is None:
             return
         try:

@@ -207,6 +207,7 @@ class BrokerEndpoint:
         table = self.peering.broker
         guest: Guest | None = None
         error = f"it did not finish its handshake within {table.handshake_timeout}"
+        is_redundant = False
         with trio.move_on_after(table.handshake_timeout.seconds) as scope:
             self._half_open[scope] = None
             if len(self._half_open) > table.max_half_open:
@@ -216,7 +217,7 @@ class BrokerEndpoint:
             try:
                 guest = await self._running.lobby.greet(stream, is_dialer=False)
             except Unwelcome as exc:
-                error = str(exc)
+                error, is_redundant = str(exc), exc.is_redundant
             finally:
                 self._half_open.pop(scope, None)
         if guest is not None:
@@ -225,7 +226,8 @@ class BrokerEndpoint:
         self._refused += 1
         host = address.rpartition(":")[0]
         if (held := self._throttle.admit(f"in {host} {error}")) is not None:
-            log.warning("a connection did not become a peer", address=address, error=error, more=held)
+            tell = log.info if is_redundant else log.warning  # two who dial each other need one connection only
+            tell("a connection did not become a peer", address=address, error=error, more=held)
 
     async def _dial(self, dialer: Dialer) -> None:
         assert self._running is not None

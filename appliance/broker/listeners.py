@@ -130,7 +130,8 @@ class Listeners:
                 except OSError:
                     stream.socket.close()  # it is gone again
                     continue
-                self._nursery.start_soon(self._serve, stream, host_port(host, port))
+                # A socket of both families has a form of its own for addresses of IPv4.
+                self._nursery.start_soon(self._serve, stream, host_port(host.removeprefix("::ffff:"), port))
 
     def _tell_ports(self) -> None:
         part = self._ports_file.with_name(self._ports_file.name + ".part")

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import msgspec
 
 from appliance.errors import RemoteProtocolError
 from appliance.native import EscapePolicy, LogColumn, Transcoder, TypeNumbers, WriteSchema
+from appliance.zeek.binary import write_varbyte
 from appliance.zeek.log_create import LogCreate
+from appliance.zeek.messages import Batch, encode_message
 from appliance.zeek.numbering import Numbering
 from appliance.zeek.schema import LogSchema, ZeekType
 
-__all__ = ["LogBook", "LogReading", "LogRows", "make_transcoder"]
+__all__ = ["LogBook", "LogReading", "LogRows", "make_transcoder", "put_together"]
 
 _MAX_LOGS = 1024
 """Announcements that are remembered of each peer; Zeek with all its packages has about a hundred logs."""
 _MAX_COLUMNS = 65536
 _PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")  # as the ZeroMQ doors take them: it may become a file's name
+_BATCH_HEAD = encode_message(Batch(()))[:-1]
+"""A batch up to its number of messages."""
 _NEWEST_FIRST = (Numbering.FROM_5_0, Numbering.FROM_4_1, Numbering.UP_TO_4_0)
 
 _Key = tuple[str, str, str]
@@ -55,6 +60,11 @@ def make_transcoder(*, zeek_version: str, max_message: int) -> Transcoder:
     """What makes lines of records, as Zeek's own writer of that version does."""
     escape = EscapePolicy.CONTROLS if zeek_version == "8.1" else EscapePolicy.HEX
     return Transcoder(escape=escape, max_output=max(1 << 20, 8 * max_message))
+
+
+def put_together(payloads: Sequence[bytes]) -> bytes:
+    """One message, a batch, of whole messages that decode."""
+    return _BATCH_HEAD + write_varbyte(len(payloads)) + b"".join(payloads)
 
 
 class LogBook:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import groupby
 
 import trio
 
@@ -235,13 +236,20 @@ class Peer:
         left = sum(weights)
         self._delivery.expect(left)
         try:
-            for run, weight in zip(runs, weights, strict=True):
-                left -= weight
-                self._messages_in += weight
-                if run.kind is not RunKind.OTHER:
-                    await self._delivery.take_run(run, self._sender)
-                elif not self.is_leaving or weight:
-                    await self._take_other(run, weight)
+            for kind, group in groupby(zip(runs, weights, strict=True), key=_kind):
+                same = list(group)
+                if kind is RunKind.LOGS:
+                    left -= len(same)
+                    self._messages_in += len(same)
+                    await self._delivery.take_logs([run for run, _ in same], self._sender)
+                    continue
+                for run, weight in same:
+                    left -= weight
+                    self._messages_in += weight
+                    if kind is RunKind.EVENTS:
+                        await self._delivery.take_events(run, self._sender)
+                    elif not self.is_leaving or weight:
+                        await self._take_other(run, weight)
         finally:
             self._delivery.abandon("shutdown", left)
         if broken:
@@ -289,6 +297,10 @@ class Peer:
                 return
             self._session.ping(b"are you there?")
             self._flush_controls()
+
+
+def _kind(weighed: tuple[Run, int]) -> RunKind:
+    return weighed[0].kind
 
 
 def _weight(run: Run) -> int:

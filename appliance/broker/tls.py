@@ -105,7 +105,7 @@ def _make_mutual(table: Broker, *, is_server: bool) -> ssl.SSLContext:
         context.load_cert_chain(table.certificate, table.key, password=lambda: passphrase)
     except OSError as exc:
         # OpenSSL gives no reason for a wrong passphrase, as for a file that is no PEM.
-        hint = "" if exc.strerror is None or exc.filename or getattr(exc, "reason", None) else _NO_REASON
+        hint = _NO_REASON if isinstance(exc, ssl.SSLError) and not exc.reason else ""
         told = f"cannot use {table.certificate} with {table.key}: {_words_of(exc)}"
         raise ConfigError(told, key="broker.certificate", hint=hint) from exc
     try:

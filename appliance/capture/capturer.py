@@ -63,6 +63,7 @@ class SocketCapture:
         self.source = f"capture.{group.first.name}"
         self._around = around
         self._account = around.ledger.account(self.source, unit="packets")
+        self._is_booking = False
         self._transport = make_transport(group.first, door=self.source)
         self._tasks: dict[Key, HandlerTask] = {}
         """The handlers that get packets."""
@@ -73,7 +74,7 @@ class SocketCapture:
         self._next_s = math.inf
         self._in_hand = 0
         self._booked_drops = self._segments_before = 0
-        self._is_stopped = False
+        self._is_running = self._is_stopped = False
         self._meter = Meter(trio.current_time())
         for name, handler in group.handlers:
             self._tasks[name, handler.name] = self._make(name, handler)
@@ -134,6 +135,19 @@ class SocketCapture:
             for (owner, each), task in self._tasks.items()
             if each == name and (capture is None or owner == capture)
         ]
+
+    def ending(self, name: str, *, capture: str) -> list[trio.Event]:
+        """What is set when the handler has ended and its files are finished; empty if it does not run."""
+        return [self._ending[task] for task in self.find(name, capture=capture) if task in self._ending]
+
+    def release(self) -> None:
+        """It does not run, and will not run again: its accounts have their last figures."""
+        for task in self._tasks.values():
+            task.release()
+        if not self._is_booking:
+            self._around.ledger.hold(self._account)
+        self._is_booking = False
+        self._around.ledger.release(self._account)
 
     async def add_handler(self, handler: Handler, *, capture: str | None = None) -> None:
         """Add a handler to the socket; it gets what is received from now on.
@@ -199,6 +213,11 @@ class SocketCapture:
     def apply(self, group: CaptureGroup) -> bool:
         """Take over changed handlers without closing the socket; a changed one begins a segment of its own.
 
+        If another capture is the first one, packets are booked in its account from now on.
+
+        Returns:
+            Whether it could; if the socket is to be another one, nothing has changed.
+
         Raises:
             ValueError: the pattern or a transform of a handler is wrong; nothing has changed.
         """
@@ -215,6 +234,8 @@ class SocketCapture:
         except ValueError:
             self.group = before
             raise
+        if group.first.name != before.first.name:
+            self._change_account()
         for key in [key for key in self._tasks if key not in wanted or key in made]:
             self._retire(key)
         for key, task in made.items():
@@ -225,12 +246,31 @@ class SocketCapture:
             task.is_runtime = key in group.runtime
         return True
 
+    def _change_account(self) -> None:
+        """Book in the account of the first capture; what is in hand goes with it."""
+        before, ledger = self._account, self._around.ledger
+        self._book_drops()
+        self.source = f"capture.{self.group.first.name}"
+        self._account = ledger.account(self.source, unit="packets")
+        before.received -= self._in_hand
+        self._account.received += self._in_hand
+        if self._is_running:
+            before.remove_holder(self._count_in_hand)
+            self._account.add_holder(self._count_in_hand)
+        if self._is_booking:
+            ledger.hold(self._account)
+            ledger.release(before)
+
     # ── the service ──
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         if self._is_stopped:
             self._transport.stop()
+        if not self._is_booking:
+            self._is_booking = True
+            self._around.ledger.hold(self._account)
         self._account.add_holder(self._count_in_hand)
+        self._is_running = True
         try:
             async with self._transport:
                 await self._recover_all()
@@ -240,6 +280,7 @@ class SocketCapture:
                     self._nursery = None
                     self._book_drops()
         finally:
+            self._is_running = False
             self._account.remove_holder(self._count_in_hand)
 
     async def _serve(self, task_status: trio.TaskStatus[None]) -> None:
@@ -278,6 +319,7 @@ class SocketCapture:
             self._ending.pop(task).set()
             if self._tasks.get((task.capture, task.handler.name)) is not task:
                 self._segments_before += task.statistics().segments
+                task.release()
 
     def _retire(self, key: Key) -> trio.Event:
         """No more packets for a handler; returns what is set when its files are finished."""
@@ -286,6 +328,7 @@ class SocketCapture:
         if over is None:
             over = trio.Event()
             over.set()
+            task.release()
         else:
             task.close()
         self._room_came.unpark_all()

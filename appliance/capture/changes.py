@@ -7,13 +7,13 @@ one of the two. A handler that the file has under the same name wins over one th
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from appliance.config import Capture
+from appliance.config import Capture, address_of
 from appliance.errors import ApplianceError
 
 __all__ = ["FILE", "Changes", "Key", "read_changes", "write_changes"]
@@ -34,7 +34,10 @@ class Changes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Handlers of the file that do not run."""
 
     def merge(self, captures: Iterable[Capture]) -> tuple[tuple[Capture, ...], frozenset[Key]]:
-        """What runs, given what the file says, and which handlers of it are not in the file."""
+        """What runs, given what the file says, and which handlers of it are not in the file.
+
+        A capture whose handlers are all stopped stays, without any, if it opens the socket of another one.
+        """
         added = {capture.name: capture for capture in self.added}
         stopped = set(self.stopped)
         merged: list[Capture] = []
@@ -45,12 +48,11 @@ class Changes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             more = tuple(h for h in extra.handler if h.name not in names) if extra else ()
             runtime |= {(capture.name, handler.name) for handler in more}
             handlers = tuple(h for h in capture.handler if (capture.name, h.name) not in stopped) + more
-            if handlers:
-                merged.append(msgspec.structs.replace(capture, handler=handlers))
+            merged.append(msgspec.structs.replace(capture, handler=handlers))
         for capture in added.values():
             runtime |= {(capture.name, handler.name) for handler in capture.handler}
             merged.append(capture)
-        return tuple(merged), frozenset(runtime)
+        return tuple(_in_use(merged)), frozenset(runtime)
 
     def adding(self, capture: Capture) -> Changes:
         """With the handlers of `capture` added, each in the place of one of its name."""
@@ -71,6 +73,22 @@ class Changes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             if kept:
                 added.append(msgspec.structs.replace(capture, handler=kept))
         return Changes(added=tuple(added), stopped=tuple(sorted({*self.stopped, *(gone & in_file)})))
+
+
+def _in_use(captures: Sequence[Capture]) -> Iterator[Capture]:
+    """Those that have handlers, or open the socket of one that has."""
+    groups: dict[object, list[Capture]] = {}
+    for capture in captures:
+        groups.setdefault(_socket_of(capture), []).append(capture)
+    openers = {group[0].name for group in groups.values() if any(capture.handler for capture in group)}
+    return (capture for capture in captures if capture.handler or capture.name in openers)
+
+
+def _socket_of(capture: Capture) -> object:
+    try:
+        return address_of(capture) or capture.name
+    except ValueError:  # which is told by whoever checks it
+        return capture.name
 
 
 def _decode(kind: type, value: Any) -> Any:

@@ -21,7 +21,10 @@ from .changes import FILE, Changes, Key, write_changes
 from .figures import CaptureFigures
 from .plan import pattern_of
 
-__all__ = ["CaptureControl"]
+__all__ = ["FINISH_TIMEOUT_S", "CaptureControl"]
+
+FINISH_TIMEOUT_S = 50.0
+"""How long a stop waits for files: a disk may be full."""
 
 log = structlog.get_logger("capture")
 
@@ -109,12 +112,16 @@ class CaptureControl:
             How many handlers were stopped.
 
         Raises:
+            trio.TooSlowError: they are stopped, and their files are not finished after `FINISH_TIMEOUT_S`.
             Exception: why not; nothing has changed.
+
+        Cancellation: they are stopped or not, and files are finished all the same.
         """
         async with self._lock:
             keys = self.find(name)
-            await self._stop(keys)
-            return len(keys)
+            over = await self._stop(keys)
+        await _wait_for(over)
+        return len(keys)
 
     async def stop_socket(self, conn_type: str, address: tuple[str, int]) -> int:
         """Stop all handlers at an address; as `stop`."""
@@ -125,8 +132,9 @@ class CaptureControl:
                 if table.conn_type == conn_type and table.address == address
                 for handler in table.handler
             ]
-            await self._stop(keys)
-            return len(keys)
+            over = await self._stop(keys)
+        await _wait_for(over)
+        return len(keys)
 
     async def rotate(self, name: str) -> list[Segment]:
         """End the open segments of the handlers of that name; returns those that had one, finished.
@@ -145,10 +153,18 @@ class CaptureControl:
                     segments += await service.rotate(handler, capture=capture)
         return segments
 
-    async def _stop(self, keys: list[Key]) -> None:
+    async def _stop(self, keys: list[Key]) -> list[trio.Event]:
+        """Stop handlers; returns what is set when they have ended."""
+        over = [
+            event
+            for capture, handler in keys
+            for service in self._running()
+            for event in service.ending(handler, capture=capture)
+        ]
         in_file = frozenset((table.name, handler.name) for table in self._configured() for handler in table.handler)
         if keys:
             await self._change(self.changes.stopping(keys, in_file=in_file))
+        return over
 
     async def _change(self, changes: Changes) -> None:
         captures, _ = changes.merge(self._configured())
@@ -166,6 +182,12 @@ class CaptureControl:
                 await self._apply(before)
             raise
         log.info("captures changed", handlers=sum(len(table.handler) for table in captures))
+
+
+async def _wait_for(over: list[trio.Event]) -> None:
+    with trio.fail_after(FINISH_TIMEOUT_S):
+        for event in over:
+            await event.wait()
 
 
 def _check_types(capture: Capture) -> None:

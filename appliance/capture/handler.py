@@ -17,7 +17,7 @@ import trio
 
 from appliance.config import Capture, Handler
 from appliance.model import Segment
-from appliance.native.pcap import PcapBlock
+from appliance.native.pcap import PcapBlock, PcapScan
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.ledger import Ledger
 from appliance.runtime.partfile import finish_leftovers
@@ -95,6 +95,7 @@ class HandlerTask:
         self._with_headers = style.with_headers
         self.account = around.ledger.account(f"handler.{capture.name}/{handler.name}", unit="packets")
         self._segments = around.ledger.account(f"{self.source}.segments", unit="segments")
+        self._is_booking = False
         self._own_drops = 0
         owner = f"{capture.name}/{handler.name}"
         self._tidier = Tidier(
@@ -138,6 +139,7 @@ class HandlerTask:
                 quarantine=Quarantine(around.state_dir / "quarantine" / self.source / handler.name),
                 write=self._write,
                 door=self.source,
+                handler=handler.name,
             )
             self._refinery.on_room(self._tell_room)
         self._meter = Meter(trio.current_time())
@@ -162,6 +164,18 @@ class HandlerTask:
         if self._refinery is not None:
             self._refinery.open()
         self.account.add_holder(self._count_queued)
+        if not self._is_booking:
+            self._is_booking = True
+            for account in (self.account, self._segments):
+                self._around.ledger.hold(account)
+
+    def release(self) -> None:
+        """It does not run, and will not run again: its accounts have their last figures."""
+        for account in (self.account, self._segments):
+            if not self._is_booking:
+                self._around.ledger.hold(account)
+            self._around.ledger.release(account)
+        self._is_booking = False
 
     def begin(self, batch: Batch) -> bool:
         """Offer packets; False if some of them have to wait: call `proceed` later, or `skip`."""
@@ -267,7 +281,7 @@ class HandlerTask:
             kernel_drops=self._kernel_drops() - self._kernel_drops_before,
             handler_drops=self._own_drops,
             truncated=feed.truncated,
-            transformed_away=self.account.dropped.get("transform", 0),
+            transformed_away=self._refinery.left_out if self._refinery else 0,
             transform_errors=self._refinery.errors if self._refinery else 0,
             write_errors=writer.write_errors,
             queued=self._count_queued(),
@@ -285,17 +299,34 @@ class HandlerTask:
     # ── its tasks ──
 
     async def recover(self) -> None:
-        """Finish what an earlier run left behind."""
-        await trio.to_thread.run_sync(self._recover, limiter=self._limiter)
+        """Finish what an earlier run left behind, and announce it as it would have been."""
+        for segment in await trio.to_thread.run_sync(self._recover, limiter=self._limiter):
+            await self._finished(Plan(handler=segment.handler, path=segment.path, due_s=None, size=0), segment)
 
-    def _recover(self) -> None:
+    def _recover(self) -> list[Segment]:
         self._tidier.recover()
-        for leftover in finish_leftovers(self.pattern, repair_pcap):
+        segments: list[Segment] = []
+        scans: dict[Path, PcapScan] = {}
+        for leftover in finish_leftovers(self.pattern, partial(repair_pcap, scans=scans)):
             self._writer.recovered += leftover.outcome == "finished"
             found = {name: str(value) for name, value in msgspec.structs.asdict(leftover).items() if value}
             log.warning("found a file of an earlier run", door=self.source, **found)
             if leftover.final is not None:
-                self._tidier.add(leftover.final)
+                segments.append(self._segment_of(leftover.final, scans[leftover.part]))
+        return segments
+
+    def _segment_of(self, path: Path, scan: PcapScan) -> Segment:
+        """A file of an earlier run; what that one lost is not known."""
+        return Segment(
+            handler=self.handler.name,
+            source=self.source,
+            path=str(path),
+            packets=scan.packets,
+            size=scan.good_bytes,
+            first_ns=scan.first_ns,
+            last_ns=scan.last_ns,
+            linktype=scan.linktype,
+        )
 
     async def run(self) -> None:
         """Write until `close`, and finish.

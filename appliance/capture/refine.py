@@ -45,6 +45,7 @@ class Refinery:
         quarantine: where packets go that no transform could take.
         write: takes the results, in order.
         door: for the log.
+        handler: for the log.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Refinery:
         quarantine: Quarantine,
         write: Write,
         door: str,
+        handler: str,
     ) -> None:
         self._chain = chain
         self._on_error = on_error
@@ -64,7 +66,7 @@ class Refinery:
         self._account = account
         self._quarantine = quarantine
         self._write = write
-        self._door = door
+        self._door, self._handler = door, handler
         self._waiting: deque[Packet] = deque()
         self._waiting_bytes = 0
         self._in_hand = 0
@@ -73,7 +75,7 @@ class Refinery:
         self._changed = trio.lowlevel.ParkingLot()
         self._room: Callable[[], None] = lambda: None
         self._throttle = Throttle()
-        self.errors = 0
+        self.errors = self.left_out = 0
 
     @property
     def queued(self) -> int:
@@ -138,6 +140,7 @@ class Refinery:
         if isinstance(result, Exception):
             result = await self._fail(packet, result)
         elif result is None:
+            self.left_out += 1
             self._drop("transform")
         if result is None:
             return None
@@ -160,14 +163,16 @@ class Refinery:
             try:
                 await trio.to_thread.run_sync(self._quarantine.save, packet.data)
             except OSError as error:
-                log.error("cannot keep a packet that a transform refused", door=self._door, error=str(error))
+                log.error("cannot keep a packet that a transform refused", door=self._door,
+                          handler=self._handler, error=str(error))  # fmt: skip
         self._drop("transform_error")
         return None
 
     def _complain(self, exc: Exception) -> None:
         self.errors += 1
         if (held := self._throttle.admit("transform")) is not None:
-            log.error("a transform failed", door=self._door, error=f"{type(exc).__name__}: {exc}", more=held)
+            log.error("a transform failed", door=self._door, handler=self._handler,
+                      error=f"{type(exc).__name__}: {exc}", more=held)  # fmt: skip
 
     def _wrote(self, count: int) -> None:
         self._in_hand -= count

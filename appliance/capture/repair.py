@@ -31,12 +31,18 @@ def cut_torn(part: Path) -> tuple[PcapScan, int]:
         os.close(fd)
 
 
-def repair_pcap(part: Path) -> Repair:
+def repair_pcap(part: Path, *, scans: dict[Path, PcapScan] | None = None) -> Repair:
     """Make a capture file whole in place; see `appliance.runtime.partfile.finish_leftovers`.
+
+    Args:
+        part: the file.
+        scans: gets what is in it.
 
     Raises:
         OSError: cannot be opened or cut.
         ValueError: no capture file.
     """
     scan, cut = cut_torn(part)
+    if scans is not None:
+        scans[part] = scan
     return Repair(cut=cut, size=scan.good_bytes)

@@ -71,7 +71,8 @@ def call_list(arguments: argparse.Namespace) -> int:
     for capture, handler in _handlers(captures):
         figures = handler["statistics"] or {}
         host, number = capture["address"]
-        where = f"{host}:{number}" if capture["conn_type"] != "ethernet" else host
+        named = f"[{host}]" if ":" in host else host
+        where = f"{named}:{number}" if capture["conn_type"] != "ethernet" else host
         lost = figures.get("kernel_drops", 0) + figures.get("handler_drops", 0)
         table.add_row(
             f"{capture['name']}/{handler['name']}", capture["conn_type"], where, f"{figures.get('packets', 0):,}",

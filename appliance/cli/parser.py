@@ -86,7 +86,7 @@ def _add_events(commands: Any) -> None:
     )
     event.add_argument("topic", metavar="TOPIC", help="e.g. zeek/event/my/topic")
     event.add_argument("name", metavar="NAME", help="the event's name with its module, e.g. My::event")
-    event.add_argument("arg", metavar="ARG", nargs="*", help="its arguments")
+    event.add_argument("arg", metavar="ARG", nargs="*", default=(), help="its arguments")
     _add_socket(event)
     text = _command(
         kinds,

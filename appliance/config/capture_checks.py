@@ -112,7 +112,7 @@ def _check_shared(key: Key, capture: Capture, first: dict[Hashable, tuple[Key, C
         return
     other_key, other = first.setdefault(address, (key, capture))
     file, line = report.place(other_key)
-    where = f"{show_key(other_key)} at {file}:{line}"
+    where = f"{show_key(other_key)} at {file}:{line}" if line else f"capture {quote(other.name)}"
     if other.conn_type != capture.conn_type:
         report.add((*key, "conn_type"), f"the address is that of {where}, which is {quote(other.conn_type)}")
         return

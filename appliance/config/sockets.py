@@ -45,6 +45,11 @@ class CaptureGroup(msgspec.Struct, frozen=True):
     def first(self) -> Capture:
         return self.captures[0]
 
+    def has_socket_of(self, other: CaptureGroup) -> bool:
+        """Whether its socket is just as that of `other` would be."""
+        is_fixed = address_of(self.first) is not None
+        return is_fixed and all(getattr(self.first, key) == getattr(other.first, key) for key in SOCKET_KEYS)
+
     @property
     def handlers(self) -> list[tuple[str, Handler]]:
         """Every handler, with its capture's name."""

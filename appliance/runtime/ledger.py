@@ -10,7 +10,10 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-__all__ = ["DELIBERATE", "REFUSED", "Account", "AccountFigures", "Ledger"]
+__all__ = ["DELIBERATE", "MAX_ENDED", "REFUSED", "Account", "AccountFigures", "Ledger"]
+
+MAX_ENDED = 256
+"""Accounts that are shown although nobody books in them any more."""
 
 DELIBERATE = frozenset(
     {
@@ -107,6 +110,15 @@ class Account:
         if count:
             self.dropped[reason] = self.dropped.get(reason, 0) + count
 
+    def absorb(self, other: Account) -> None:
+        """Take over what `other` has booked; it begins anew."""
+        self.received += other.received
+        self.delivered += other.delivered
+        for reason, count in other.dropped.items():
+            self.drop(reason, count)
+        other.received = other.delivered = 0
+        other.dropped.clear()
+
     @property
     def queued(self) -> int:
         return sum(count() for count in self._holders)
@@ -134,16 +146,51 @@ class Account:
 
 
 class Ledger:
-    """All accounts, in the order in which they were opened. An account outlives restarts and reloads of its service."""
+    """All accounts, in the order in which they were opened. An account outlives restarts and reloads of its service.
+
+    Of what comes and goes while running under ever-new names, `hold` and `release` tell when it is over. The last
+    `MAX_ENDED` accounts that ended so stay; what is in older ones is added to a total, ``KIND.*``, so that nothing
+    that was booked is ever lost.
+    """
 
     def __init__(self) -> None:
         self._accounts: dict[str, Account] = {}
+        self._held: dict[str, int] = {}
+        self._ended: dict[str, None] = {}
+        """Names, the one that ended first in front."""
 
     def account(self, name: str, *, unit: str = "records") -> Account:
         """The account of that name, opened if there is none."""
         if name not in self._accounts:
             self._accounts[name] = Account(name, unit=unit)
+        if name in self._ended:
+            del self._ended[name]
+            self._ended[name] = None
         return self._accounts[name]
+
+    def hold(self, account: Account) -> None:
+        """Somebody books in the account, until he calls `release`."""
+        self._held[account.name] = self._held.get(account.name, 0) + 1
+        self._ended.pop(account.name, None)
+        self._accounts.setdefault(account.name, account)
+
+    def release(self, account: Account) -> None:
+        """He books nothing more, and has nothing queued."""
+        self._held[account.name] -= 1
+        if self._held[account.name]:
+            return
+        del self._held[account.name]
+        self._ended[account.name] = None
+        if len(self._ended) > MAX_ENDED:
+            self._fold(next(iter(self._ended)))
+
+    def _fold(self, name: str) -> None:
+        """Make an account that ended a part of the total of its kind."""
+        del self._ended[name]
+        account = self._accounts.pop(name)
+        kind = name.partition(".")[0]
+        total = f"{kind}.*.segments" if account.unit == "segments" else f"{kind}.*"
+        self.account(total, unit=account.unit).absorb(account)
 
     def __iter__(self) -> Iterator[Account]:
         return iter(self._accounts.values())

@@ -116,7 +116,10 @@ def _decode_event(data: bytes) -> Event | None:
     at = len(_EVENT_HEAD)
     if data[at : at + 1] not in _EVENT_SIZES:
         return None
-    (name, args), end = binary.decode_some(data, at + 1, 2, limits=_EVENT_LIMITS)
+    try:
+        (name, args), end = binary.decode_some(data, at + 1, 2, limits=_EVENT_LIMITS)
+    except RemoteProtocolError:  # the general way knows why, and whether it is so
+        return None
     if type(name) is not bytes or type(args) is not Vector:
         return None
     if data[at] == 2:
@@ -243,4 +246,4 @@ _EVENT_SIZES = (b"\2", b"\3")
 _STAMP_HEAD = binary.encode(Vector((Vector((Count(_NETWORK_TIMESTAMP), Timestamp(0))),)))[:-8]
 """Metadata with nothing but a network timestamp, up to its number."""
 _EVENT_LIMITS = Limits(depth=binary.MAX_DEPTH - 2, values=Limits().values - 8)
-"""What is left of the usual limits for name and arguments."""
+"""What is left of the usual limits for name and arguments, if there is metadata as well."""

@@ -50,6 +50,7 @@ def test_the_text_of_a_bomb_is_read_without_exploding() -> None:
         ("[" * 100_000, "bsc.yaml:1: nested too deeply"),
         ("a: &a 1\nb: [" + "*a, " * 1001 + "]", "bsc.yaml:2: more than 1000 aliases"),
         ("a: !!python/object/apply:os.system ['true']", "bsc.yaml:1: could not determine a constructor"),
+        ("a: %Y-{name}.pcap", "bsc.yaml:1: found character '%' that cannot start any token, write it in quotes"),
         ("a: b: c", "bsc.yaml:1: mapping values are not allowed here"),
         ("a: *nothing", "bsc.yaml:1: found undefined alias 'nothing'"),
         (b"\xff\xfe\xff", "bsc.yaml: is not YAML: "),

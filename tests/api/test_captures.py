@@ -251,6 +251,13 @@ async def test_failures_are_told(control: FakeControl, failure: Exception, statu
     assert (found, document.get("detail")) == (status, detail)
 
 
+async def test_a_stop_whose_file_is_late_is_told(control: FakeControl) -> None:
+    """The handler is stopped; its file is not finished."""
+    control.failure = trio.TooSlowError()
+    found, document = await ask(control, "DELETE", "/v1/captures/tele/raw")
+    assert (found, document["detail"]) == (504, "it is stopped; its file ends when the disk allows")
+
+
 async def test_nobody_waits_for_ever(control: FakeControl, autojump_clock: trio.testing.MockClock) -> None:
     """A file that is long in ending ends without its client; a change is never left half done."""
     control.delay_s = PATIENCE_S + 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
+from structlog.typing import EventDict
 
 from appliance.api.server import MAX_CONNECTIONS, StatusServer
 from appliance.errors import ApplianceError
@@ -193,3 +196,29 @@ async def test_file_that_is_no_socket_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(ApplianceError, match="cannot listen on"):
         await StatusServer((str(path),), DOCUMENTS).run()
     assert path.read_text() == "mine"
+
+
+async def test_clients_wait_while_there_is_no_descriptor(
+    tmp_path: Path, told: list[EventDict], monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    """It is said once, and the client is served when there is one again."""
+    accept, failures = trio.SocketListener.accept, 10
+
+    async def fail_first(listener: trio.SocketListener) -> trio.SocketStream:
+        nonlocal failures
+        stream = await accept(listener)
+        if failures:
+            failures -= 1
+            await stream.aclose()
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return stream
+
+    monkeypatch.setattr(trio.SocketListener, "accept", fail_first)
+    path = tmp_path / "api.sock"
+    async with serving(path):
+        for _ in range(10):
+            assert await exchange(path, b"") == b""
+        assert b"running" in await exchange(path, b"GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert [(entry["event"], entry["error"]) for entry in told] == [
+        ("cannot accept connections, trying again", "Too many open files")
+    ]

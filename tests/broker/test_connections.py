@@ -46,12 +46,16 @@ async def test_the_bound_ports_are_told(tmp_path: Path, told: list[EventDict]) -
 
 
 async def test_an_address_without_a_host_is_every_address(tmp_path: Path, told: list[EventDict]) -> None:
-    """Of both families; it is said that anybody may come."""
+    """Of both families, each in its own form; it is said that anybody may come."""
     house = House(tmp_path, listen=(":0",))
     async with run_houses(house):
-        for host in ("127.0.0.1", "::1"):
-            async with await trio.open_tcp_stream(host, house.port):
-                pass
+        for host, shown in (("127.0.0.1", "127.0.0.1:"), ("::1", "[::1]:")):
+            me = make_id()
+            async with await trio.open_tcp_stream(host, house.port) as stream:
+                await shake(stream, me)
+                await house.wait_peers(1)
+                assert next(iter(house.peers.values())).address.startswith(shown)
+            await house.wait_peers(0)
     assert [entry["log_level"] for entry in told if "anybody" in entry["event"]] == ["warning"]
 
 
@@ -143,8 +147,10 @@ async def test_either_side_leads(tmp_path: Path, first: int, is_dialer: bool) ->
 
 
 @pytest.mark.parametrize(("first", "code"), [(0x00, DropCode.LOGIC_ERROR), (0xFF, DropCode.REDUNDANT_CONNECTION)])
-async def test_a_second_connection_of_a_peer_is_refused(tmp_path: Path, first: int, code: DropCode) -> None:
-    """With Broker's code for each role; the first one is not disturbed."""
+async def test_a_second_connection_of_a_peer_is_refused(
+    tmp_path: Path, told: list[EventDict], first: int, code: DropCode
+) -> None:
+    """With Broker's code for each role; the first one is not disturbed, and nobody is alarmed."""
     house = House(tmp_path)
     async with run_houses(house), meet(house, me=make_id(first)) as raw:
         async with await connect(house) as stream:
@@ -154,6 +160,7 @@ async def test_a_second_connection_of_a_peer_is_refused(tmp_path: Path, first: i
         await raw.publish("t", event("E::e"))
         await wait_until(lambda: house.incoming.delivered == 1)
         assert list(house.peers) == [raw.name]
+    assert [entry["log_level"] for entry in told if entry["event"] == "a connection did not become a peer"] == ["info"]
 
 
 async def test_a_parked_connection_goes_on_when_the_other_one_fails(tmp_path: Path) -> None:

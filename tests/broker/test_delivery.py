@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import struct
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import trio
 from structlog.typing import EventDict
 
-from appliance.model import EventBatch, Print
+from appliance.model import EventBatch, LogBatch, Print
 from appliance.wire.handshake_messages import Hello, encode_handshake
 from appliance.wire.node_messages import MessageKind
 from appliance.zeek import binary
@@ -168,12 +169,51 @@ async def test_log_writes_become_lines(tmp_path: Path) -> None:
     async with run_houses(house):
         await send(house, log_create(), log_write(1), writes)
     batches = await house.logs()
-    assert [batch.data for batch in batches] == [line(1), line(2) + line(3) + line(4)]
+    assert b"".join(batch.data for batch in batches) == b"".join(map(line, range(1, 5)))
     for batch in batches:
         assert (batch.path, batch.stream, batch.node, batch.source) == ("my", "My::LOG", "", "broker")
         assert batch.columns == (("ts", "time"), ("n", "count"), ("s", "string"))
     books = house.books()
     assert (books.received, books.delivered) == (4 + 2, 4 + 2)  # with our own two events
+
+
+async def test_log_writes_that_come_together_stay_together(tmp_path: Path) -> None:
+    """However many messages they are; those of each log in their order, events between them where they were."""
+    house = House(tmp_path)
+    writes = [log_write(number, path="abc"[number % 3]) for number in range(60)]
+    creates = [log_create(path=path) for path in "abc"]
+    async with run_houses(house):
+        await send(house, *creates, *writes, Event.make("E::e"), *(log_write(number) for number in (60, 61)))
+        assert house.incoming.dropped == {"no_schema": 2}  # the last two; nothing else suffers from it
+        assert house.incoming.delivered == 3 + 60 + 1
+    items = [item for item in await house.take() if isinstance(item, LogBatch)]
+    assert len(items) < 20  # how many reads it takes is up to the kernel
+    for rest, path in enumerate("abc"):
+        data = b"".join(item.data for item in items if item.path == path)
+        assert data == b"".join(line(number) for number in range(60) if number % 3 == rest)
+    assert sum(item.count for item in items) == 60
+
+
+GOOD, UNKNOWN, BROKEN, MIXED = range(4)
+KINDS: dict[int, tuple[Message, int, dict[str, int]]] = {
+    GOOD: (Batch((log_write(1), log_write(1))), 2, {}),
+    UNKNOWN: (log_write(1, path="unknown"), 0, {"no_schema": 1}),
+    BROKEN: (log_write(1, count=4), 0, {"bad_record": 1}),
+    MIXED: (Batch((log_write(1), log_write(1, count=4))), 1, {"bad_record": 1}),
+}
+"""A message, the records that are taken of it, and those that are not."""
+
+
+@pytest.mark.parametrize("kinds", [(GOOD, MIXED, GOOD), (UNKNOWN, GOOD), (GOOD, BROKEN, UNKNOWN, GOOD), (BROKEN,) * 3])
+async def test_together_each_message_is_booked_as_if_it_were_alone(tmp_path: Path, kinds: tuple[int, ...]) -> None:
+    """A message counts as delivered if there was anything in it that could be taken, else for its reason."""
+    house = House(tmp_path)
+    async with run_houses(house):
+        await send(house, log_create(), *(KINDS[kind][0] for kind in kinds))
+        alone = [KINDS[kind] for kind in kinds]
+        assert house.incoming.dropped == Counter(next(iter(bad)) for _, count, bad in alone if not count)
+        assert house.books().dropped == sum((Counter(bad) for _, _, bad in alone), Counter())
+    assert sum(batch.count for batch in await house.logs()) == sum(count for _, count, _ in alone)
 
 
 async def test_everything_may_come_in_one_batch(tmp_path: Path) -> None:

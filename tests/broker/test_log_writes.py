@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from appliance.broker import log_writes
-from appliance.broker.log_writes import LogBook, make_transcoder
+from appliance.broker.log_writes import LogBook, make_transcoder, put_together
 from appliance.errors import RemoteProtocolError
 from appliance.zeek.log_create import Column, LogCreate, WriterInfo
 from appliance.zeek.messages import LogWrite, encode_message
@@ -69,6 +72,24 @@ def test_columns_are_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:
         book.announce(create(Numbering.FROM_5_0, *columns, path=path))
         known = [p for p in "abcd" if not book.read(write(Numbering.FROM_5_0, b"", path=p), TRANSCODER).unknown]
         assert known == {"a": ["a"], "b": ["a", "b"], "c": ["b", "c"], "d": ["d"]}[path]
+
+
+@given(st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=4), min_size=1, max_size=6))
+def test_messages_read_together_give_the_lines_of_each(messages: list[list[str]]) -> None:
+    """In the order of each log, whether a message is one write, a batch, or a batch of batches."""
+    book = LogBook()
+    for path in "abc":
+        book.announce(create(Numbering.FROM_5_0, ("s", ZeekType.STRING), path=path))
+    numbers = itertools.count()
+    payloads = []
+    for paths in messages:
+        writes = [write(Numbering.FROM_5_0, b"%d" % next(numbers), path=path) for path in paths]
+        payloads.append(writes[0] if len(writes) == 1 else put_together([put_together(writes[1:]), writes[0]]))
+    alone: dict[str, bytes] = {}
+    for payload in payloads:
+        for rows in book.read(payload, TRANSCODER).rows:
+            alone[rows.path] = alone.get(rows.path, b"") + rows.data
+    assert {rows.path: rows.data for rows in book.read(put_together(payloads), TRANSCODER).rows} == alone
 
 
 def test_what_is_no_message_is_refused() -> None:

@@ -138,6 +138,14 @@ def test_files_that_are_no_use_are_named(certificates: Path, spoil: dict[str, st
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize("key", ["certificate", "key"])
+def test_a_missing_file_raises_no_other_questions(certificates: Path, key: str) -> None:
+    """It is missing, whatever its form and its passphrase."""
+    with pytest.raises(ConfigError) as caught:
+        make_contexts(table(**mutual(certificates) | {key: str(certificates / "missing.pem")}))
+    assert caught.value.hint == ""
+
+
 def test_the_default_is_what_broker_speaks() -> None:
     """One anonymous cipher of TLS 1.2; with off there is nothing."""
     contexts = make_contexts(table(tls="anonymous"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +21,7 @@ from appliance.capture.control import CaptureControl
 from appliance.config import Capture, ConfigError, Duration, Handler, Keep, Size, load
 from appliance.errors import ApplianceError
 from appliance.parts import prepare
+from appliance.runtime.partfile import PartFile
 
 from .harness import packets_in, wait_until
 
@@ -41,6 +44,8 @@ def test_changes_and_file_make_one() -> None:
         added=(table("a", handler("3")), table("new", handler("1"))), stopped=(("a", "2"), ("b", "1"), ("b", "gone"))
     )
     merged, runtime = changes.merge(file)
+    assert Changes(stopped=(("a", "1"), ("a", "2"))).merge(file)[0] == (table("a"), table("b", handler("1")))
+    assert Changes(stopped=(("a", "1"), ("a", "2"), ("b", "1"))).merge(file)[0] == ()
     assert merged == (table("a", handler("1"), handler("3")), table("new", handler("1")))
     assert runtime == {("a", "3"), ("new", "1")}
     assert Changes().merge(file) == (file, frozenset())
@@ -151,6 +156,16 @@ def running_names(control: CaptureControl) -> dict[str, list[str]]:
     }
 
 
+async def send(control: CaptureControl, *packets: bytes) -> None:
+    """To the socket of the file, and wait until its handlers have them."""
+    figures = control.statistics()["file"]
+    host, _, port = figures.address.rpartition(":")
+    with trio.socket.socket(type=trio.socket.SOCK_DGRAM) as sender:
+        for packet in packets:
+            await sender.sendto(packet, (host, int(port)))
+    await wait_until(lambda: control.statistics()["file"].packets >= figures.packets + len(packets))
+
+
 def added(tmp_path: Path, capture: str = "new", name: str = "three", **more: Any) -> Capture:
     return table(capture, handler(name, tmp_path / "out"), **{"address": ("127.0.0.1", 0), **more})
 
@@ -190,6 +205,93 @@ async def test_what_is_stopped_stays_stopped(tmp_path: Path, site: Path) -> None
         assert running_names(appliance.captures) == {"file": ["file/one"]}
 
 
+async def test_stop_answers_when_the_file_is_finished(
+    tmp_path: Path, site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also on a socket that goes on; others need not wait meanwhile."""
+    gate = threading.Event()
+    finish = PartFile.finish
+
+    def wait_and_finish(file: PartFile) -> Path | None:
+        if "one" in file.path.name:
+            gate.wait()
+        return finish(file)
+
+    monkeypatch.setattr(PartFile, "finish", wait_and_finish)
+    async with running(site) as appliance:
+        control = appliance.captures
+        try:
+            await send(control, b"1")
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(control.stop, "one")
+                await wait_until(lambda: running_names(control) == {"file": ["file/two"]})
+                await control.start(added(tmp_path, "file"))
+                assert await control.stop("three") == 1
+                await trio.testing.wait_all_tasks_blocked(0.01)
+                assert nursery.child_tasks
+                assert not (tmp_path / "out/one-1.pcap").exists()
+                gate.set()
+        finally:
+            gate.set()
+        assert (tmp_path / "out/one-1.pcap").exists()
+
+
+async def test_stop_that_takes_too_long_is_told(tmp_path: Path, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is stopped all the same; the file ends later."""
+    gate = threading.Event()
+    finish = PartFile.finish
+    monkeypatch.setattr(PartFile, "finish", lambda file: gate.wait() and finish(file))
+    monkeypatch.setattr("appliance.capture.control.FINISH_TIMEOUT_S", 0.01)
+    async with running(site) as appliance:
+        try:
+            await send(appliance.captures, b"1")
+            with pytest.raises(trio.TooSlowError):
+                await appliance.captures.stop("one")
+            assert running_names(appliance.captures) == {"file": ["file/two"]}
+        finally:
+            gate.set()
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"one-1.pcap", "two-1.pcap"}
+
+
+async def test_capture_without_handlers_holds_the_socket_for_others(tmp_path: Path, site: Path) -> None:
+    """With its buffer and groups; it is open as long as anybody is on it."""
+    site.write_text(site.read_text().replace('["127.0.0.1", 0]', '["127.0.0.1", 47127]\nreceive_buffer = "64KiB"'))
+    async with running(site) as appliance:
+        control = appliance.captures
+        await control.start(added(tmp_path, "joins", address=("127.0.0.1", 47127)))
+        (service,) = control._running()
+        assert await control.stop("one") == await control.stop("two") == 1
+        assert control._running() == [service]
+        assert running_names(control) == {"file": ["joins/three*"]}
+        await send(control, b"1")
+        assert await control.stop("three") == 1
+        assert control._running() == []
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["three-1.pcap"]
+
+
+async def test_books_of_what_comes_and_goes_are_bounded(
+    tmp_path: Path, site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Handlers and sockets under ever-new names: the last ones are shown, and the total of the others."""
+    monkeypatch.setattr("appliance.runtime.ledger.MAX_ENDED", 4)
+    async with running(site) as appliance:
+        for number in range(8):
+            await appliance.captures.start(added(tmp_path, "file", f"on-it{number}"))
+            await appliance.captures.start(added(tmp_path, f"own{number}", "x"))
+            await send(appliance.captures, b"1")
+            assert await appliance.captures.stop(f"on-it{number}") == await appliance.captures.stop("x") == 1
+            with pytest.raises(ApplianceError, match="cannot bind"):
+                await appliance.captures.start(added(tmp_path, f"fails{number}", address=("192.0.2.1", 47124)))
+        found = {figures.name: figures for figures in appliance.ledger.statistics()}
+        held = {"capture.file", "capture.file.segments", "handler.file/one", "handler.file/two"}
+        totals = {"handler.*", "capture.*", "capture.*.segments"}
+        assert held | totals < set(found)
+        assert len([name for name in found if name.startswith(("capture", "handler"))]) == len(held | totals) + 4
+        on_it = [figures for name, figures in found.items() if "on-it" in name or name == "handler.*"]
+        assert sum(figures.delivered for figures in on_it) == 8
+        assert all(figures.imbalance == 0 for figures in found.values())
+
+
 async def test_started_handler_records_and_others_are_not_touched(tmp_path: Path, site: Path) -> None:
     """The socket of the file stays open: its port is the same, and no packet is missing."""
     async with running(site) as appliance:
@@ -221,7 +323,7 @@ async def test_second_capture_of_an_address_joins_its_socket(tmp_path: Path, sit
         other = added(tmp_path, "other", "four", address=("127.0.0.1", 47123), conn_type="tcp")
         with pytest.raises(ExceptionGroup) as caught:
             await control.start(other)
-        assert "the address is that of capture[0]" in str(caught.value.exceptions[0])
+        assert 'the address is that of capture "file", which is "udp"' in str(caught.value.exceptions[0])
         assert running_names(control) == {"file": ["file/one", "file/two", "joins/three*"]}
         assert await control.stop_socket("udp", ("127.0.0.1", 47123)) == 3
         assert running_names(control) == {}

@@ -78,7 +78,7 @@ async def test_a3_failing_handler_ends_nothing(
         assert len(bench.capture.statistics().handlers) == 2
     assert bench.packets() == {"good.pcap": [b"x"] * 3}
     assert bench.books("bad").dropped == {"transform_error": 3}
-    assert len(told) == 1
+    assert [entry["handler"] for entry in told] == ["bad"]
 
 
 async def test_a4_end_of_a_tcp_stream_writes_nothing(tmp_path: Path, mock_clock: Clock) -> None:

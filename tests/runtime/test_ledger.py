@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.runtime.ledger import DELIBERATE, REFUSED, Account, Ledger
+from appliance.runtime.ledger import DELIBERATE, MAX_ENDED, REFUSED, Account, Ledger
 
 REASONS = ["where", "bad_json", "queue_full", "stalled", "anything_else"]
 
@@ -77,3 +77,68 @@ def test_an_account_is_opened_once() -> None:
     second.drop("where", 5)
     assert ledger.lost == 3
     assert [(f.name, f.unit) for f in ledger.statistics()] == [("zmq.b", "records"), ("zmq.a", "packets")]
+
+
+def book(ledger: Ledger, name: str, unit: str = "packets") -> Account:
+    """An account of somebody who came and went."""
+    account = ledger.account(name, unit=unit)
+    ledger.hold(account)
+    account.received += 5
+    account.delivered += 3
+    account.drop("disk", 2)
+    ledger.release(account)
+    return account
+
+
+def test_what_came_and_went_is_bounded_and_nothing_is_lost() -> None:
+    """The oldest become part of a total of their kind, which balances; those that nobody released stay."""
+    ledger = Ledger()
+    stays = ledger.account("handler.c/stays", unit="packets")
+    ledger.hold(stays)
+    never = ledger.account("zmq.a")
+    for number in range(MAX_ENDED + 7):
+        book(ledger, f"handler.c/{number}")
+    for number in range(MAX_ENDED):
+        book(ledger, f"capture.{number}.segments", "segments")
+    assert len(list(ledger)) == MAX_ENDED + 3
+    assert ledger.account("handler.c/stays") is stays
+    assert ledger.account("zmq.a") is never
+    found = {figures.name: figures for figures in ledger.statistics()}
+    total = found["handler.*"]
+    assert (total.received, total.delivered, total.dropped) == (5 * (MAX_ENDED + 7), 3 * (MAX_ENDED + 7), {
+        "disk": 2 * (MAX_ENDED + 7)
+    })  # fmt: skip
+    assert total.imbalance == 0
+    assert total.unit == "packets"
+    assert sum(account.received for account in ledger) == 5 * (2 * MAX_ENDED + 7)
+    assert ledger.lost == 2 * (2 * MAX_ENDED + 7)
+
+
+def test_who_comes_back_goes_on_in_his_account() -> None:
+    """While it is there; after that he begins anew, and the total keeps what was."""
+    ledger = Ledger()
+    first = book(ledger, "handler.c/a")
+    for number in range(MAX_ENDED - 1):
+        book(ledger, f"handler.c/{number}")
+    assert book(ledger, "handler.c/a") is first
+    assert first.received == 10
+    for number in range(MAX_ENDED):
+        book(ledger, f"handler.d/{number}")
+    again = book(ledger, "handler.c/a")
+    assert again is not first
+    assert again.received == 5
+    assert sum(account.received for account in ledger) == 5 * (2 * MAX_ENDED + 2)
+
+
+def test_an_account_with_two_users_ends_with_the_second() -> None:
+    """A handler that is replaced hands its account to its successor."""
+    ledger = Ledger()
+    account = ledger.account("handler.c/a", unit="packets")
+    ledger.hold(account)
+    ledger.hold(account)
+    ledger.release(account)
+    for number in range(MAX_ENDED + 1):
+        book(ledger, f"handler.c/{number}")
+    assert ledger.account("handler.c/a") is account
+    ledger.release(account)
+    assert len(list(ledger)) == MAX_ENDED + 1

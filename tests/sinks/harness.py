@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -48,6 +49,14 @@ async def later(clock: trio.testing.MockClock, seconds: float) -> None:
     """Let everybody wait for what he waits for, then let time pass."""
     await trio.testing.wait_all_tasks_blocked()
     clock.jump(seconds)
+
+
+async def pass_until(clock: trio.testing.MockClock, step_s: float, condition: Callable[[], object]) -> None:
+    """Let time pass, step by step, until `condition` holds: whoever waits for a thread misses a step."""
+    patience = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < patience, "waited in vain"
+        await later(clock, step_s)
 
 
 def content(path: Path) -> bytes:
@@ -104,8 +113,9 @@ class Bench:
         return figures
 
     def names(self) -> set[str]:
-        """Every file below the folder."""
-        return {str(path.relative_to(self.folder)) for path in self.folder.rglob("*") if path.is_file()}
+        """Every file below the folder; folders may go meanwhile."""
+        found = (Path(top, name) for top, _, names in os.walk(self.folder) for name in names)
+        return {str(path.relative_to(self.folder)) for path in found}
 
     def files(self) -> dict[str, str]:
         """Every file below the folder with its text, unpacked."""

@@ -20,7 +20,7 @@ from structlog.typing import EventDict
 from appliance.config import Duration, Keep, Size
 from appliance.runtime import tidy
 from appliance.runtime.compress import compress
-from tests.sinks.harness import HOUR_S, TO_THE_HOUR_S, WALL_NS, Bench, S, batch, content, later, wait_until
+from tests.sinks.harness import HOUR_S, TO_THE_HOUR_S, WALL_NS, Bench, S, batch, content, later, pass_until, wait_until
 
 Clock = trio.testing.MockClock
 ROOT = Path(__file__).parents[2]
@@ -128,8 +128,7 @@ async def test_disk_without_room_keeps_the_plain_file(tmp_path: Path, mock_clock
             assert (tmp_path / "conn.log").read_text() == noise + "\n"
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        await later(mock_clock, tidy.LOOK_EVERY_S)
-        await wait_until(lambda: bench.names() == {"conn.log.zst", "dns.log.zst"})
+        await pass_until(mock_clock, tidy.LOOK_EVERY_S, lambda: bench.names() == {"conn.log.zst", "dns.log.zst"})
     statistics = bench.sink.statistics()
     assert (statistics.failed_compressions, statistics.compressed_files, statistics.failed_files) == (1, 2, 0)
     assert [entry["event"] for entry in told] == ["cannot compress a file, it stays as it is"]
@@ -243,9 +242,7 @@ async def test_age_is_told_every_minute(tmp_path: Path, mock_clock: Clock) -> No
             await later(mock_clock, tidy.LOOK_EVERY_S)
         await trio.testing.wait_all_tasks_blocked(0.05)
         assert bench.names() == {"conn/22.log"}
-        for _ in range(2):
-            await later(mock_clock, tidy.LOOK_EVERY_S)
-        await wait_until(lambda: bench.names() == set())
+        await pass_until(mock_clock, tidy.LOOK_EVERY_S, lambda: bench.names() == set())
     assert not (tmp_path / "conn").exists()
     assert bench.sink.statistics().deleted_files == 1
 

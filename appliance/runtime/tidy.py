@@ -84,6 +84,8 @@ class Tidier:
         self._changed = trio.lowlevel.ParkingLot()
         self._look_at_s = -math.inf
         self._is_over = False
+        self._put_off: set[Path] = set()
+        """Files that could not be compressed; each is tried again after the next look."""
         self._compressed = self._failed = 0
 
     @property
@@ -170,6 +172,7 @@ class Tidier:
         with self._telling():
             files = find_finished(self._pattern, on_error=self._complain)
             if self._is_compressing:
+                self._put_off.clear()
                 known = set(self._named)
                 plain = (Path(file.path) for file in sorted(files) if not file.path.endswith(ZST))
                 self._named.extend(path for path in plain if path not in known)
@@ -178,6 +181,8 @@ class Tidier:
 
     def _tidy(self, path: Path) -> Path:
         """Returns its last name."""
+        if path in self._put_off:
+            return path  # whoever finished it, and a look at the disk at that moment, have both named it
         if self._is_compressing:
             try:
                 path = compress(path, pause=trio.from_thread.check_cancelled)
@@ -186,6 +191,7 @@ class Tidier:
                 return path  # somebody else was quicker to compress or to remove it
             except (OSError, ValueError) as exc:
                 self._failed += 1
+                self._put_off.add(path)
                 self._complain(exc, "cannot compress a file, it stays as it is")
         if self._retention is not None:
             self._retention.add(path)

@@ -16,7 +16,7 @@ import trio
 from appliance.config import SOCKET_KEYS, Capture, CaptureGroup, Handler
 from appliance.model import Segment
 
-from .batch import Batch
+from .batch import Batch, SocketView
 from .figures import CaptureFigures, Meter
 from .handler import HandlerTask, Surroundings
 from .transport import Transport
@@ -77,6 +77,7 @@ class SocketCapture:
         self._meter = Meter(trio.current_time())
         for name, handler in group.handlers:
             self._tasks[name, handler.name] = self._make(name, handler)
+        self._want_addresses()
 
     def _make(self, capture: str, handler: Handler, *, is_runtime: bool = False) -> HandlerTask:
         table = next((each for each in self.group.captures if each.name == capture), self.group.first)
@@ -156,6 +157,7 @@ class SocketCapture:
         if key in self._tasks:
             raise ValueError(f"capture {key[0]!r} has a handler {handler.name!r} already")
         self._tasks[key] = task
+        self._want_addresses()
         if self._nursery is not None:
             self._launch(task)
 
@@ -217,9 +219,10 @@ class SocketCapture:
             raise
         for key in [key for key in self._tasks if key not in wanted or key in made]:
             self._retire(key)
-        for key, task in made.items():
-            self._tasks[key] = task
-            if self._nursery is not None:
+        self._tasks.update(made)
+        self._want_addresses()
+        if self._nursery is not None:
+            for task in made.values():
                 self._launch(task)
         for key, task in self._tasks.items():
             task.is_runtime = key in group.runtime
@@ -256,6 +259,9 @@ class SocketCapture:
             self._nursery = None  # whoever is added now waits for the next run
             for task in self._tasks.values():
                 task.close()
+
+    def _want_addresses(self) -> None:
+        self._transport.want_addresses(wanted=any(task.with_headers for task in self._tasks.values()))
 
     def _count_in_hand(self) -> int:
         return self._in_hand
@@ -325,6 +331,24 @@ class SocketCapture:
             if behind:
                 await self._catch_up(behind)
         self._wake_for_flush()
+
+    async def draw(self, view: SocketView) -> bool:
+        """Let the only handler take packets from the socket; False if there are several, or it needs them as a batch."""
+        if len(self._tasks) != 1:
+            return False
+        (task,) = self._tasks.values()
+        limit = task.draws(view.longest)
+        if not limit:
+            return False
+        self._book_drops()
+        view.begin(limit)
+        count = task.draw(view)
+        self._account.received += count
+        self._account.delivered += count
+        self._wake_for_flush()
+        if count < len(view):
+            await self._room_came.park()
+        return True
 
     def end_segments(self) -> None:
         for task in self._tasks.values():

@@ -180,6 +180,11 @@ int receiver_fill(struct receiver *receiver, struct packet_batch *batch)
     return is_short ? EAGAIN : 0;
 }
 
+uint64_t receiver_packets(const struct receiver *receiver)
+{
+    return receiver->counts.packets;
+}
+
 void receiver_get_memory(const struct receiver *receiver, uint32_t *used, uint32_t *limit)
 {
     uint32_t memory[SK_MEMINFO_VARS] = {0};

@@ -82,7 +82,7 @@ class SocketView:
         self, block: PcapBlock, *, start: int = 0, max_packets: int | None = None, max_bytes: int | None = None
     ) -> Stored:
         receiver, room = self._receiver, self._len - start
-        before = receiver.counts().packets
+        before = receiver.packets
         reason = Received.EMPTY
         try:
             reason = receiver.receive(
@@ -90,7 +90,7 @@ class SocketView:
             )
         except OSError as exc:
             self.error = exc
-        end = start + receiver.counts().packets - before
+        end = start + receiver.packets - before
         if reason is Received.EMPTY:
             self._len, self.is_empty = end, self.error is None
         return Stored(end, reason)

@@ -200,7 +200,7 @@ class Feed:
 
     def _next_block(self) -> bool:
         if self._free:
-            self._block = self._free.popleft()
+            self._block = self._free.pop()
         return self._block is not None
 
     def _open_plan(self) -> Plan:

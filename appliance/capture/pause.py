@@ -11,7 +11,7 @@ import math
 
 __all__ = ["LONGEST_S", "SHARE", "SHORTEST_S", "Pause"]
 
-SHORTEST_S, LONGEST_S = 0.0005, 0.02
+SHORTEST_S, LONGEST_S = 0.0005, 0.04
 SHARE = 0.2
 """Part of the buffer that may be filled in a pause."""
 PER_PAUSE = 16

@@ -131,18 +131,18 @@ class PacketLoop:
             failed(exc)
             await trio.lowlevel.checkpoint()
             return False
-        counts = self._receiver.counts()
-        if self._stopped_ns is not None and (is_empty or counts.last_ns > self._stopped_ns):
+        if self._stopped_ns is not None and (is_empty or self._receiver.counts().last_ns > self._stopped_ns):
             return True
         if not is_empty:
             await trio.lowlevel.checkpoint()
             return False
-        pause_s = self._pause.next_s(trio.current_time(), counts.packets)
+        pause_s = self._pause.next_s(trio.current_time(), self._receiver.packets)
         with trio.CancelScope() as self._waiting:
             if self._stopped_ns is None:
                 if pause_s:
                     await trio.sleep(pause_s)
-                await trio.lowlevel.wait_readable(self._fd)
+                else:
+                    await trio.lowlevel.wait_readable(self._fd)
                 self._pause.look(trio.current_time(), *self._receiver.memory())
         return False
 

@@ -166,6 +166,11 @@ class _Receiver(Owner):
         """Packets that were taken from the kernel and are in no block yet."""
         return int(lib.receiver_pending(self.open_handle))
 
+    @property
+    def packets(self) -> int:
+        """As in `counts`; cheap."""
+        return int(lib.receiver_packets(self.open_handle))
+
     def memory(self) -> tuple[int, int]:
         """Bytes of the socket's receive buffer: used now, and that there are, as the kernel counts them.
 

@@ -23,7 +23,8 @@ from typing import Any
 import trio
 
 from appliance.app import Appliance
-from appliance.native import scan_pcap
+from appliance.capture.sockets import set_buffer
+from appliance.native import DatagramReceiver, PcapBlock, Received, scan_pcap
 
 from .harness import Stopwatch, child, run_appliance
 
@@ -39,7 +40,10 @@ MODES = {
     "loop": "one receive, write and flush each",
     "tcpdump": "tcpdump on the interface",
     "ours": "broappliance `[[capture]]`",
+    "bare": "limit: `recvmmsg` into blocks and `write`, nothing else",
+    "receive": "limit: `recvmmsg` into blocks, into no file",
 }
+BARE_PAUSE_S = 0.02
 QUIET_S = 1.0
 MEMORY = Path("/dev/shm")
 _MMSGHDR = struct.Struct("@PI4xPNPNi4xI4x")
@@ -148,6 +152,29 @@ def tcpdump(size: int, per_s: int) -> dict[str, Any]:
     return {"recorded": recorded, "kernel": int(dropped[1]), "cpu_us": cpu_us, "made": rate}
 
 
+def bare(size: int, per_s: int, path: str) -> dict[str, Any]:
+    """What the native part alone needs, in one thread that sleeps as long as the buffer lasts several times."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock, tempfile.TemporaryDirectory() as folder:
+        set_buffer(sock, BUFFER, door="bench")
+        sock.bind(("127.0.0.1", 0))
+        receiver, block = DatagramReceiver(sock.fileno(), addresses=False), PcapBlock(4 << 20)
+        process = sender(sock.getsockname()[1], size, per_s)
+        pause_s = min(BARE_PAUSE_S, 500 / per_s)
+        with Path(path or f"{folder}/capture.pcap").open("wb", buffering=0) as file:
+            select.select([sock], [], [], 30.0)
+            watch = Stopwatch()
+            watch.start()
+            while select.select([sock], [], [], QUIET_S)[0]:
+                time.sleep(pause_s)
+                while receiver.receive(block, 1 << 20) is not Received.EMPTY:
+                    block.flush(file.fileno())
+                if block.used >= 1 << 20:
+                    block.flush(file.fileno())
+            block.flush(file.fileno())
+        counts = receiver.counts()
+        return watch.stop(counts.packets, recorded=counts.packets, kernel=counts.kernel_drops, made=made(process))
+
+
 async def measure(appliance: Appliance, size: int, per_s: int) -> dict[str, Any]:
     line = next(line for line in appliance.status().services if line.service.name == "capture.bench")
     account, whole = appliance.ledger.account("handler.bench/raw"), appliance.ledger.account("capture.bench")
@@ -158,7 +185,7 @@ async def measure(appliance: Appliance, size: int, per_s: int) -> dict[str, Any]
     watch.start()
     rate = await trio.to_thread.run_sync(made, process)
     while account.queued:
-        await trio.sleep(0.01)
+        await trio.sleep(0.1)
     result = watch.stop(account.delivered)
     line = next(line for line in appliance.status().services if line.service.name == "capture.bench")
     with open(line.figures.handlers[0].open_file, "rb") as file:  # noqa: ASYNC230 - nothing is measured any more
@@ -172,6 +199,8 @@ def run(mode: str, size: int, per_s: int) -> dict[str, Any]:
         return loop(size, per_s)
     if mode == "tcpdump":
         return tcpdump(size, per_s)
+    if mode in ("bare", "receive"):
+        return bare(size, per_s, "" if mode == "bare" else os.devnull)
     toml = (
         '[[capture]]\nname = "bench"\nconn_type = "udp"\naddress = ["127.0.0.1", 0]\nreceive_buffer = "4MiB"\n'
         '[[capture.handler]]\nname = "raw"\n'

@@ -330,10 +330,10 @@ class SocketCapture:
             behind = [task for task in self._tasks.values() if not task.begin(batch)]
             if behind:
                 await self._catch_up(behind)
-        self._wake_for_flush()
+        self.note_taken(count)
 
     async def draw(self, view: SocketView) -> bool:
-        """Let the only handler take packets from the socket; False if there are several, or it needs them as a batch."""
+        """Let the only handler take packets from the socket; False if they have to come as a batch."""
         if len(self._tasks) != 1:
             return False
         (task,) = self._tasks.values()
@@ -345,7 +345,7 @@ class SocketCapture:
         count = task.draw(view)
         self._account.received += count
         self._account.delivered += count
-        self._wake_for_flush()
+        self.note_taken(count)
         if count < len(view):
             await self._room_came.park()
         return True
@@ -392,8 +392,8 @@ class SocketCapture:
             with trio.move_on_at(math.inf if is_alone else patience_s):
                 await self._room_came.park()
 
-    def _wake_for_flush(self) -> None:
-        """What was just stored is to be on the disk soon."""
+    def note_taken(self, count: int) -> None:  # noqa: ARG002 - for those who watch
+        """So many packets have gone to the handlers; they are to be on the disk soon."""
         now_s = trio.current_time()
         if self._next_s > now_s + SAMPLE_EVERY_S:
             self._wake_at(now_s + SAMPLE_EVERY_S)

@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
+#include <linux/sock_diag.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -177,6 +178,20 @@ int receiver_fill(struct receiver *receiver, struct packet_batch *batch)
         return error;
     count_packets(receiver, batch, 0, batch->count);
     return is_short ? EAGAIN : 0;
+}
+
+uint64_t receiver_packets(const struct receiver *receiver)
+{
+    return receiver->counts.packets;
+}
+
+void receiver_get_memory(const struct receiver *receiver, uint32_t *used, uint32_t *limit)
+{
+    uint32_t memory[SK_MEMINFO_VARS] = {0};
+    socklen_t len = sizeof memory;
+    int is_told = getsockopt(receiver->fd, SOL_SOCKET, SO_MEMINFO, memory, &len) == 0;
+    *used = is_told ? memory[SK_MEMINFO_RMEM_ALLOC] : 0;
+    *limit = is_told ? memory[SK_MEMINFO_RCVBUF] : 0;
 }
 
 void receiver_get_counts(struct receiver *receiver, struct receiver_counts *out)

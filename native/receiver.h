@@ -31,5 +31,10 @@ int receiver_fill(struct receiver *receiver, struct packet_batch *batch);
 /* Packets taken from the kernel that are in no block yet. */
 size_t receiver_pending(const struct receiver *receiver);
 
+/* Bytes of the socket's receive buffer that are used and that there are, as the kernel counts them: what it allocated
+ * for a packet, which is more than the packet. Both 0 if it does not tell. */
+void receiver_get_memory(const struct receiver *receiver, uint32_t *used, uint32_t *limit);
+/* As in its counts; cheap. */
+uint64_t receiver_packets(const struct receiver *receiver);
 void receiver_get_counts(struct receiver *receiver, struct receiver_counts *out);
 void receiver_clear_span(struct receiver *receiver);

@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 import trio
 
-from appliance.capture.batch import Batch
 from appliance.capture.capturer import SocketCapture
 from appliance.config import Capture, CaptureGroup
 
@@ -30,9 +29,8 @@ class _Watched(SocketCapture):
         self.taken = 0
         self.more = trio.lowlevel.ParkingLot()
 
-    async def take(self, batch: Batch) -> None:
-        count = len(batch)
-        await super().take(batch)
+    def note_taken(self, count: int) -> None:
+        super().note_taken(count)
         self.taken += count
         self.more.unpark_all()
 

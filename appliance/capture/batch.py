@@ -1,6 +1,7 @@
 """Packets on their way from a socket to the handlers: a batch, and the view of it that a handler writes.
 
-The kernel's datagrams and frames stay in C (`NativeBatch`); what arrives as a stream is made of Python objects anyway
+The kernel's datagrams and frames stay in C: in a `NativeBatch` if several handlers want them, or even in the socket
+until the block of the only one is filled (`SocketView`). What arrives as a stream is made of Python objects anyway
 (`ChunkBatch`).
 """
 
@@ -9,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from appliance.native.pcap import PcapBlock, Stored
-from appliance.native.receivers import Packet, PacketBatch
+from appliance.native.pcap import PcapBlock, Received, Stored
+from appliance.native.receivers import DatagramReceiver, EthernetReceiver, Packet, PacketBatch
 
-__all__ = ["Batch", "ChunkBatch", "NativeBatch", "Record", "RecordView", "View"]
+__all__ = ["Batch", "ChunkBatch", "NativeBatch", "Record", "RecordView", "SocketView", "View"]
 
 Record = tuple[int, bytes, int]
 """Nanoseconds since the epoch, data, true length."""
@@ -49,6 +50,50 @@ class NativeBatch(PacketBatch):
 
     def view(self, *, with_headers: bool) -> View:  # noqa: ARG002 - a `Batch` has it
         return self
+
+
+class SocketView:
+    """A `View` of packets that the kernel still has; copying receives them.
+
+    How many there are shows when there are no more: its length is what may come, and then what came.
+
+    Args:
+        receiver: of the socket.
+        longest: bytes of the longest packet that is kept whole.
+    """
+
+    def __init__(self, receiver: DatagramReceiver | EthernetReceiver, *, longest: int) -> None:
+        self.longest = longest
+        self.error: OSError | None = None
+        """Of the socket, behind the packets that came."""
+        self.is_empty = False
+        """The socket had nothing more."""
+        self._receiver = receiver
+        self._len = 0
+
+    def begin(self, limit: int) -> None:
+        """Forget what came before; take up to `limit` packets, for which the file has room whatever their length."""
+        self._len, self.error, self.is_empty = limit, None, False
+
+    def __len__(self) -> int:
+        return self._len
+
+    def copy_to(
+        self, block: PcapBlock, *, start: int = 0, max_packets: int | None = None, max_bytes: int | None = None
+    ) -> Stored:
+        receiver, room = self._receiver, self._len - start
+        before = receiver.packets
+        reason = Received.EMPTY
+        try:
+            reason = receiver.receive(
+                block, room if max_packets is None else min(room, max_packets), max_bytes=max_bytes
+            )
+        except OSError as exc:
+            self.error = exc
+        end = start + receiver.packets - before
+        if reason is Received.EMPTY:
+            self._len, self.is_empty = end, self.error is None
+        return Stored(end, reason)
 
 
 class RecordView:

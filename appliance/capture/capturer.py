@@ -16,7 +16,7 @@ import trio
 from appliance.config import SOCKET_KEYS, Capture, CaptureGroup, Handler
 from appliance.model import Segment
 
-from .batch import Batch
+from .batch import Batch, SocketView
 from .figures import CaptureFigures, Meter
 from .handler import HandlerTask, Surroundings
 from .transport import Transport
@@ -78,6 +78,7 @@ class SocketCapture:
         self._meter = Meter(trio.current_time())
         for name, handler in group.handlers:
             self._tasks[name, handler.name] = self._make(name, handler)
+        self._want_addresses()
 
     def _make(self, capture: str, handler: Handler, *, is_runtime: bool = False) -> HandlerTask:
         table = next((each for each in self.group.captures if each.name == capture), self.group.first)
@@ -170,6 +171,7 @@ class SocketCapture:
         if key in self._tasks:
             raise ValueError(f"capture {key[0]!r} has a handler {handler.name!r} already")
         self._tasks[key] = task
+        self._want_addresses()
         if self._nursery is not None:
             self._launch(task)
 
@@ -238,9 +240,10 @@ class SocketCapture:
             self._change_account()
         for key in [key for key in self._tasks if key not in wanted or key in made]:
             self._retire(key)
-        for key, task in made.items():
-            self._tasks[key] = task
-            if self._nursery is not None:
+        self._tasks.update(made)
+        self._want_addresses()
+        if self._nursery is not None:
+            for task in made.values():
                 self._launch(task)
         for key, task in self._tasks.items():
             task.is_runtime = key in group.runtime
@@ -297,6 +300,9 @@ class SocketCapture:
             self._nursery = None  # whoever is added now waits for the next run
             for task in self._tasks.values():
                 task.close()
+
+    def _want_addresses(self) -> None:
+        self._transport.want_addresses(wanted=any(task.with_headers for task in self._tasks.values()))
 
     def _count_in_hand(self) -> int:
         return self._in_hand
@@ -367,7 +373,25 @@ class SocketCapture:
             behind = [task for task in self._tasks.values() if not task.begin(batch)]
             if behind:
                 await self._catch_up(behind)
-        self._wake_for_flush()
+        self.note_taken(count)
+
+    async def draw(self, view: SocketView) -> bool:
+        """Let the only handler take packets from the socket; False if they have to come as a batch."""
+        if len(self._tasks) != 1:
+            return False
+        (task,) = self._tasks.values()
+        limit = task.draws(view.longest)
+        if not limit:
+            return False
+        self._book_drops()
+        view.begin(limit)
+        count = task.draw(view)
+        self._account.received += count
+        self._account.delivered += count
+        self.note_taken(count)
+        if count < len(view):
+            await self._room_came.park()
+        return True
 
     def end_segments(self) -> None:
         for task in self._tasks.values():
@@ -411,8 +435,8 @@ class SocketCapture:
             with trio.move_on_at(math.inf if is_alone else patience_s):
                 await self._room_came.park()
 
-    def _wake_for_flush(self) -> None:
-        """What was just stored is to be on the disk soon."""
+    def note_taken(self, count: int) -> None:  # noqa: ARG002 - for those who watch
+        """So many packets have gone to the handlers; they are to be on the disk soon."""
         now_s = trio.current_time()
         if self._next_s > now_s + SAMPLE_EVERY_S:
             self._wake_at(now_s + SAMPLE_EVERY_S)

@@ -17,7 +17,7 @@ from appliance.runtime.logs import Throttle
 
 from .figures import SocketFigures
 from .sockets import warn_if_smaller
-from .transport import SLOTS, Customer, PacketLoop, add_counts
+from .transport import Customer, PacketLoop, add_counts
 
 __all__ = ["EthernetTransport"]
 
@@ -55,14 +55,13 @@ class EthernetTransport:
                 promiscuous=capture.promiscuous,
                 receive_buffer=int(capture.receive_buffer),
                 program=program,
-                slots=SLOTS,
             )
         except PermissionError as exc:
             raise PrivilegeError(f"cannot capture from {interface}: CAP_NET_RAW is missing") from exc
         except OSError as exc:
             raise ApplianceError(f"cannot capture from {interface}: {_explain(exc)}") from exc
         warn_if_smaller(receiver.granted, int(capture.receive_buffer), door=self._door)
-        self._loop = PacketLoop(receiver, receiver.fileno(), slot_bytes=capture.snaplen, buffer_bytes=receiver.granted)
+        self._loop = PacketLoop(receiver, receiver.fileno(), slot_bytes=capture.snaplen)
         if self._is_stopped:
             self._loop.stop()
         return self
@@ -84,7 +83,7 @@ class EthernetTransport:
 
     async def run(self, customer: Customer) -> None:
         assert self._loop is not None
-        await self._loop.run(customer.take, self._judge)
+        await self._loop.run(customer, self._judge)
 
     def _judge(self, exc: OSError) -> None:
         if exc.errno != errno.ENETDOWN:
@@ -97,6 +96,9 @@ class EthernetTransport:
         self._is_stopped = True
         if self._loop is not None:
             self._loop.stop()
+
+    def want_addresses(self, *, wanted: bool) -> None:
+        """Frames have theirs in them."""
 
     def statistics(self) -> SocketFigures:
         receiver = self._receiver

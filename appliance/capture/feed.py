@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import trio
 
-from appliance.native.pcap import PcapBlock, PcapSpan, Received
+from appliance.native.pcap import PcapBlock, PcapSpan, Received, record_bytes
 from appliance.runtime.pattern import PathPattern
 from appliance.runtime.rotation import Rotation
 
@@ -21,6 +21,8 @@ from .plan import Load, Plan, Style
 __all__ = ["FLUSH_EVERY_S", "Feed"]
 
 FLUSH_BYTES = 1 << 20
+HEADERS_MAX = 80
+"""Bytes of the longest headers that are put before a payload."""
 FLUSH_EVERY_S = 1.0
 """Longest time that a packet stays in memory while the disk takes what it is given."""
 
@@ -114,33 +116,41 @@ class Feed:
             if self._block is None and not self._next_block():
                 break
             assert self._block is not None
-            if self.plan is None:
-                self.plan = self._open_plan()
-            start = self._store(self._block, self.plan, view, start)
+            start = self._store(self._block, view, start)
         return start
 
-    def _store(self, block: PcapBlock, plan: Plan, view: View, start: int) -> int:
+    def surely_takes(self, longest: int) -> float:
+        """How many packets of at most `longest` bytes the segment takes, whatever their length; may be infinite."""
+        items, size = self._room()
+        fitting = math.inf
+        if size is not None:
+            fitting = size // record_bytes(self._style.format, min(longest + HEADERS_MAX, self._style.snaplen))
+        return fitting if items is None else min(items, fitting)
+
+    def _store(self, block: PcapBlock, view: View, start: int) -> int:
         """Store what the segment and the block take; ends the one or passes on the other if they are full."""
-        max_packets, max_bytes = self._room(plan)
+        max_packets, max_bytes = self._room()
         stored = view.copy_to(block, start=start, max_packets=max_packets, max_bytes=max_bytes)
-        if stored.reason is Received.LIMIT and not plan.packets and stored.next == start:
+        if stored.reason is Received.LIMIT and self.plan is None and stored.next == start:
             # Larger than a whole file may be: it gets one of its own.
             stored = view.copy_to(block, start=start, max_packets=1)
             if stored.next > start:
                 stored = stored._replace(reason=Received.LIMIT)
         if stored.next > start:
-            self._count(plan, stored.next - start, block.take_span())
-        if stored.reason is Received.LIMIT or plan.packets == self._rotation.max_items:
+            self.plan = self.plan or self._open_plan()
+            self._count(self.plan, stored.next - start, block.take_span())
+        if stored.reason is Received.LIMIT or (self.plan and self.plan.packets == self._rotation.max_items):
             self.end()
         elif stored.reason is Received.FULL:
             assert self._block_packets, "a block has room for any packet"
             self._pass_on(ends=False)
         return stored.next
 
-    def _room(self, plan: Plan) -> tuple[int | None, int | None]:
-        """How many packets and bytes the segment still takes."""
+    def _room(self) -> tuple[int | None, int | None]:
+        """How many packets and bytes the segment still takes, or the next one if none is open."""
         items, size = self._rotation.max_items, self._rotation.max_bytes
-        return None if items is None else items - plan.packets, None if size is None else max(0, size - plan.size)
+        has_items, has_size = (self.plan.packets, self.plan.size) if self.plan else (0, self._style.frame_bytes)
+        return None if items is None else items - has_items, None if size is None else max(0, size - has_size)
 
     def _count(self, plan: Plan, count: int, span: PcapSpan) -> None:
         self.packets += count
@@ -190,7 +200,7 @@ class Feed:
 
     def _next_block(self) -> bool:
         if self._free:
-            self._block = self._free.popleft()
+            self._block = self._free.pop()
         return self._block is not None
 
     def _open_plan(self) -> Plan:

@@ -38,6 +38,10 @@ __all__ = ["HandlerTask", "Surroundings"]
 
 log = structlog.get_logger("capture")
 
+DRAWN_MIN, DRAWN_MAX = 64, 1024
+"""Packets that come from a socket straight into a block: fewer are not worth it, with more it would take longer than a
+millisecond.
+"""
 PATIENCE_S = 1.0
 """For each consumer with ``queue = "block"``, when a segment is announced."""
 
@@ -92,7 +96,8 @@ class HandlerTask:
         self.pattern = pattern_of(handler)
         style = Style.of(capture, handler)
         chain = load_chain(handler.pre_write_transforms)
-        self._with_headers = style.with_headers
+        self.with_headers = style.with_headers
+        """Its packets get the headers of their network."""
         self.account = around.ledger.account(f"handler.{capture.name}/{handler.name}", unit="packets")
         self._segments = around.ledger.account(f"{self.source}.segments", unit="segments")
         self._is_booking = False
@@ -183,7 +188,7 @@ class HandlerTask:
             self._batch = batch
         else:
             self._feed.check(trio.current_time())
-            self._view, self._at = batch.view(with_headers=self._with_headers), 0
+            self._view, self._at = batch.view(with_headers=self.with_headers), 0
         return self.proceed()
 
     def proceed(self) -> bool:
@@ -207,6 +212,20 @@ class HandlerTask:
         self._batch = None
         self.is_stalled = False
         return True
+
+    def draws(self, longest: int) -> int:
+        """How many packets of at most `longest` bytes may come from a socket straight into its block; 0: none."""
+        room = 0 if self._refinery is not None else self._feed.surely_takes(longest)
+        return int(min(room, DRAWN_MAX)) if room >= DRAWN_MIN else 0
+
+    def draw(self, view: View) -> int:
+        """Take packets from the socket, as many as `draws` said; returns how many came. Less than the view says it has:
+        the others have to wait for a block.
+        """
+        self._feed.check(trio.current_time())
+        count = self._feed.put(view, 0)
+        self.account.received += count
+        return count
 
     def skip(self) -> None:
         """Drop the rest of what was offered."""

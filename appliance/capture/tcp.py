@@ -100,6 +100,9 @@ class TcpTransport:
         for scope in self._waiting:
             scope.cancel()
 
+    def want_addresses(self, *, wanted: bool) -> None:
+        """Each connection knows both of its ends."""
+
     def statistics(self) -> SocketFigures:
         return SocketFigures(
             address=self._address,

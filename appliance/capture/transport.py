@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Protocol, Self
 
-import structlog
 import trio
 
 from appliance.native.pcap import Received
 from appliance.native.receivers import DatagramReceiver, EthernetReceiver
 
-from .batch import Batch, NativeBatch
+from .batch import Batch, NativeBatch, SocketView
 from .figures import SocketFigures
+from .pause import Pause
 
 __all__ = ["SLOTS", "Customer", "PacketLoop", "Transport", "add_counts"]
 
-log = structlog.get_logger("capture")
-
 SLOTS = 256
-"""Packets for each system call."""
-COALESCE_S = 0.004
-"""At high rates one wake-up for each packet would cost more than the packets; the kernel holds them so long, if its
-buffer is large enough."""
-COALESCE_MIN_S = 0.0005
-BUSY = 16
-OVERHEAD = 1024
-"""Bytes of the kernel's buffer for each packet besides twice its own, at most."""
+"""Packets of a batch."""
 
 
 class Customer(Protocol):
@@ -36,6 +26,10 @@ class Customer(Protocol):
 
     async def take(self, batch: Batch) -> None:
         """Take packets; waits as long as nobody has room for them. One call at a time."""
+        ...
+
+    async def draw(self, view: SocketView) -> bool:
+        """Take packets from the socket, or say that they have to come as a batch; waits as `take` does."""
         ...
 
     def end_segments(self) -> None:
@@ -60,6 +54,10 @@ class Transport(Protocol):
 
     def stop(self) -> None:
         """Ask `run` to end. May be called more than once, and before `run`."""
+        ...
+
+    def want_addresses(self, *, wanted: bool) -> None:
+        """Whether packets that have no headers must come with both ends; before, they need not."""
         ...
 
     def statistics(self) -> SocketFigures:
@@ -88,24 +86,20 @@ def add_counts(
 
 
 class PacketLoop:
-    """Receives packets from a socket into a batch, over and over.
+    """Receives packets from a socket, over and over.
 
     Args:
         receiver: of the socket.
         fd: the socket.
         slot_bytes: longest packet.
-        buffer_bytes: what the kernel holds.
     """
 
-    def __init__(
-        self, receiver: DatagramReceiver | EthernetReceiver, fd: int, *, slot_bytes: int, buffer_bytes: int
-    ) -> None:
+    def __init__(self, receiver: DatagramReceiver | EthernetReceiver, fd: int, *, slot_bytes: int) -> None:
         self._receiver = receiver
         self._fd = fd
         self._slot_bytes = slot_bytes
-        self._buffer_bytes = buffer_bytes
-        self._emptied_s = math.inf
-        self._bytes = self._packets = 0
+        self._view = SocketView(receiver, longest=slot_bytes)
+        self._pause = Pause()
         self._stopped_ns: int | None = None
         self._waiting: trio.CancelScope | None = None
 
@@ -115,54 +109,54 @@ class PacketLoop:
         if self._waiting is not None:
             self._waiting.cancel()
 
-    async def run(self, take: Callable[[Batch], Awaitable[None]], failed: Callable[[OSError], None]) -> None:
+    async def run(self, customer: Customer, failed: Callable[[OSError], None]) -> None:
         """Receive until `stop`.
 
         Args:
-            take: gets each batch.
+            customer: gets the packets.
             failed: judges an error of the socket; raises it if nothing can come any more.
         """
         batch = NativeBatch(slots=SLOTS, slot_bytes=self._slot_bytes)
         try:
-            while not await self._round(batch, take, failed):
+            while not await self._round(batch, customer, failed):
                 pass
         finally:
             batch.close()
 
-    async def _round(
-        self, batch: NativeBatch, take: Callable[[Batch], Awaitable[None]], failed: Callable[[OSError], None]
-    ) -> bool:
+    async def _round(self, batch: NativeBatch, customer: Customer, failed: Callable[[OSError], None]) -> bool:
         """Returns whether it was the last one."""
         try:
-            outcome = self._receiver.fill(batch)
+            is_empty = await self._receive(batch, customer)
         except OSError as exc:
             failed(exc)
             await trio.lowlevel.checkpoint()
             return False
-        count = len(batch)
-        if count:
-            await take(batch)
-        if self._stopped_ns is not None and (
-            outcome is Received.EMPTY or self._receiver.counts().last_ns > self._stopped_ns
-        ):
+        if self._stopped_ns is not None and (is_empty or self._receiver.counts().last_ns > self._stopped_ns):
             return True
-        if outcome is not Received.EMPTY:
+        if not is_empty:
             await trio.lowlevel.checkpoint()
             return False
-        pause_s = self._pause_s()
+        pause_s = self._pause.next_s(trio.current_time(), self._receiver.packets)
         with trio.CancelScope() as self._waiting:
             if self._stopped_ns is None:
                 if pause_s:
                     await trio.sleep(pause_s)
-                await trio.lowlevel.wait_readable(self._fd)
+                else:
+                    await trio.lowlevel.wait_readable(self._fd)
+                self._pause.look(trio.current_time(), *self._receiver.memory())
         return False
 
-    def _pause_s(self) -> float:
-        """How long the kernel may collect packets: for an eighth of its buffer, if they come as since the last time."""
-        now_s, counts = trio.current_time(), self._receiver.counts()
-        packets, size, span_s = counts.packets - self._packets, counts.bytes - self._bytes, now_s - self._emptied_s
-        self._emptied_s, self._packets, self._bytes = now_s, counts.packets, counts.bytes
-        if packets < BUSY:
-            return 0.0
-        pause_s = min(COALESCE_S, span_s * self._buffer_bytes / (8 * (2 * size + packets * OVERHEAD)))
-        return pause_s if pause_s >= COALESCE_MIN_S else 0.0
+    async def _receive(self, batch: NativeBatch, customer: Customer) -> bool:
+        """Returns whether the socket is empty.
+
+        Raises:
+            OSError: its error.
+        """
+        if await customer.draw(self._view):
+            if self._view.error is not None:
+                raise self._view.error
+            return self._view.is_empty
+        outcome = self._receiver.fill(batch)
+        if len(batch):
+            await customer.take(batch)
+        return outcome is Received.EMPTY

@@ -35,7 +35,7 @@ class UdpTransport:
         self._socket: UdpSocket | None = None
         self._receiver: DatagramReceiver | None = None
         self._loop: PacketLoop | None = None
-        self._is_stopped = False
+        self._is_stopped = self._has_addresses = False
         self._drops = 0
         self._before = SocketFigures()
         """Counts of sockets that were closed."""
@@ -51,11 +51,11 @@ class UdpTransport:
             door=self._door,
         )
         try:
-            self._receiver = DatagramReceiver(sock.fileno(), slot_bytes=LONGEST)
+            self._receiver = DatagramReceiver(sock.fileno(), slot_bytes=LONGEST, addresses=self._has_addresses)
         except BaseException:
             sock.close()
             raise
-        self._loop = PacketLoop(self._receiver, sock.fileno(), slot_bytes=LONGEST, buffer_bytes=sock.granted)
+        self._loop = PacketLoop(self._receiver, sock.fileno(), slot_bytes=LONGEST)
         if self._is_stopped:
             self._loop.stop()
         return self
@@ -71,12 +71,17 @@ class UdpTransport:
 
     async def run(self, customer: Customer) -> None:
         assert self._loop is not None
-        await self._loop.run(customer.take, _pass_over)
+        await self._loop.run(customer, _pass_over)
 
     def stop(self) -> None:
         self._is_stopped = True
         if self._loop is not None:
             self._loop.stop()
+
+    def want_addresses(self, *, wanted: bool) -> None:
+        if self._receiver is not None and wanted != self._has_addresses:
+            self._receiver.set_addresses(wanted=wanted)
+        self._has_addresses = wanted
 
     def statistics(self) -> SocketFigures:
         sock, receiver = self._socket, self._receiver

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from structlog.typing import EventDict
 
 from appliance.config import CaptureGroup
 from appliance.errors import ApplianceError
+from appliance.native.pcap import PcapBlock
 
-from .harness import HEADER, HOUR_S, RECORD, TO_THE_HOUR_S, Bench, S, later, packets_in, wait_until
+from .harness import HEADER, HOUR_S, RECORD, TO_THE_HOUR_S, Bench, S, handler_table, later, packets_in, wait_until
 
 Clock = trio.testing.MockClock
 
@@ -167,6 +169,67 @@ async def test_large_datagram_after_a_pause_does_not_overshoot(tmp_path: Path, m
     assert [segment.size for segment in bench.items()] == [HEADER + RECORD + 2000, HEADER + RECORD + 3000]
 
 
+@pytest.mark.parametrize("limits", [{"rotate_packets": 150}, {"rotate_size": 12_000_000}])
+async def test_limits_are_exact_however_the_packets_come(tmp_path: Path, limits: dict[str, Any]) -> None:
+    """Far from the limit straight from the socket, close to it by the batch."""
+    bench = Bench(tmp_path, "{seq}.pcap", buffer=8 << 20, **limits)
+    sent = sized(400, 40_000)
+    async with bench.running():
+        for begin in range(0, len(sent), 50):
+            await bench.send(*sent[begin : begin + 50])
+    counts = [segment.packets for segment in bench.items()]
+    whole: int = limits.get("rotate_packets", (12_000_000 - HEADER) // (RECORD + 40_000))
+    assert counts == [whole] * (len(sent) // whole) + [len(sent) % whole]
+    assert [data for segment in bench.items() for data in bench.packets()[Path(segment.path).name]] == sent
+
+
+async def test_second_handler_joins_and_leaves(tmp_path: Path) -> None:
+    """The first one misses nothing when it is no longer alone, and when it is again; each packet has both its ends if
+    the second one asks for them.
+    """
+    bench = Bench(tmp_path, "first.pcap")
+    async with bench.running():
+        await bench.send(*sized(100, 20))
+        await bench.capture.add_handler(handler_table(tmp_path, "second.pcap", name="second", linktype="ip"))
+        await bench.send(*sized(100, 20, 100))
+        assert await bench.capture.remove_handler("second") == 1
+        await bench.send(*sized(100, 20, 200))
+    first = [packet.data for packet in packets_in(tmp_path / "first.pcap")]
+    second = packets_in(tmp_path / "second.pcap", linktype=101, snaplen=262144)
+    assert first == sized(300, 20)
+    assert [packet.data[28:] for packet in second] == sized(100, 20, 100)
+    assert {packet.data[12:20] for packet in second} == {bytes([127, 0, 0, 1] * 2)}
+
+
+async def test_only_handler_without_room_leaves_packets_with_the_kernel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While its disk hangs both blocks fill, then the socket is left alone; nothing is lost if that was long enough."""
+    monkeypatch.setattr("appliance.capture.capturer.BLOCK_MAX", 1)  # so 128 KiB
+    is_stuck = threading.Event()
+    may_go_on = threading.Event()
+    flush = PcapBlock.flush
+
+    def hang(block: PcapBlock, fd: int) -> int:
+        is_stuck.set()
+        may_go_on.wait(20)
+        return flush(block, fd)
+
+    monkeypatch.setattr(PcapBlock, "flush", hang)
+    bench = Bench(tmp_path, buffer=4 << 20)
+    sent = sized(300, 1000)
+    async with bench.running():
+        bench.throw(sent)
+        await wait_until(is_stuck.is_set)
+        await wait_until(lambda: bench.account.received > 100)
+        await trio.testing.wait_all_tasks_blocked()
+        assert bench.account.received < 300
+        may_go_on.set()
+        await wait_until(lambda: bench.account.received == 300)
+    assert bench.packets() == {"22-1.pcap": sent}
+    assert bench.account.lost == 0
+
+
 # ── change and stop ──
 
 
@@ -220,15 +283,25 @@ async def test_stop_takes_what_has_come(tmp_path: Path) -> None:
     assert bench.packets() == {"22-1.pcap": sent}
 
 
-async def test_stop_ends_although_packets_go_on_coming(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("handlers", [1, 2])
+async def test_stop_ends_although_packets_go_on_coming(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, handlers: int
+) -> None:
     """What came after the stop is nobody's; here each round of one packet is answered with two more."""
-    bench = Bench(tmp_path)
-    take = bench.capture.take
+    tables = [handler_table(tmp_path, "{name}.pcap", name=f"h{n}") for n in range(handlers)]
+    bench = Bench(tmp_path, handlers=tables)
+    draw, take = bench.capture.draw, bench.capture.take
+
+    async def draw_and_send(view: Any) -> bool:
+        if handlers == 1:
+            bench.throw([b"more", b"more"])
+        return await draw(view)
 
     async def take_and_send(batch: Any) -> None:
         bench.throw([b"more", b"more"])
         await take(batch)
 
+    monkeypatch.setattr(bench.capture, "draw", draw_and_send)
     monkeypatch.setattr(bench.capture, "take", take_and_send)
     async with bench.running():
         bench.throw([b"first"])

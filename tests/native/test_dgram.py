@@ -144,6 +144,19 @@ def test_kernel_drops_are_counted_exactly(pair: Pair) -> None:
     assert receiver.counts().packets + receiver.counts().kernel_drops == 301
 
 
+def test_used_memory_of_the_buffer_is_told(pair: Pair) -> None:
+    """In the kernel's measure, which is more than the bytes that wait; nothing when they are received."""
+    receiver, block = DatagramReceiver(pair.receiver.fileno()), PcapBlock(1 << 20)
+    limit = pair.receiver.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+    assert receiver.memory() == (0, limit)
+    for _ in range(10):
+        pair.sender.send(b"x" * 100)
+    used, _ = receiver.memory()
+    assert 1000 < used <= limit
+    receive_all(receiver, pair, block, 10)
+    assert (receiver.memory(), receiver.packets) == ((0, limit), 10)
+
+
 def test_an_empty_socket_says_so(pair: Pair) -> None:
     """Nothing to receive is EMPTY at once, also for a blocking socket."""
     receiver, block = DatagramReceiver(pair.receiver.fileno()), PcapBlock(1 << 20)

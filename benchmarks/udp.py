@@ -43,7 +43,7 @@ MODES = {
     "bare": "limit: `recvmmsg` into blocks and `write`, nothing else",
     "receive": "limit: `recvmmsg` into blocks, into no file",
 }
-BARE_PAUSE_S = 0.02
+BARE_PAUSE_S = 0.01
 QUIET_S = 1.0
 MEMORY = Path("/dev/shm")
 _MMSGHDR = struct.Struct("@PI4xPNPNi4xI4x")

@@ -13,15 +13,15 @@ from contextlib import contextmanager
 import msgspec
 import trio
 
-from appliance.config import SOCKET_KEYS, Capture, CaptureGroup, Handler
+from appliance.config import SOCKET_KEYS, CaptureGroup, Handler
 from appliance.model import Segment
 
 from .batch import Batch, SocketView
 from .figures import CaptureFigures, Meter
 from .handler import HandlerTask, Surroundings
-from .transport import Transport
+from .transports import make_transport
 
-__all__ = ["SocketCapture", "make_transport"]
+__all__ = ["SocketCapture"]
 
 PATIENCE_S = 0.1
 """How long a handler without room holds up the others before it loses packets."""
@@ -33,21 +33,6 @@ BLOCK_MIN, BLOCK_MAX = 128 << 10, 4 << 20
 
 Key = tuple[str, str]
 """Names of a capture and a handler."""
-
-
-def make_transport(capture: Capture, *, door: str) -> Transport:
-    """The socket that a table asks for, not open yet."""
-    if capture.conn_type == "tcp":
-        from .tcp import TcpTransport
-
-        return TcpTransport(capture, door=door)
-    if capture.conn_type == "ethernet":
-        from .ethernet import EthernetTransport
-
-        return EthernetTransport(capture, door=door)
-    from .udp import UdpTransport
-
-    return UdpTransport(capture, door=door)
 
 
 class SocketCapture:

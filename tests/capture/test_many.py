@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import trio
 
+from appliance.config import Keep, Size
+
 from .harness import Bench, handler_table, wait_until
 
 
@@ -93,3 +95,27 @@ async def test_captures_that_start_and_stop_leave_nothing(tmp_path: Path) -> Non
     assert after[0] <= before[0] + 1
     assert after[1] - before[1] < 8 << 20
     bench.check()
+
+
+@pytest.mark.slow
+async def test_memory_is_flat_under_steady_traffic(tmp_path: Path) -> None:
+    """Hundreds of thousands of packets through rotation after rotation; ``SOAK_ROUNDS`` makes it an hour's soak."""
+    bench = Bench(tmp_path, "{seq}.pcap", buffer=8 << 20, rotate_packets=1000, keep=Keep(size=Size(4 << 20)))
+    burst = [bytes(500)] * 1000
+
+    async def steady(count: int) -> None:
+        for _ in range(count):
+            await bench.send(*burst)
+
+    rounds = int(os.environ.get("SOAK_ROUNDS", "200"))
+    async with bench.running():
+        await steady(50)
+        gc.collect()
+        before = descriptors(), resident_bytes()
+        await steady(rounds)
+        gc.collect()
+        after = descriptors(), resident_bytes()
+    assert after[0] <= before[0] + 1
+    assert after[1] - before[1] < 8 << 20
+    assert bench.account.lost == 0
+    assert bench.books("raw").delivered == (50 + rounds) * len(burst)

@@ -18,6 +18,8 @@ HEADERS = (
     *("json_row.h", "logwriter.h", "zmq_drain.h", "pcap_file.h", "dgram.h"),
     *("transcode.h", "batch_intake.h", "tsv.h"),
     *("broker_intake.h", "broker_frames.h"),
+    *("flow_key.h", "community_id.h", "flow_table.h", "flow_query.h"),
+    *("segment_index.h", "segment_lookup.h", "pcap_extract.h"),
 )
 """In the order of their needs: a header may use the types of those before it."""
 

@@ -8,6 +8,19 @@ from __future__ import annotations
 
 from appliance.native.batches import BatchCounts, BatchGroup, BatchIntake
 from appliance.native.broker import BrokerIntake, IntakeCounts, OversizeFrameError, Run, RunKind, frame_events
+from appliance.native.flows import (
+    FlowCounts,
+    FlowKey,
+    FlowQuery,
+    FlowTable,
+    FlowTotals,
+    FlowVerdict,
+    PacketFlow,
+    Seen,
+    community_id,
+    flow_key,
+    packet_flow,
+)
 from appliance.native.logs import LogCounts, LogGroup, LogIntake, LogSequence, ZmqDrain, check_json_row
 from appliance.native.packets import (
     DatagramCounts,
@@ -17,6 +30,18 @@ from appliance.native.packets import (
     Received,
     scan_pcap,
     scan_pcap_bytes,
+)
+from appliance.native.segments import (
+    Extent,
+    ExtractCounts,
+    PcapExtract,
+    SegmentCounts,
+    SegmentFlow,
+    SegmentIndex,
+    SegmentIndexWriter,
+    SegmentInfo,
+    extract,
+    index_pcap,
 )
 from appliance.native.transcode import (
     BrokerGroup,
@@ -43,7 +68,15 @@ __all__ = [
     "DatagramCounts",
     "DatagramReceiver",
     "EscapePolicy",
+    "Extent",
     "ExtraMembers",
+    "ExtractCounts",
+    "FlowCounts",
+    "FlowKey",
+    "FlowQuery",
+    "FlowTable",
+    "FlowTotals",
+    "FlowVerdict",
     "IntakeCounts",
     "LogColumn",
     "LogColumns",
@@ -52,11 +85,19 @@ __all__ = [
     "LogIntake",
     "LogSequence",
     "OversizeFrameError",
+    "PacketFlow",
     "PcapBlock",
+    "PcapExtract",
     "PcapScan",
     "Received",
     "Run",
     "RunKind",
+    "Seen",
+    "SegmentCounts",
+    "SegmentFlow",
+    "SegmentIndex",
+    "SegmentIndexWriter",
+    "SegmentInfo",
     "TimeFormat",
     "Transcoded",
     "TranscodedGroup",
@@ -65,7 +106,12 @@ __all__ = [
     "WriteSchema",
     "ZmqDrain",
     "check_json_row",
+    "community_id",
+    "extract",
+    "flow_key",
     "frame_events",
+    "index_pcap",
+    "packet_flow",
     "scan_pcap",
     "scan_pcap_bytes",
 ]

@@ -99,13 +99,22 @@ static struct flow_entry *find(const struct flow_table *table, uint64_t identity
 
 static int is_idle(const struct flow_table *table, const struct flow_entry *entry, uint64_t now_ns)
 {
-    return now_ns > entry->last_ns && now_ns - entry->last_ns > table->idle_ns;
+    return (now_ns > entry->last_ns) & (now_ns - entry->last_ns > table->idle_ns);
 }
 
+/* Without branches, as is rank(): in a flood nobody can predict them, and eight entries are asked for each packet. */
 static int is_young(const struct flow_entry *entry)
 {
-    int one_way = entry->packets[0] == 0 || entry->packets[1] == 0;
-    return entry->is_closed || (one_way && entry->packets[0] + entry->packets[1] < YOUNG_PACKETS);
+    int is_one_way = (entry->packets[0] == 0) | (entry->packets[1] == 0);
+    return (int)entry->is_closed | (is_one_way & (entry->packets[0] + entry->packets[1] < YOUNG_PACKETS));
+}
+
+/* Who has to go first: the idle, the young, the others, those longest silent first; UINT64_MAX: nobody. */
+static uint64_t rank(const struct flow_table *table, const struct flow_entry *entry, uint64_t now_ns)
+{
+    uint64_t is_busy = !is_idle(table, entry, now_ns);
+    uint64_t order = is_busy + (is_busy & !is_young(entry));
+    return (order << 62 | entry->last_ns >> 2) | (0 - (is_busy & entry->is_lifted));
 }
 
 static void count_replaced(struct flow_table *table, const struct flow_entry *entry, uint64_t now_ns)
@@ -127,14 +136,9 @@ static struct flow_entry *make_room(struct flow_table *table, uint64_t identity,
     for (int i = 0; i < WAYS; i++, entry = next_way(table, entry)) {
         if (entry->identity == 0)
             return entry;
-        uint64_t rank = is_idle(table, entry, now_ns) ? 0 : is_young(entry) ? 1 : 2;
-        if (rank > 0 && entry->is_lifted)
-            continue;
-        uint64_t score = rank << 62 | entry->last_ns >> 2;
-        if (score < least) {
-            least = score;
-            victim = entry;
-        }
+        uint64_t found = rank(table, entry, now_ns);
+        victim = found < least ? entry : victim;
+        least = found < least ? found : least;
     }
     if (victim != NULL)
         count_replaced(table, victim, now_ns);
@@ -211,6 +215,17 @@ static void track(struct flow_table *table, const struct packet_view *view, uint
     count_packet(entry, view, &hit->packet);
 }
 
+/* Where the first look finds another flow, the whole set is next: in a flood it decides who has to go. */
+static void fetch_set(const struct flow_table *table, uint64_t identity)
+{
+    const struct flow_entry *entry = home(table, identity);
+    if (entry->identity == identity || entry->identity == 0)
+        return;
+    size_t set = (size_t)(entry - table->entries) & ~(size_t)(WAYS - 1);
+    for (size_t i = 0; i < WAYS; i++)
+        __builtin_prefetch(&table->entries[set + i], 1);
+}
+
 void flow_table_track(struct flow_table *table, uint32_t linktype, const struct packet_view *packets, size_t n,
                       struct flow_hit *hits)
 {
@@ -233,6 +248,8 @@ void flow_table_track(struct flow_table *table, uint32_t linktype, const struct 
             identities[i - start] = identify(table, &packet->key);
             __builtin_prefetch(home(table, identities[i - start]), 1);
         }
+        for (size_t i = start; i < end; i++)
+            fetch_set(table, identities[i - start]);
         for (size_t i = start; i < end; i++)
             track(table, &packets[i], identities[i - start], &hits[i]);
     }

@@ -17,7 +17,7 @@
 #define FLOWS_MAX (1U << 24)
 #define FLOW_COST 128          /* bytes of the index for a flow: record, its places in three orders, a few postings */
 #define FLOWS_SHARE 50         /* flows may take one part in so many of the PCAP */
-#define FLOWS_FREE (1U << 20)  /* and this in any case, for the beginning of a segment is all new flows */
+#define FLOWS_FREE (4U << 20)  /* and this in any case, for the beginning of a segment is all new flows */
 #define FILE_HEADER_BYTES 24
 #define KEPT_BYTES (64U << 20) /* memory of lists and filters that is kept for the next segment */
 

@@ -2,9 +2,9 @@
  *
  * A writer collects it in memory while the segment is written, appends to a journal what a reader needs meanwhile, and
  * writes the sorted index when the segment is complete. Memory and file are bounded: at most max_flows flows, and
- * never more than a 2 % share of the PCAP (plus 1 MiB) for them; packets of further flows are counted as unindexed and
- * go into a Bloom filter of 16 KiB for their mebibyte, by key and addresses, so that a query still finds all packets
- * and reads few mebibytes too much. The calls that name a descriptor block; the others do not.
+ * never more than 2 % of the PCAP and 4 MiB for them; packets of further flows are counted as unindexed and go into a
+ * Bloom filter of 16 KiB for their mebibyte, by key and addresses, so that a query by them still finds all packets and
+ * reads few mebibytes too much; one by port, protocol or Community ID alone reads all such mebibytes. The calls that name a descriptor block; the others do not.
  */
 
 struct segidx_writer;

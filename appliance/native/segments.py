@@ -61,8 +61,8 @@ class SegmentInfo(NamedTuple):
     unindexed: int
     first_ns: int
     last_ns: int
-    is_complete: bool
-    """False: it is the journal of a growing segment."""
+    is_complete: int
+    """0: it is the journal of a growing segment."""
 
 
 class SegmentFlow(NamedTuple):
@@ -164,8 +164,7 @@ class SegmentIndex(Owner):
         """What it says about the segment."""
         out = ffi.new("struct segidx_info *")
         lib.segidx_get_info(self.open_handle, out)
-        *values, is_complete = (getattr(out, field) for field in SegmentInfo._fields)
-        return SegmentInfo(*values, bool(is_complete))
+        return SegmentInfo(*(getattr(out, field) for field in SegmentInfo._fields))
 
     def lookup(self, query: FlowQuery, pcap_bytes: int) -> list[Extent]:
         """Which parts of the PCAP to read: they hold every wanted packet, and others. Blocks, without the GIL.

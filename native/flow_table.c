@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "flow_key.h"
 #include "flow_table.h"
@@ -14,6 +15,7 @@
 
 #define WAYS 8
 #define AHEAD 32            /* packets between fetching an entry and using it; their hashes stay in the first cache */
+#define HUGE_PAGE (UINT32_C(2) << 20)
 #define SLOTS_MAX (UINT32_C(1) << 26)
 #define FRAGMENT_SLOTS 4096 /* 320 KiB */
 #define YOUNG_PACKETS 8     /* a stream in one direction only is more than a scan's probes from here on */
@@ -40,14 +42,18 @@ int flow_table_open(uint32_t slots, uint64_t idle_ns, uint64_t cutoff, struct fl
     struct flow_table *table = calloc(1, sizeof *table);
     if (table == NULL)
         return ENOMEM;
-    table->entries = aligned_alloc(64, (size_t)slots * sizeof table->entries[0]);
+    size_t bytes = (size_t)slots * sizeof table->entries[0];
+    table->entries = aligned_alloc(bytes < HUGE_PAGE ? 64 : HUGE_PAGE, bytes);
     table->fragments = fragment_table_open(FRAGMENT_SLOTS);
     if (table->entries == NULL || table->fragments == NULL) {
         flow_table_close(table);
         return ENOMEM;
     }
+    /* A flood looks at random places: with small pages each costs a walk through the page table, too. */
+    if (bytes >= HUGE_PAGE)
+        (void)madvise(table->entries, bytes, MADV_HUGEPAGE);
     /* Touches every page now: a fresh one costs more than hundreds of packets. */
-    memset(table->entries, 0, (size_t)slots * sizeof table->entries[0]);
+    memset(table->entries, 0, bytes);
     flow_secret_make(&table->secret);
     table->slots = slots;
     table->idle_ns = idle_ns;

@@ -28,7 +28,7 @@ struct flow_entry *flow_table_entry(struct flow_table *table, uint32_t slot);
 
 static inline uint32_t flow_entry_number(const struct flow_entry *entry)
 {
-    return (uint32_t)(entry->number_high << 16 | entry->number_low);
+    return (uint32_t)entry->number_high << 16 | (uint32_t)entry->number_low;
 }
 
 static inline void flow_entry_set_number(struct flow_entry *entry, uint32_t number)

@@ -17,7 +17,7 @@
 #define AHEAD 32            /* packets between fetching an entry and using it; their hashes stay in the first cache */
 #define HUGE_PAGE (UINT32_C(2) << 20)
 #define SLOTS_MAX (UINT32_C(1) << 26)
-#define FRAGMENT_SLOTS 4096 /* 320 KiB */
+#define FRAGMENT_SLOTS 4096 /* 320 KiB; fewer in small tables */
 #define YOUNG_PACKETS 8     /* a stream in one direction only is more than a scan's probes from here on */
 #define TOTAL_MAX ((UINT64_C(1) << 48) - 1)
 #define NO_SLOT UINT32_MAX
@@ -44,7 +44,7 @@ int flow_table_open(uint32_t slots, uint64_t idle_ns, uint64_t cutoff, struct fl
         return ENOMEM;
     size_t bytes = (size_t)slots * sizeof table->entries[0];
     table->entries = aligned_alloc(bytes < HUGE_PAGE ? 64 : HUGE_PAGE, bytes);
-    table->fragments = fragment_table_open(FRAGMENT_SLOTS);
+    table->fragments = fragment_table_open(slots < FRAGMENT_SLOTS ? slots : FRAGMENT_SLOTS);
     if (table->entries == NULL || table->fragments == NULL) {
         flow_table_close(table);
         return ENOMEM;

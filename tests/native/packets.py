@@ -162,11 +162,11 @@ def make_pcap(
     records: list[tuple[int, bytes, int]], *, linktype: int = ETHERNET, order: str = "=", nano: bool = True
 ) -> bytes:
     """A PCAP file of (nanoseconds, captured bytes, true length)."""
-    data = struct.pack(order + "IHHiIII", 0xA1B23C4D if nano else 0xA1B2C3D4, 2, 4, 0, 0, 262144, linktype)
+    parts = [struct.pack(order + "IHHiIII", 0xA1B23C4D if nano else 0xA1B2C3D4, 2, 4, 0, 0, 262144, linktype)]
     for ts_ns, packet, wire_len in records:
         fraction = ts_ns % 10**9 // (1 if nano else 1000)
-        data += struct.pack(order + "IIII", ts_ns // 10**9, fraction, len(packet), wire_len) + packet
-    return data
+        parts += struct.pack(order + "IIII", ts_ns // 10**9, fraction, len(packet), wire_len), packet
+    return b"".join(parts)
 
 
 def read_records(data: bytes) -> list[tuple[int, bytes, int]]:

@@ -114,7 +114,7 @@ def extend(headers: list[int], proto: int, body: bytes) -> tuple[int, bytes]:
 def packets(draw: st.DrawFn) -> Packet:
     """Whole packets of every kind."""
     version = draw(st.sampled_from([4, 6]))
-    addresses = st.one_of(V4, FEW_V4) if version == 4 else st.one_of(V6, FEW_V6)
+    addresses: st.SearchStrategy[Address] = st.one_of(V4, FEW_V4) if version == 4 else st.one_of(V6, FEW_V6)
     source, destination = draw(addresses), draw(addresses)
     proto = draw(st.sampled_from([TCP, UDP, SCTP, ICMP if version == 4 else ICMPV6, 47, 50]))
     ports = None

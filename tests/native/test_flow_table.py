@@ -70,7 +70,7 @@ def test_counts_and_verdicts_are_those_of_a_dictionary(
         cut_bytes += size * expected[-1]
         grown = [
             tuple(n + (i == side) * more for i, n in enumerate(pair))
-            for pair, more in zip(old[2:5], (1, size - 42, size), strict=True)  # type: ignore[arg-type]
+            for pair, more in zip(old[2:5], (1, size - 42, size), strict=True)
         ]
         model[key] = FlowTotals(old.first_ns, now, *grown)  # type: ignore[arg-type]
     assert [verdict.is_cut for verdict in table.track(ETHERNET, batch)] == expected

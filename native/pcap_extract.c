@@ -12,6 +12,7 @@
 #include "pcap_extract.h"
 
 #include "fragment_table.h"
+#include "keyed_hash.h"
 #include "pcap_reader.h"
 
 #define WINDOW_BYTES (512U << 10)
@@ -19,12 +20,14 @@
 #define CAPACITY_MIN (512U << 10)
 #define FRAGMENT_SLOTS 1024
 #define BATCH 64
+#define REFUSED 1024 /* keys that are remembered as unwanted, for a Community ID costs a SHA-1 to refuse */
 #define SECOND_NS UINT64_C(1000000000)
 
 struct pcap_extract {
     struct pcap_reader reader;
     struct flow_query query;
     struct fragment_table *fragments;
+    struct flow_key refused[REFUSED];
     struct pcap_extract_counts counts;
     size_t next; /* extent */
     size_t n;
@@ -74,7 +77,15 @@ static int wants(struct pcap_extract *extract, const struct pcap_record *record)
     flow_parse(extract->reader.linktype, record->data, record->caplen, record->wire_len, &packet);
     if (packet.fragment != FLOW_WHOLE)
         fragment_table_resolve(extract->fragments, record->ts_ns, &packet);
-    return flow_query_wants(&extract->query, &packet.key);
+    if (!extract->query.has_community)
+        return flow_query_wants(&extract->query, &packet.key);
+    struct flow_key *refused = &extract->refused[kh_hash(0, (const uint8_t *)&packet.key, sizeof packet.key) % REFUSED];
+    if (memcmp(refused, &packet.key, sizeof packet.key) == 0)
+        return 0;
+    int is_wanted = flow_query_wants(&extract->query, &packet.key);
+    if (!is_wanted)
+        *refused = packet.key;
+    return is_wanted;
 }
 
 static size_t put_record(struct pcap_extract *extract, const struct pcap_record *record, uint8_t *out)

@@ -146,7 +146,7 @@ static void walk_lists(struct build *build, on_posting *visit)
         uint32_t number = 0, gap = 0;
         for (size_t left = written->list_bytes, n; left > 0; left -= n, p += n) {
             n = varint_get(p, left, &gap);
-            number += gap;
+            number = signed_gap_end(number, gap);
             uint32_t rank = build->ranks[number];
             if (build->last[rank] != i + 1)
                 visit(build, &build->sorted[rank], i + 1 - build->last[rank]);

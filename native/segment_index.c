@@ -103,6 +103,7 @@ void segidx_begin(struct segidx_writer *writer, uint32_t linktype, uint16_t comm
     clear(&writer->lists);
     clear(&writer->filters);
     clear(&writer->scratch);
+    writer->n_touched = 0;
     writer->has_current = 0;
     memset(&writer->counts, 0, sizeof writer->counts);
     writer->counts.pcap_bytes = FILE_HEADER_BYTES;
@@ -111,28 +112,21 @@ void segidx_begin(struct segidx_writer *writer, uint32_t linktype, uint16_t comm
     writer->journal_error = 0;
 }
 
-/* The numbers of the flows in this chunk as gaps; clears their bits. Five bytes are the longest varint. */
+/* The flows of this chunk as gaps; clears their bits. Five bytes are the longest varint. */
 static int put_list(struct segidx_writer *writer)
 {
     struct bytes *lists = &writer->lists;
-    size_t words = writer->counts.flows / 64 + 1;
+    int error = segment_reserve(lists, (size_t)writer->n_touched * 5);
     uint32_t last = 0;
-    int error = 0;
     writer->current.list = lists->len;
-    for (size_t word = 0; word < words; word++) {
-        uint64_t bits = writer->in_chunk[word];
-        writer->in_chunk[word] = 0;
-        if (bits == 0 || error != 0)
-            continue;
-        error = segment_reserve(lists, 64 * 5);
-        for (; bits != 0 && error == 0; bits &= bits - 1) {
-            uint32_t number = (uint32_t)(word * 64) + (uint32_t)__builtin_ctzll(bits);
-            lists->len += varint_put(lists->data + lists->len, number - last);
-            last = number;
-        }
+    for (uint32_t i = 0; i < writer->n_touched; i++) {
+        uint32_t number = writer->touched[i];
+        writer->in_chunk[number / 64] = 0;
+        if (error == 0)
+            lists->len += varint_put(lists->data + lists->len, signed_gap(last, number));
+        last = number;
     }
-    if (error != 0)
-        lists->len = writer->current.list;
+    writer->n_touched = 0;
     writer->current.list_bytes = (uint32_t)(lists->len - writer->current.list);
     return error;
 }
@@ -229,6 +223,19 @@ void segidx_prefetch(const struct segidx_writer *writer, struct flow_table *tabl
     }
 }
 
+static void touch(struct segidx_writer *writer, uint32_t number)
+{
+    uint64_t *word = &writer->in_chunk[number / 64], bit = UINT64_C(1) << number % 64;
+    if (*word & bit)
+        return;
+    if (writer->n_touched == SEGMENT_CHUNK_RECORDS_MAX) { /* records that overlap: the caller's mistake */
+        writer->current.chunk.filter = SEGMENT_LOST_FILTER;
+        return;
+    }
+    *word |= bit;
+    writer->touched[writer->n_touched++] = number;
+}
+
 void segidx_post(struct segidx_writer *writer, struct flow_table *table, const struct flow_hit *hit, uint64_t ts_ns,
                  uint32_t wire_len, uint64_t offset, uint64_t end)
 {
@@ -248,8 +255,7 @@ void segidx_post(struct segidx_writer *writer, struct flow_table *table, const s
         add_unindexed(writer, &packet->key);
         return;
     }
-    size_t number = (size_t)(flow - writer->flows);
-    writer->in_chunk[number / 64] |= UINT64_C(1) << number % 64;
+    touch(writer, (uint32_t)(flow - writer->flows));
     widen(ts_ns, &flow->first_ns, &flow->last_ns);
     flow->packets[packet->direction] += flow->packets[packet->direction] != UINT32_MAX;
     flow->bytes[packet->direction] += packet->payload;

@@ -1,10 +1,10 @@
-/* The index of one PCAP segment: which flows are in it, their counts, and in which mebibytes their packets are.
+/* The index of one PCAP segment: which flows are in it, their counts, and in which 16 KiB their packets are.
  *
  * A writer collects it in memory while the segment is written, appends to a journal what a reader needs meanwhile, and
  * writes the sorted index when the segment is complete. Memory and file are bounded: at most max_flows flows, and
  * never more than 2 % of the PCAP and 4 MiB for them; packets of further flows are counted as unindexed and go into a
- * Bloom filter of 16 KiB for their mebibyte, by key and addresses, so that a query by them still finds all packets and
- * reads few mebibytes too much; one by port, protocol or Community ID alone reads all such mebibytes. The calls that name a descriptor block; the others do not.
+ * Bloom filter of 256 bytes for their 16 KiB, by key and addresses, so that a query by them still finds all packets and
+ * reads little too much; one by port, protocol or Community ID alone reads all that has a filter. The calls that name a descriptor block; the others do not.
  */
 
 struct segidx_writer;

@@ -10,6 +10,8 @@
 
 #include "segment_writer.h"
 
+#define WRITE_BYTES 65536
+
 static void put(struct bytes *bytes, const void *data, size_t len)
 {
     if (len > 0)
@@ -35,7 +37,14 @@ static int write_header(struct segidx_writer *writer, int fd)
     return segment_write(fd, page, sizeof page);
 }
 
-static int write_frame(struct segidx_writer *writer, int fd, uint32_t i)
+static int write_frames(struct segidx_writer *writer, int fd)
+{
+    size_t len = writer->scratch.len;
+    writer->scratch.len = 0;
+    return segment_write(fd, writer->scratch.data, len);
+}
+
+static int put_frame(struct segidx_writer *writer, int fd, uint32_t i)
 {
     const struct written_chunk *written = segment_chunk_at(writer, i);
     size_t chunks = writer->chunks.len / sizeof *written;
@@ -51,7 +60,7 @@ static int write_frame(struct segidx_writer *writer, int fd, uint32_t i)
     }
     size_t filter_bytes = filter != NULL ? SEGMENT_FILTER_BYTES : 0;
     size_t bytes = sizeof chunk + (size_t)frame.new_flows * sizeof(struct flow_key) + frame.list_bytes + filter_bytes;
-    writer->scratch.len = 0;
+    size_t start = writer->scratch.len;
     int error = segment_reserve(&writer->scratch, sizeof frame + bytes);
     if (error != 0)
         return error;
@@ -62,10 +71,10 @@ static int write_frame(struct segidx_writer *writer, int fd, uint32_t i)
         put(&writer->scratch, &writer->flows[number].key, sizeof(struct flow_key));
     put(&writer->scratch, writer->lists.data + written->list, written->list_bytes);
     put(&writer->scratch, filter, filter_bytes);
-    frame.checksum = segment_frame_checksum(writer->journal_bytes, &frame, writer->scratch.data + sizeof frame);
-    memcpy(writer->scratch.data, &frame, sizeof frame);
-    writer->journal_bytes += writer->scratch.len;
-    return segment_write(fd, writer->scratch.data, writer->scratch.len);
+    frame.checksum = segment_frame_checksum(writer->journal_bytes, &frame, writer->scratch.data + start + sizeof frame);
+    memcpy(writer->scratch.data + start, &frame, sizeof frame);
+    writer->journal_bytes += sizeof frame + bytes;
+    return writer->scratch.len < WRITE_BYTES ? 0 : write_frames(writer, fd);
 }
 
 int segidx_journal(struct segidx_writer *writer, int fd)
@@ -74,6 +83,8 @@ int segidx_journal(struct segidx_writer *writer, int fd)
     if (writer->journal_error == 0 && writer->journal_bytes == 0)
         writer->journal_error = write_header(writer, fd);
     while (writer->journal_error == 0 && writer->journalled < chunks)
-        writer->journal_error = write_frame(writer, fd, writer->journalled++);
+        writer->journal_error = put_frame(writer, fd, writer->journalled++);
+    if (writer->journal_error == 0)
+        writer->journal_error = write_frames(writer, fd);
     return writer->journal_error;
 }

@@ -79,7 +79,7 @@ static int has_wanted(const struct scan *scan, const struct frame *frame)
     uint32_t number = 0, gap = 0;
     for (size_t at = 0, n; at < frame->list_bytes; at += n) {
         n = varint_get(frame->list + at, frame->list_bytes - at, &gap);
-        number += gap;
+        number = signed_gap_end(number, gap);
         if (n == 0 || number >= scan->flows)
             return 1; /* no list of ours: read the chunk to be sure */
         if (scan->wanted[number / 64] >> number % 64 & 1)

@@ -28,8 +28,10 @@ struct segidx_writer {
     uint16_t community_seed;
     struct flow_secret secret;
     struct segidx_flow *flows;
-    uint64_t *in_chunk; /* a bit for each flow */
-    struct bytes chunks;  /* struct written_chunk */
+    uint64_t *in_chunk;                              /* a bit for each flow */
+    uint32_t touched[SEGMENT_CHUNK_RECORDS_MAX]; /* whose bits are set, in the order of their first packets */
+    uint32_t n_touched;
+    struct bytes chunks; /* struct written_chunk */
     struct bytes lists;
     struct bytes filters;
     struct bytes scratch;

@@ -70,7 +70,8 @@ static void fill(struct ring *ring, uint32_t size, uint32_t flows)
         if (at + taken > RING_BYTES)
             break;
         make_frame(ring->bytes + at + HEADROOM, flows != 0 ? i % flows : i, len);
-        ring->views[ring->n++] = (struct packet_view){.data = ring->bytes + at + HEADROOM, .caplen = len, .wire_len = len};
+        ring->views[ring->n++] =
+            (struct packet_view){.data = ring->bytes + at + HEADROOM, .caplen = len, .wire_len = len};
         at += taken;
     }
 }
@@ -82,7 +83,8 @@ static int write_pcap(const struct ring *ring, uint64_t packets)
     for (uint64_t i = 0; i < packets; i++) {
         const struct packet_view *view = &ring->views[i % ring->n];
         uint64_t ts_ns = 1700000000000000000 + i * 700;
-        uint32_t record[4] = {(uint32_t)(ts_ns / 1000000000), (uint32_t)(ts_ns % 1000000000), view->caplen, view->wire_len};
+        uint32_t record[4] = {(uint32_t)(ts_ns / 1000000000), (uint32_t)(ts_ns % 1000000000), view->caplen,
+                              view->wire_len};
         fwrite(record, sizeof record, 1, stdout);
         fwrite(view->data, view->caplen, 1, stdout);
     }
@@ -174,8 +176,8 @@ int main(int argc, char **argv)
             printf("%-5s size %4u flows %6u: %6.1f ns/packet", argv[1], size, flows, spent / (double)done * 1e9);
     }
     if (bytes > 0)
-        printf(", index %.2f %%, finish %.1f ms/Mpkt, flows %llu, unindexed %llu", 100.0 * (double)index_bytes / (double)bytes,
-               finishing / (double)done * 1e9, (unsigned long long)seen_flows, (unsigned long long)unindexed);
+        printf(", index %.2f %%, finish %.1f ms/Mpkt, flows %llu, unindexed %llu",
+               100.0 * (double)index_bytes / (double)bytes, finishing / (double)done * 1e9, (unsigned long long)seen_flows, (unsigned long long)unindexed);
     printf("%s\n", sum == 1 ? " " : "");
     return 0;
 }

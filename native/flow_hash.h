@@ -32,7 +32,8 @@ static inline uint64_t flow_hash(const struct flow_secret *secret, const struct 
     memcpy(w, key, sizeof w);
     flow_hash_wide sum = (flow_hash_wide)(w[0] + k[0]) * (w[1] + k[1]) + (flow_hash_wide)(w[2] + k[2]) * (w[3] + k[3]) +
                          (flow_hash_wide)(w[4] + k[4]) * k[5];
-    flow_hash_wide folded = (flow_hash_wide)(uint64_t)sum * (k[6] | 1) + (flow_hash_wide)(uint64_t)(sum >> 64) * (k[7] | 1);
+    flow_hash_wide folded = (flow_hash_wide)(uint64_t)sum * (k[6] | 1) +
+                            (flow_hash_wide)(uint64_t)(sum >> 64) * (k[7] | 1);
     return (uint64_t)folded ^ (uint64_t)(folded >> 64);
 }
 

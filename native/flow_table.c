@@ -213,7 +213,8 @@ static void track(struct flow_table *table, const struct packet_view *view, uint
         flow_entry_set_number(entry, number);
     }
     hit->slot = (uint32_t)(entry - table->entries);
-    if (!entry->is_lifted && hit->packet.key.version != 0 && entry->wire_bytes_0 + entry->wire_bytes_1 >= table->cutoff) {
+    uint64_t before = entry->wire_bytes_0 + entry->wire_bytes_1;
+    if (!entry->is_lifted && hit->packet.key.version != 0 && before >= table->cutoff) {
         hit->verdict = FLOW_CUT;
         table->counts.cut_packets++;
         table->counts.cut_bytes += view->wire_len;

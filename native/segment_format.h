@@ -10,8 +10,9 @@
  * of the PCAP at a byte each, and smaller chunks would only make their table longer (now 0.24 %).
  *
  * Journal: a page with the header, then for each chunk one frame: struct journal_frame; struct segment_chunk; the keys
- * of the flows that are new in this chunk and get the next numbers; the numbers of all flows of the chunk, by
- * their first packets in it, with the gap's sign in the lowest bit; its filter, if it has unindexed packets. A frame whose checksum is wrong ends the journal: it is torn there.
+ * of the flows that are new in this chunk and get the next numbers; the numbers of all flows of the chunk, by their
+ * first packets in it, with the gap's sign in the lowest bit; its filter, if it has unindexed packets. A frame whose
+ * checksum is wrong ends the journal: it is torn there.
  *
  * Index: a page with the header, then the sections:
  *   chunks      struct segment_chunk

@@ -185,8 +185,8 @@ static int is_known(const struct segidx_writer *writer, uint32_t number, const s
 }
 
 /* NULL if the flow is one too many. */
-static struct segidx_flow *find_or_add(struct segidx_writer *writer, struct flow_entry *entry, const struct flow_key *key,
-                                       uint64_t ts_ns)
+static struct segidx_flow *find_or_add(struct segidx_writer *writer, struct flow_entry *entry,
+                                       const struct flow_key *key, uint64_t ts_ns)
 {
     if (entry == NULL)
         return NULL;
@@ -211,7 +211,8 @@ static void widen(uint64_t ts_ns, uint64_t *first_ns, uint64_t *last_ns)
         *last_ns = ts_ns;
 }
 
-void segidx_prefetch(const struct segidx_writer *writer, struct flow_table *table, const struct flow_hit *hits, size_t n)
+void segidx_prefetch(const struct segidx_writer *writer, struct flow_table *table, const struct flow_hit *hits,
+                     size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         const struct flow_entry *entry = flow_table_entry(table, hits[i].slot);

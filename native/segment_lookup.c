@@ -15,6 +15,7 @@
 #include "segment_reader.h"
 
 #define FILE_HEADER_BYTES 24
+#define CHUNKS_AT_ONCE 100 /* about a page */
 
 struct search {
     struct segidx_reader *reader;
@@ -191,7 +192,7 @@ static int visit_candidates(struct search *search)
     return error;
 }
 
-static int add_filtered(struct search *search, const struct segment_chunk *chunk, int *is_wanted)
+static int ask_filter(struct search *search, const struct segment_chunk *chunk, int *is_wanted)
 {
     uint8_t filter[SEGMENT_FILTER_BYTES];
     const uint8_t *asked = NULL;
@@ -206,28 +207,33 @@ static int add_filtered(struct search *search, const struct segment_chunk *chunk
     return 0;
 }
 
+/* A chunk that is not wanted may still be, for its filter. */
+static int collect_chunk(struct search *search, const struct segment_chunk *chunk, uint64_t i, struct extents *extents,
+                         uint64_t *end)
+{
+    if (chunk->offset < *end || chunk->end < chunk->offset)
+        return EBADMSG;
+    int error = extents_add(extents, *end, chunk->offset); /* a hole is not indexed */
+    *end = chunk->end;
+    if (error != 0 || !segment_chunk_in_time(chunk, search->query))
+        return error;
+    int is_wanted = search->marks == NULL || search->marks[i];
+    if (!is_wanted && chunk->filter != SEGMENT_NO_FILTER)
+        error = ask_filter(search, chunk, &is_wanted);
+    return error == 0 && is_wanted ? extents_add(extents, chunk->offset, chunk->end) : error;
+}
+
 static int collect(struct search *search, struct extents *extents, uint64_t *end)
 {
-    struct segidx_reader *reader = search->reader;
-    int wants_all = segment_wants_all(search->query), error = 0;
+    struct segment_chunk chunks[CHUNKS_AT_ONCE];
+    uint64_t n = search->reader->header.chunks;
+    int error = 0;
     *end = FILE_HEADER_BYTES;
-    for (uint64_t i = 0; i < reader->header.chunks && error == 0; i++) {
-        struct segment_chunk chunk;
-        error = segment_read(reader, SECTION_CHUNKS, i * sizeof chunk, &chunk, sizeof chunk);
-        if (error == 0 && (chunk.offset < *end || chunk.end < chunk.offset))
-            error = EBADMSG;
-        if (error == 0)
-            error = extents_add(extents, *end, chunk.offset); /* a hole is not indexed */
-        if (error != 0)
-            break;
-        *end = chunk.end;
-        if (!segment_chunk_in_time(&chunk, search->query))
-            continue;
-        int is_wanted = wants_all || search->marks[i];
-        if (!is_wanted && chunk.filter != SEGMENT_NO_FILTER)
-            error = add_filtered(search, &chunk, &is_wanted);
-        if (error == 0 && is_wanted)
-            error = extents_add(extents, chunk.offset, chunk.end);
+    for (uint64_t i = 0; i < n && error == 0; i += CHUNKS_AT_ONCE) {
+        size_t some = n - i < CHUNKS_AT_ONCE ? (size_t)(n - i) : CHUNKS_AT_ONCE;
+        error = segment_read(search->reader, SECTION_CHUNKS, i * sizeof chunks[0], chunks, some * sizeof chunks[0]);
+        for (size_t j = 0; j < some && error == 0; j++)
+            error = collect_chunk(search, &chunks[j], i + j, extents, end);
     }
     return error;
 }
@@ -236,10 +242,11 @@ static int lookup_index(struct segidx_reader *reader, const struct flow_query *q
                         uint64_t *end)
 {
     struct search search = {.reader = reader, .query = query};
-    search.marks = calloc((size_t)reader->header.chunks + 1, 1);
-    if (search.marks == NULL)
-        return ENOMEM;
-    int error = segment_wants_all(query) ? 0 : visit_candidates(&search);
+    int error = 0;
+    if (!segment_wants_all(query)) { /* else nothing is marked, because all is wanted */
+        search.marks = calloc((size_t)reader->header.chunks + 1, 1);
+        error = search.marks != NULL ? visit_candidates(&search) : ENOMEM;
+    }
     if (error == 0 || error == ECANCELED)
         error = collect(&search, extents, end);
     free(search.marks);

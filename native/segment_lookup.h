@@ -33,8 +33,8 @@ int segidx_reader_open(int fd, struct segidx_reader **out);
 void segidx_reader_close(struct segidx_reader *reader);
 void segidx_get_info(const struct segidx_reader *reader, struct segidx_info *out);
 
-/* The parts of a PCAP of pcap_bytes to read for a query, ascending, in memory for segidx_free_extents(). They hold
- * every wanted packet and more. A journal may be looked up again when it has grown. */
+/* The parts of a PCAP, of which pcap_bytes have been written, to read for a query, ascending, in memory for
+ * segidx_free_extents(). They hold every wanted packet and more. A journal may be looked up again when it has grown. */
 int segidx_lookup(struct segidx_reader *reader, const struct flow_query *query, uint64_t pcap_bytes,
                   struct segidx_extent **out, size_t *n);
 void segidx_free_extents(struct segidx_extent *extents);

@@ -53,7 +53,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         size_t len = data[0] < size ? data[0] : size - 1;
         copies[n] = malloc(len + (len == 0));
         memcpy(copies[n], data + 1, len);
-        views[n] = (struct packet_view){.data = copies[n], .ts_ns = n * 100, .caplen = (uint32_t)len, .wire_len = (uint32_t)len + 3};
+        views[n] = (struct packet_view){
+            .data = copies[n], .ts_ns = n * 100, .caplen = (uint32_t)len, .wire_len = (uint32_t)len + 3};
         data += len + 1;
         size -= len + 1;
         for (size_t part = 0; part <= len; part++) {

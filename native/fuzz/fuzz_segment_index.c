@@ -1,4 +1,5 @@
 #define _GNU_SOURCE
+#include <errno.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -96,8 +97,10 @@ static void extract(int fd, const struct flow_query *query, const struct segidx_
     size_t used;
     if (pcap_extract_open(fd, query, extents, n, &source) != 0)
         return;
-    for (int i = 0, error; i < 64 && ((error = pcap_extract_read(source, out, sizeof out, &used)) != 0 || used > 0); i++)
+    for (int i = 0, error = EAGAIN; i < 64 && error != 0; i++) {
+        error = pcap_extract_read(source, out, sizeof out, &used);
         REQUIRE(used <= sizeof out);
+    }
     pcap_extract_close(source);
 }
 

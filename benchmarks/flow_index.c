@@ -177,7 +177,8 @@ int main(int argc, char **argv)
     }
     if (bytes > 0)
         printf(", index %.2f %%, finish %.1f ms/Mpkt, flows %llu, unindexed %llu",
-               100.0 * (double)index_bytes / (double)bytes, finishing / (double)done * 1e9, (unsigned long long)seen_flows, (unsigned long long)unindexed);
+               100.0 * (double)index_bytes / (double)bytes, finishing / (double)done * 1e9,
+               (unsigned long long)seen_flows, (unsigned long long)unindexed);
     printf("%s\n", sum == 1 ? " " : "");
     return 0;
 }

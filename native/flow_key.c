@@ -217,7 +217,7 @@ static int parse_ipv6(struct rest rest, struct flow_packet *out)
         return 0;
     const uint8_t *ip = rest.p;
     uint32_t payload = be16(ip + 4);
-    if (payload > 0) /* 0 for jumbograms and before segmentation offload */
+    if (payload > 0) /* 0 for jumbograms, before segmentation offload, and where nothing but padding follows */
         end_at(&rest, 40 + payload);
     if (!skip(&rest, 40))
         return 0;

@@ -132,7 +132,9 @@ def packets(draw: st.DrawFn) -> Packet:
     tags = draw(st.lists(st.sampled_from([0x8100, 0x88A8, 0x9100]), max_size=3))
     data = link(linktype, version, tags, draw(st.integers(0, 3)), ip)
     needed = len(data) - len(body) + (2 if proto in ANSWERS else 4)
-    padding = draw(st.integers(0, 12)) if linktype == ETHERNET else 0
+    # An IPv6 length of zero is that of an empty packet, and that of one before segmentation offload.
+    has_length = version == 4 or len(ip) > 40
+    padding = draw(st.integers(0, 12)) if linktype == ETHERNET and has_length else 0
     return Packet(linktype, data + bytes(padding), source, destination, proto, ports, len(payload), needed)
 
 

@@ -51,7 +51,7 @@ PACKETS = st.tuples(
 )
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(PACKETS, max_size=150), st.integers(100, 2000))
 def test_counts_and_verdicts_are_those_of_a_dictionary(
     packets: list[tuple[tuple[str, str], tuple[int, int], int, int]], cutoff: int

@@ -9,6 +9,19 @@ from __future__ import annotations
 from appliance.native.batches import BatchCounts, BatchGroup, BatchIntake
 from appliance.native.bpf import compile_filter
 from appliance.native.broker import BrokerIntake, IntakeCounts, OversizeFrameError, Run, RunKind, frame_events
+from appliance.native.flows import (
+    FlowCounts,
+    FlowKey,
+    FlowQuery,
+    FlowTable,
+    FlowTotals,
+    FlowVerdict,
+    PacketFlow,
+    Seen,
+    community_id,
+    flow_key,
+    packet_flow,
+)
 from appliance.native.logs import LogCounts, LogGroup, LogIntake, LogSequence, ZmqDrain, check_json_row
 from appliance.native.pcap import (
     SNAPLEN_MAX,
@@ -32,6 +45,18 @@ from appliance.native.receivers import (
     ReceiverCounts,
 )
 from appliance.native.synth import LINKTYPE_RAW, Address, TcpSynth, synthesise_udp
+from appliance.native.segments import (
+    Extent,
+    ExtractCounts,
+    PcapExtract,
+    SegmentCounts,
+    SegmentFlow,
+    SegmentIndex,
+    SegmentIndexWriter,
+    SegmentInfo,
+    extract,
+    index_pcap,
+)
 from appliance.native.transcode import (
     BrokerGroup,
     BrokerGroups,
@@ -61,7 +86,15 @@ __all__ = [
     "DatagramReceiver",
     "EscapePolicy",
     "EthernetReceiver",
+    "Extent",
     "ExtraMembers",
+    "ExtractCounts",
+    "FlowCounts",
+    "FlowKey",
+    "FlowQuery",
+    "FlowTable",
+    "FlowTotals",
+    "FlowVerdict",
     "IntakeCounts",
     "LogColumn",
     "LogColumns",
@@ -74,6 +107,9 @@ __all__ = [
     "PacketBatch",
     "PcapBlock",
     "PcapFormat",
+    "PacketFlow",
+    "PcapBlock",
+    "PcapExtract",
     "PcapScan",
     "PcapSpan",
     "Received",
@@ -82,6 +118,12 @@ __all__ = [
     "RunKind",
     "Stored",
     "TcpSynth",
+    "Seen",
+    "SegmentCounts",
+    "SegmentFlow",
+    "SegmentIndex",
+    "SegmentIndexWriter",
+    "SegmentInfo",
     "TimeFormat",
     "Transcoded",
     "TranscodedGroup",
@@ -94,6 +136,12 @@ __all__ = [
     "frame_events",
     "make_file_header",
     "record_bytes",
+    "community_id",
+    "extract",
+    "flow_key",
+    "frame_events",
+    "index_pcap",
+    "packet_flow",
     "scan_pcap",
     "scan_pcap_bytes",
     "synthesise_udp",

@@ -1,0 +1,90 @@
+#include <errno.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "flow_key.h"
+#include "flow_table.h"
+#include "segment_index.h"
+
+#include "segment_writer.h"
+
+#define WRITE_BYTES 65536
+
+static void put(struct bytes *bytes, const void *data, size_t len)
+{
+    if (len > 0)
+        memcpy(bytes->data + bytes->len, data, len);
+    bytes->len += len;
+}
+
+static int write_header(struct segidx_writer *writer, int fd)
+{
+    uint8_t page[SEGMENT_PAGE] = {0};
+    struct segment_header header = {
+        .magic = SEGMENT_MAGIC_JOURNAL,
+        .version = SEGMENT_VERSION,
+        .chunk_bytes = SEGMENT_CHUNK_BYTES,
+        .linktype = writer->linktype,
+        .community_seed = writer->community_seed,
+        .flows = writer->max_flows,
+        .secret = writer->secret,
+    };
+    header.checksum = segment_checksum(0, &header, offsetof(struct segment_header, checksum));
+    memcpy(page, &header, sizeof header);
+    writer->journal_bytes = sizeof page;
+    return segment_write(fd, page, sizeof page);
+}
+
+static int write_frames(struct segidx_writer *writer, int fd)
+{
+    size_t len = writer->scratch.len;
+    writer->scratch.len = 0;
+    return segment_write(fd, writer->scratch.data, len);
+}
+
+static int put_frame(struct segidx_writer *writer, int fd, uint32_t i)
+{
+    const struct written_chunk *written = segment_chunk_at(writer, i);
+    size_t chunks = writer->chunks.len / sizeof *written;
+    uint32_t flows = i + 1 < chunks         ? segment_chunk_at(writer, i + 1)->flows_before
+                     : writer->has_current ? writer->current.flows_before
+                                           : writer->counts.flows;
+    struct segment_chunk chunk = written->chunk;
+    struct journal_frame frame = {.new_flows = flows - written->flows_before, .list_bytes = written->list_bytes};
+    const uint8_t *filter = NULL;
+    if (chunk.filter < SEGMENT_LOST_FILTER) {
+        filter = writer->filters.data + (size_t)chunk.filter * SEGMENT_FILTER_BYTES;
+        chunk.filter = 0;
+    }
+    size_t filter_bytes = filter != NULL ? SEGMENT_FILTER_BYTES : 0;
+    size_t bytes = sizeof chunk + (size_t)frame.new_flows * sizeof(struct flow_key) + frame.list_bytes + filter_bytes;
+    size_t start = writer->scratch.len;
+    int error = segment_reserve(&writer->scratch, sizeof frame + bytes);
+    if (error != 0)
+        return error;
+    frame.bytes = (uint32_t)bytes;
+    put(&writer->scratch, &frame, sizeof frame);
+    put(&writer->scratch, &chunk, sizeof chunk);
+    for (uint32_t number = written->flows_before; number < flows; number++)
+        put(&writer->scratch, &writer->flows[number].key, sizeof(struct flow_key));
+    put(&writer->scratch, writer->lists.data + written->list, written->list_bytes);
+    put(&writer->scratch, filter, filter_bytes);
+    frame.checksum = segment_frame_checksum(writer->journal_bytes, &frame, writer->scratch.data + start + sizeof frame);
+    memcpy(writer->scratch.data + start, &frame, sizeof frame);
+    writer->journal_bytes += sizeof frame + bytes;
+    return writer->scratch.len < WRITE_BYTES ? 0 : write_frames(writer, fd);
+}
+
+int segidx_journal(struct segidx_writer *writer, int fd)
+{
+    size_t chunks = writer->chunks.len / sizeof(struct written_chunk);
+    if (writer->journal_error == 0 && writer->journal_bytes == 0)
+        writer->journal_error = write_header(writer, fd);
+    while (writer->journal_error == 0 && writer->journalled < chunks)
+        writer->journal_error = put_frame(writer, fd, writer->journalled++);
+    if (writer->journal_error == 0)
+        writer->journal_error = write_frames(writer, fd);
+    return writer->journal_error;
+}

@@ -17,6 +17,7 @@ from setuptools.command.build_ext import build_ext
 HEADERS = (
     *("json_row.h", "logwriter.h", "zmq_drain.h", "transcode.h", "batch_intake.h", "tsv.h"),
     *("pcap_file.h", "pcap_scan.h", "synth.h", "packet_batch.h", "receiver.h", "dgram.h", "ethernet.h", "filter.h"),
+    *("packet_view.h", "ring_output.h", "ring.h"),
 )
 """In the order of their needs: a header may use the types of those before it."""
 

@@ -30,6 +30,8 @@ from appliance.native.receivers import (
     PacketBatch,
     ReceiverCounts,
 )
+from appliance.native.ring import NEW_GROUP, Ring, RingCounts, RingStatus
+from appliance.native.ring_output import OutputKind, RingOutput, RingSegment
 from appliance.native.synth import LINKTYPE_RAW, Address, TcpSynth, synthesise_udp
 from appliance.native.transcode import (
     BrokerGroup,
@@ -48,6 +50,7 @@ from appliance.native.transcode import (
 
 __all__ = [
     "LINKTYPE_RAW",
+    "NEW_GROUP",
     "SNAPLEN_MAX",
     "Address",
     "BatchCounts",
@@ -66,6 +69,7 @@ __all__ = [
     "LogGroup",
     "LogIntake",
     "LogSequence",
+    "OutputKind",
     "Packet",
     "PacketBatch",
     "PcapBlock",
@@ -74,6 +78,11 @@ __all__ = [
     "PcapSpan",
     "Received",
     "ReceiverCounts",
+    "Ring",
+    "RingCounts",
+    "RingOutput",
+    "RingSegment",
+    "RingStatus",
     "Stored",
     "TcpSynth",
     "TimeFormat",

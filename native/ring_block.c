@@ -26,11 +26,12 @@ static uint32_t tag_of(const struct tpacket3_hdr *header)
     return tpid << 16 | (header->hv1.tp_vlan_tci & UINT16_MAX);
 }
 
-size_t ring_gather(struct ring_cursor *cursor, struct ring_batch *batch, struct ring_counts *counts, int *error)
+size_t ring_gather(struct ring_cursor *cursor, size_t most, struct ring_batch *batch, struct ring_counts *counts,
+                   int *error)
 {
     size_t n = 0;
     uint64_t bytes = 0;
-    for (; n < RING_BATCH && cursor->left > 0; n++) {
+    for (; n < most && cursor->left > 0; n++) {
         if (cursor->at > RING_BLOCK - sizeof(struct tpacket3_hdr) || cursor->at % HEADER_ALIGN != 0) {
             *error = EBADMSG;
             break;
@@ -51,12 +52,7 @@ size_t ring_gather(struct ring_cursor *cursor, struct ring_batch *batch, struct 
         counts->hardware_times += (header->tp_status & TP_STATUS_TS_RAW_HARDWARE) != 0;
         bytes += packet->wire_len;
         cursor->left--;
-        if (header->tp_next_offset > RING_BLOCK - cursor->at) {
-            cursor->at = RING_BLOCK;
-        } else {
-            cursor->at += header->tp_next_offset;
-            __builtin_prefetch(cursor->block + cursor->at + header->tp_next_offset);
-        }
+        cursor->at += header->tp_next_offset <= RING_BLOCK - cursor->at ? header->tp_next_offset : RING_BLOCK - cursor->at;
     }
     counts->packets += n;
     counts->bytes += bytes;

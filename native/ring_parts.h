@@ -33,13 +33,19 @@ struct ring_cursor {
     uint32_t left; /* packets */
 };
 
-/* Packets of a block that the tap has judged; those before next are done. */
+/* Packets of a block that the tap has judged if it judges; those before next are done. */
 struct ring_batch {
     size_t n;
     size_t next;
     struct packet_view packets[RING_BATCH];
     uint32_t tags[RING_BATCH]; /* TPID << 16 | TCI; 0: none */
     uint8_t keep[RING_BATCH];
+};
+
+/* Packets that are in the segment and of which the tap does not know yet. */
+struct ring_news {
+    size_t n;
+    struct packet_view packets[RING_BATCH];
     struct ring_place places[RING_BATCH];
 };
 
@@ -52,6 +58,7 @@ struct ring {
     int is_in_block;
     struct ring_cursor cursor;
     struct ring_batch batch;
+    struct ring_news news;
     uint32_t linktype;
     uint32_t snaplen;
     int32_t fanout;
@@ -63,8 +70,9 @@ struct ring {
     size_t program_bytes;
 };
 
-/* The next packets of a block; 0 at its end. EBADMSG by *error if the rest of it makes no sense. */
-size_t ring_gather(struct ring_cursor *cursor, struct ring_batch *batch, struct ring_counts *counts, int *error);
+/* The next packets of a block, RING_BATCH at most; 0 at its end. *error is EBADMSG if the rest of it makes no sense. */
+size_t ring_gather(struct ring_cursor *cursor, size_t most, struct ring_batch *batch, struct ring_counts *counts,
+                   int *error);
 
 struct direct_writer;
 

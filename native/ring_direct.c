@@ -217,6 +217,14 @@ int direct_wait(struct direct_writer *writer, uint64_t *good, struct ring_segmen
     return error;
 }
 
+int direct_error(struct direct_writer *writer)
+{
+    pthread_mutex_lock(&writer->lock);
+    int error = writer->error;
+    pthread_mutex_unlock(&writer->lock);
+    return error;
+}
+
 void direct_end(struct direct_writer *writer)
 {
     if (writer->fd >= 0)

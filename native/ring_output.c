@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include "packet_view.h"
@@ -24,6 +25,10 @@
 static int open_memory(struct ring_output *output)
 {
     off_t size = (off_t)output->buffer_bytes;
+    struct sysinfo machine;
+    /* The kernel would kill processes before it refused. */
+    if (sysinfo(&machine) < 0 || output->buffer_bytes / machine.mem_unit >= machine.totalram)
+        return ENOMEM;
     output->fd = memfd_create("segment", MFD_CLOEXEC);
     if (output->fd < 0)
         return errno;
@@ -211,9 +216,11 @@ int output_rest(struct ring_output *output)
 {
     if (output->kind == RING_CACHED && output->at > output->start)
         return flush(output);
+    if (output->kind == RING_DIRECT && output->error == 0)
+        output->error = direct_error(output->direct);
     if (output->kind == RING_MEMORY)
         atomic_store_explicit(&output->visible, (uint64_t)(output->at - output->start), memory_order_release);
-    return 0;
+    return output->error;
 }
 
 /* Everything to the file; then the segment may go on. On failure *good and marks say where the file is good. */
@@ -235,7 +242,7 @@ int ring_output_sync(struct ring_output *output)
     struct ring_segment marks[2];
     uint64_t good;
     if (!output->is_open)
-        return EBADF;
+        return EALREADY;
     if (output->kind != RING_DIRECT)
         return output_rest(output);
     if (output->error == 0 && (output->error = write_rest(output, &good, marks)) == 0)
@@ -266,7 +273,7 @@ static int finish_file(struct ring_output *output, struct ring_segment *out)
 int ring_output_finish(struct ring_output *output, struct ring_segment *out)
 {
     if (!output->is_open)
-        return EBADF;
+        return EALREADY;
     ring_output_get(output, out);
     output->is_open = 0;
     if (output->kind != RING_MEMORY)

@@ -34,7 +34,7 @@ struct ring_segment_options {
 int ring_output_begin(struct ring_output *output, int fd, const struct ring_segment_options *options);
 
 /* Write what waits, so that a reader of the file sees all records so far. Blocks. 0 or the errno, as from
- * ring_output_error(). */
+ * ring_output_error(); EALREADY if none is open. */
 int ring_output_sync(struct ring_output *output);
 
 struct ring_segment {
@@ -49,8 +49,8 @@ struct ring_segment {
 };
 
 /* Write everything, cut the file to its true size, and fill *out; blocks. Returns 0 or the errno that ended the segment:
- * then the file ends behind the last record that reached it, as *out says, unless even the cut failed. EBADF if none is
- * open. The segment of a RING_MEMORY output stays readable. */
+ * then the file ends behind the last record that reached it, as *out says, unless even the cut failed. EALREADY if none
+ * is open. The segment of a RING_MEMORY output stays readable. */
 int ring_output_finish(struct ring_output *output, struct ring_segment *out);
 
 /* What was accepted so far. */

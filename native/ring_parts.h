@@ -63,6 +63,7 @@ struct ring {
     uint32_t snaplen;
     int32_t fanout;
     int has_hardware_time;
+    int is_gone; /* its interface */
     int error;
     const struct ring_tap *tap;
     struct ring_counts counts;
@@ -104,7 +105,7 @@ struct ring_output {
 /* Make room for one more record, of whatever length. 0, EAGAIN: the disk is behind, EFBIG: the segment is full, or the
  * errno of the failed write. */
 int output_advance(struct ring_output *output);
-/* Nothing more is ready: show a reader what there is, if that is cheap. 0 or the errno. */
+/* Nothing more is ready: show a reader what there is, if that is cheap. 0 or the errno, also of writes under way. */
 int output_rest(struct ring_output *output);
 
 /* The helpers of files. */
@@ -127,6 +128,7 @@ int direct_submit(struct direct_writer *writer, size_t len, uint64_t offset, con
                   uint8_t **next);
 /* Wait for all writes. 0, or the errno of the one that failed, and how far the file is good with its marks. */
 int direct_wait(struct direct_writer *writer, uint64_t *good, struct ring_segment marks[2]);
+int direct_error(struct direct_writer *writer);
 void direct_end(struct direct_writer *writer);
 
 #endif

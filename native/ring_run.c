@@ -220,11 +220,12 @@ static int explain(struct ring *ring)
         error = errno;
     if (getsockname(ring->fd, (struct sockaddr *)&name, &len) == 0 && name.sll_ifindex <= 0) {
         ring->error = ENODEV;
-        return RING_GONE;
+        ring->is_gone = 1;
+        return GOES_ON;
     }
-    ring->error = error;
     if (error == 0)
         return GOES_ON;
+    ring->error = error;
     return error == ENETDOWN ? RING_DOWN : RING_BROKEN;
 }
 
@@ -264,6 +265,9 @@ int ring_run(struct ring *ring, struct ring_output *output, uint32_t max_blocks,
         }
         if (output != NULL && output_rest(output) != 0)
             return RING_FAILED;
+        /* The timer of the last block goes on without the interface. */
+        if (ring->is_gone && !ring_pending(ring))
+            return RING_GONE;
         uint64_t now = now_ms();
         int status = wait(ring, now < end_ms ? (int)(end_ms - now) : 0);
         if (status != GOES_ON)

@@ -110,9 +110,12 @@ class RingOutput(Owner):
         """Write what waits, so that readers of the file see every record so far. Blocks, without the GIL.
 
         Raises:
-            OSError: the segment's `error`, or `errno.EBADF`, none is open.
+            ValueError: no segment is open.
+            OSError: the segment's `error`.
         """
         error = lib.ring_output_sync(self.open_handle)
+        if error == errno.EALREADY:
+            raise ValueError("no segment is open")
         if error:
             fail(error)
 
@@ -126,7 +129,7 @@ class RingOutput(Owner):
         """
         segment = ffi.new("struct ring_segment *")
         error = lib.ring_output_finish(self.open_handle, segment)
-        if error == errno.EBADF and not segment.bytes:
+        if error == errno.EALREADY:
             raise ValueError("no segment is open")
         return RingSegment(*(getattr(segment, field) for field in _FIELDS), error=error)
 

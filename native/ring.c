@@ -40,9 +40,15 @@ static const struct {
     unsigned short hardware;
     uint32_t linktype;
 } linktypes[] = {
-    {ARPHRD_ETHER, 1},      {ARPHRD_LOOPBACK, 1},           {ARPHRD_NONE, 101},     {0x207 /* ARPHRD_RAWIP */, 101},
-    {ARPHRD_TUNNEL, 101},   {ARPHRD_TUNNEL6, 101},          {ARPHRD_SIT, 101},      {ARPHRD_HDLC, 104},
-    {ARPHRD_IEEE80211, 105}, {ARPHRD_IEEE80211_RADIOTAP, 127}, {ARPHRD_INFINIBAND, 247},
+    {ARPHRD_ETHER, 1},
+    {ARPHRD_LOOPBACK, 1},
+    {ARPHRD_NONE, 101},
+    {0x207 /* ARPHRD_RAWIP */, 101},
+    {ARPHRD_TUNNEL, 101},
+    {ARPHRD_TUNNEL6, 101},
+    {ARPHRD_SIT, 101},
+    {ARPHRD_IEEE80211, 105},
+    {ARPHRD_IEEE80211_RADIOTAP, 127},
 };
 
 static int find_linktype(unsigned short hardware, uint32_t *linktype)

@@ -1,4 +1,4 @@
-/* The packets of one interface, recorded at wire speed: a TPACKET_V3 ring (packet(7)), copied by the block into segments.
+/* The packets of one interface, at wire speed: a TPACKET_V3 ring (packet(7)) copied by the block into segments.
  *
  * No system call and no Python object for a packet. One thread at a time for each ring, but ring_wake(), which any
  * thread and signal handler may call; only ring_run() waits. Several rings of a fanout group share the packets of an

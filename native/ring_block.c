@@ -52,7 +52,8 @@ size_t ring_gather(struct ring_cursor *cursor, size_t most, struct ring_batch *b
         counts->hardware_times += (header->tp_status & TP_STATUS_TS_RAW_HARDWARE) != 0;
         bytes += packet->wire_len;
         cursor->left--;
-        cursor->at += header->tp_next_offset <= RING_BLOCK - cursor->at ? header->tp_next_offset : RING_BLOCK - cursor->at;
+        uint32_t rest = RING_BLOCK - cursor->at;
+        cursor->at += header->tp_next_offset < rest ? header->tp_next_offset : rest;
     }
     counts->packets += n;
     counts->bytes += bytes;

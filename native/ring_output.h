@@ -48,8 +48,8 @@ struct ring_segment {
     uint64_t lost_bytes;   /* their true lengths */
 };
 
-/* Write everything, cut the file to its true size, and fill *out; blocks. Returns 0 or the errno that ended the segment:
- * then the file ends behind the last record that reached it, as *out says, unless even the cut failed. EALREADY if none
+/* Write everything, cut the file to its true size, and fill *out; blocks. Returns 0 or the errno that ended the
+ * segment: then the file ends behind the last record that reached it, as *out says, unless even the cut failed. EALREADY if none
  * is open. The segment of a RING_MEMORY output stays readable. */
 int ring_output_finish(struct ring_output *output, struct ring_segment *out);
 

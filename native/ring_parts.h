@@ -1,4 +1,4 @@
-/* What the files of the ring know of each other; not for Python. Include packet_view.h, ring_output.h and ring.h before. */
+/* What the files of the ring know of each other; not for Python. Include packet_view.h, ring_output.h, ring.h before. */
 #ifndef RING_PARTS_H
 #define RING_PARTS_H
 
@@ -95,8 +95,8 @@ struct ring_output {
     size_t buffer_bytes;
     uint8_t *cached; /* buffer of RING_CACHED */
     uint8_t *memory; /* map of RING_MEMORY */
-    /* The segment as it was when the buffer before this one, and the one before that, were full: behind a whole record. The
-     * second is at or before base; the first as well, but for a rest of less than DIRECT_ALIGN that moved along. */
+    /* The segment as it was when the buffer before this one, and the one before that, were full: behind a whole record.
+     * The second is at or before base; the first as well, but for a rest of less than DIRECT_ALIGN that moved along. */
     struct ring_segment marks[2];
     struct direct_writer *direct;
     _Atomic uint64_t visible;

@@ -18,12 +18,13 @@ struct ring_place {
 /* Packets come in the order of their arrival, at most RING_BATCH at a time. Nothing outlives a call. */
 struct ring_tap {
     void *context;
-    /* Each packet once, before it is copied: keep[] is all 1, and what gets 0 is not stored but counted as cut. The bytes are
-     * those in the ring, without the VLAN tag that the kernel has taken off (but wire_len counts it). NULL if everything is
-     * kept, which is faster: then each byte of the ring is touched once, in order, and stored() sees it in the cache. */
+    /* Each packet once, before it is copied: keep[] is all 1, and what gets 0 is not stored but counted as cut. The
+     * bytes are those in the ring, without the VLAN tag that the kernel has taken off (but wire_len counts it). NULL if
+     * everything is kept, which is faster: then each byte of the ring is touched once, in order, and stored() sees it
+     * in the cache. */
     void (*judge)(void *context, uint32_t linktype, const struct packet_view *packets, size_t n, uint8_t *keep);
-    /* Packets that are in the segment now, as they are there: cut and with their tags. Before the next judge() of the same
-     * ring, and before ring_run() returns, all of them have come. What was discarded does not come. */
+    /* Packets that are in the segment now, as they are there: cut and with their tags. Before the next judge() of the
+     * same ring, and before ring_run() returns, all of them have come. What was discarded does not come. */
     void (*stored)(void *context, uint32_t linktype, const struct packet_view *packets, const struct ring_place *places,
                    size_t n);
 };

@@ -9,6 +9,7 @@ from __future__ import annotations
 from appliance.native.batches import BatchCounts, BatchGroup, BatchIntake
 from appliance.native.bpf import compile_filter
 from appliance.native.logs import LogCounts, LogGroup, LogIntake, LogSequence, ZmqDrain, check_json_row
+from appliance.native.memory_ring import MemoryRing, MemorySegment
 from appliance.native.pcap import (
     SNAPLEN_MAX,
     PcapBlock,
@@ -69,6 +70,8 @@ __all__ = [
     "LogGroup",
     "LogIntake",
     "LogSequence",
+    "MemoryRing",
+    "MemorySegment",
     "OutputKind",
     "Packet",
     "PacketBatch",

@@ -76,21 +76,21 @@ class RingCounts(NamedTuple):
 class Ring(Owner):
     """Records the frames of one interface, in both directions (on a loopback interface each once).
 
-    It is deaf until `listen`. One thread at a time, but for `wake`. It owns its socket: tell the loop before you `close`
-    it. VLAN tags that the kernel took off are put back, all 16 bits and their protocol.
+    It is deaf until `listen`. One thread at a time, but for `wake`. It owns its socket: tell the loop before you
+    `close` it. VLAN tags that the kernel took off are put back, all 16 bits and their protocol.
 
     Args:
         interface: name.
-        ring_bytes: of the kernel's ring, rounded down to 1 MiB blocks, 2 MiB to 4 GiB. What the longest stall of the disk
-            and of this process needs.
+        ring_bytes: of the kernel's ring, rounded down to 1 MiB blocks, 2 MiB to 4 GiB. What the longest stall of
+            the disk and of this process needs.
         retire_ms: how long a packet waits at most for its block to fill, 1 to 10000.
         snaplen: bytes kept of each packet, 1 to 262144.
         promiscuous: also what is for others, by membership: as long as the ring lives.
         hardware_time: ask the interface for times of its own clock, which needs CAP_NET_ADMIN; `has_hardware_time` says
             whether it has any.
         program: of `compile_filter` for that interface and `snaplen`; None: everything.
-        fanout: None: alone; `NEW_GROUP`, or the `fanout` of another ring of the interface: the packets are shared by flow.
-            `listen` with all of them when all are made.
+        fanout: None: alone; `NEW_GROUP`, or the `fanout` of another ring of the interface: the packets are shared by
+            flow. `listen` with all of them when all are made.
 
     Raises:
         ValueError: a limit is out of range, or the kernel does not take the program.
@@ -200,7 +200,7 @@ class Ring(Owner):
         lib.ring_wake(self.open_handle)
 
     def counts(self) -> RingCounts:
-        """What came so far. The kernel's drops are those until now, those of packets that still wait in the ring too."""
+        """What came so far; the kernel's drops are those until now."""
         counts = ffi.new("struct ring_counts *")
         lib.ring_get_counts(self.open_handle, counts)
         return RingCounts(*(getattr(counts, field) for field in RingCounts._fields))

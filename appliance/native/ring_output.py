@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import errno
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from appliance._native import ffi, lib
 from appliance.native.handles import Owner, fail, opened
@@ -21,7 +21,7 @@ class OutputKind(enum.IntEnum):
     AUTOMATIC = 0
     """`DIRECT` where the file system supports it, else `CACHED`."""
     CACHED = 1
-    """Through the page cache, from a buffer that stays in the processor's cache; what waits is written at each pause."""
+    """Through the page cache, from a buffer that stays in the processor's cache, written at the latest in a pause."""
     DIRECT = 2
     """Past the page cache, from a thread of its own; becomes `CACHED` where the file system refuses."""
     MEMORY = 3
@@ -53,13 +53,17 @@ class RingSegment(NamedTuple):
 _FIELDS = RingSegment._fields[:-1]
 
 
+def _segment(found: Any, error: int) -> RingSegment:
+    return RingSegment(*(getattr(found, field) for field in _FIELDS), error)  # type: ignore[call-arg]
+
+
 class RingOutput(Owner):
     """Takes the packets of a `Ring`, one segment after the other. One thread at a time but where it says otherwise.
 
     Args:
         kind: see `OutputKind`.
-        buffer_bytes: of each buffer, 64 KiB to 64 MiB; 0: what has measured best. With `MEMORY` what a segment holds, 1 MiB
-            to 64 GiB, whose pages are taken now: this blocks, about a second for 4 GiB.
+        buffer_bytes: of each buffer, 64 KiB to 64 MiB; 0: what has measured best. With `MEMORY` what a segment holds,
+            1 MiB to 64 GiB, whose pages are taken now: this blocks, about a second for a gigabyte or two.
 
     Raises:
         ValueError: `buffer_bytes` is out of range.
@@ -85,8 +89,8 @@ class RingOutput(Owner):
         """Begin a segment. Blocks, without the GIL.
 
         Args:
-            fd: an empty file, opened for reading and writing; it stays the caller's, and open until `finish` returns. Not
-                used with `MEMORY`, whose former segment is overwritten.
+            fd: an empty file, opened for reading and writing; it stays the caller's, and open until `finish` returns.
+                Not used with `MEMORY`, whose former segment is overwritten.
             linktype: `Ring.linktype`.
             snaplen: of the ring.
             max_bytes: a segment that holds packets never becomes larger.
@@ -131,13 +135,13 @@ class RingOutput(Owner):
         error = lib.ring_output_finish(self.open_handle, segment)
         if error == errno.EALREADY:
             raise ValueError("no segment is open")
-        return RingSegment(*(getattr(segment, field) for field in _FIELDS), error=error)
+        return _segment(segment, error)
 
     def segment(self) -> RingSegment:
         """What was accepted so far."""
         segment = ffi.new("struct ring_segment *")
         lib.ring_output_get(self.open_handle, segment)
-        return RingSegment(*(getattr(segment, field) for field in _FIELDS), error=self.error)
+        return _segment(segment, self.error)
 
     @property
     def error(self) -> int:

@@ -6,6 +6,7 @@ import os
 import threading
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from appliance.native import OutputKind, Ring, RingOutput, RingSegment, RingStatus
 
@@ -29,7 +30,7 @@ class Recording:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
-    def __enter__(self) -> Recording:
+    def __enter__(self) -> Self:
         self._begin()
         self.ring.listen()
         self._thread.start()

@@ -121,7 +121,9 @@ def test_trains_that_the_kernel_did_not_cut(tmp_path: Path) -> None:
     ring = Ring("near")
     ring.listen()
     body = filler(60_000)
-    header = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 20 + 20 + len(body), 1, 0, 64, 6, 0, bytes([10, 0, 0, 1]), bytes([10, 0, 0, 2]))
+    header = struct.pack(
+        ">BBHHHBBH4s4s", 0x45, 0, 20 + 20 + len(body), 1, 0, 64, 6, 0, bytes([10, 0, 0, 1]), bytes([10, 0, 0, 2])
+    )
     data = frame(header + struct.pack(">HHIIBBHHH", 1, 2, 3, 4, 0x50, 0x10, 100, 0, 0) + body, kind=0x0800)
     offload = struct.pack("=BBHHHH", 1, 1, 54, 1448, 34, 16)  # VIRTIO_NET_HDR_F_NEEDS_CSUM, GSO_TCPV4
     with sender("far") as far:
@@ -321,7 +323,7 @@ def test_an_interface_disappears(tmp_path: Path) -> None:
         with sender("far") as far:
             far.send(frame(b"last words"))
         ip("link", "delete", "dev", "near")
-        seen = []
+        seen: list[RingStatus] = []
         while not seen or seen[-1] is not RingStatus.GONE:
             seen.append(ring.run(output, run_ms=1000))
         assert ring.error == errno.ENODEV
@@ -346,7 +348,9 @@ def test_members_of_a_fanout_share_by_flow(tmp_path: Path, members: int) -> None
         for number in range(1000):
             flow = number % 50
             udp = struct.pack(">HHHH", 1000 + flow, 53, 12, 0) + number.to_bytes(4, "big")
-            header = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 32, 1, 0, 64, 17, 0, bytes([10, 0, 0, flow]), bytes([10, 0, 1, 1]))
+            header = struct.pack(
+                ">BBHHHBBH4s4s", 0x45, 0, 32, 1, 0, 64, 17, 0, bytes([10, 0, 0, flow]), bytes([10, 0, 1, 1])
+            )
             sent.append(frame(header + udp, kind=0x0800))
             far.send(sent[-1])
     found = [[record.data for record in recorded(ring, tmp_path)] for ring in rings]

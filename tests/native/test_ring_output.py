@@ -1,4 +1,4 @@
-"""Outputs of a ring: files past and through the page cache, memory, disks that are full or broken, readers meanwhile."""
+"""Outputs of a ring: files past and through the page cache, memory, full and broken disks, readers meanwhile."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.native import OutputKind, Ring, RingOutput, RingStatus, scan_pcap
+from appliance.native import MemoryRing, OutputKind, Ring, RingOutput, RingStatus, scan_pcap
 
 from .netns import veth
 from .readers import records
@@ -168,7 +168,7 @@ def test_a_memory_segment_is_read_as_a_file(ring: Ring) -> None:
 
 
 def test_kinds(tmp_path: Path, small_disk: Path) -> None:
-    """What the file system does not support falls back; a memory file system is never written past the cache by itself."""
+    """What a file system does not support falls back; one in memory is written through its cache."""
     for kind, expected in ((OutputKind.AUTOMATIC, OutputKind.CACHED), (OutputKind.CACHED, OutputKind.CACHED)):
         output = RingOutput(kind)
         with (small_disk / f"{kind}").open("xb+") as file:
@@ -208,3 +208,39 @@ def test_limits(tmp_path: Path) -> None:
     output.close()
     with pytest.raises(ValueError, match="closed"):
         output.finish()
+
+
+def test_memory_keeps_the_newest(ring: Ring) -> None:
+    """What is left is the end of what came, without a gap; what is read stays while the ring goes on."""
+    memory = MemoryRing(4 << 20, segment_bytes=1 << 20)
+
+    def record(output: RingOutput, count: int) -> RingOutput:
+        for _ in range(count // 1000):
+            send(1000)
+            while ring.pending:
+                if ring.run(output, run_ms=20) is RingStatus.FULL:
+                    output = memory.begin(linktype=1)
+        return output
+
+    def kept() -> list[int]:
+        with memory.reading() as segments:
+            found = [numbers(os.pread(segment.fd, segment.bytes, 0)) for segment in segments]
+            assert [len(part) for part in found] == [segment.segment.packets for segment in segments]
+            return [number for part in found for number in part]
+
+    output = record(memory.begin(linktype=1), 1000)
+    assert kept() == list(range(1000))
+    output = record(output, 10_000)
+    newest = kept()
+    assert newest == [number % 1000 for number in range(11_000 - len(newest), 11_000)]
+    assert (3 << 20) - 8192 < len(newest) * 1024 < 4 << 20
+    with memory.reading() as segments:
+        before = [os.pread(segment.fd, segment.bytes, 0) for segment in segments]
+        output = record(output, 8000)
+        assert [os.pread(segment.fd, segment.bytes, 0) for segment in segments] == before
+    assert len(kept()) * 1024 > (3 << 20) - 8192
+    memory.end()
+    memory.end()
+    assert kept()[-1] == 999
+    with pytest.raises(ValueError, match="fewer than two"):
+        MemoryRing(1 << 20)

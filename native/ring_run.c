@@ -52,6 +52,8 @@ static void enter(struct ring *ring)
 
 static void release(struct ring *ring)
 {
+    /* A ring that was full opens its next block later; until then this would look like packets that wait. */
+    block_at(ring, ring->index)->hdr.bh1.num_pkts = 0;
     __atomic_store_n(&block_at(ring, ring->index)->hdr.bh1.block_status, TP_STATUS_KERNEL, __ATOMIC_RELEASE);
     ring->index = (ring->index + 1) % ring->blocks;
     ring->is_in_block = 0;

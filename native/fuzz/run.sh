@@ -58,6 +58,10 @@ seed transcode message "\000\200\016\003$count\001$count\005\016\002$write\016\0
 seed batch_intake batch "\020\107$column\000\000\000\003$nine\000\000\000\001\000\000\000\003$nine\000\000\000\000\000\000\000\007"
 seed batch_intake pair "\020\072$column\000\000\000\003$nine\000\000\000\000\060\107$column\000\000\000\003$nine\000\000\000\001\000\000\000\003$nine\000\000\000\000\000\000\000\007"
 seed batch_intake frames '\001\011log-write\001\001n\001\023zeek-bin-serializer\000\001x\202\001z'
+seed ring frames '\000\002\000\100\000\001\001\144\004\001\002\300\010\002\003\001\014\003\004'
+seed ring judged '\001\020\001\100\000\001\001\144\004\001\002\300\010\002\003\001\014\003\004'
+seed ring direct '\002\377\000\377\012\001\001\377\012\001\002\300\010\002\003\001\014\003\004'
+seed ring raw '\004\377\000\060\000\000\000\000\000\000\000\000\000\000\000\010\000\000\000'
 
 fuzz() { # fuzz TARGET MAX_LEN SOURCE...
     target=$1 max_len=$2
@@ -84,4 +88,5 @@ fuzz packets 2048 pcap_file.c pcap_scan.c synth.c packet_batch.c receiver.c ethe
 fuzz tsv 600 tsv.c json_row.c json_text.c json_text_double.c
 fuzz transcode 1024 transcode.c transcode_record.c transcode_schema.c transcode_writes.c json_text.c json_text_double.c json_row.c
 fuzz batch_intake 2048 batch_intake.c transcode.c transcode_record.c transcode_schema.c transcode_writes.c json_text.c json_text_double.c json_row.c
+fuzz ring 512 ring.c ring_run.c ring_block.c ring_output.c ring_direct.c ring_files.c ethernet.c receiver.c packet_batch.c pcap_file.c synth.c
 rm -rf "$build"

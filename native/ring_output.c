@@ -16,7 +16,7 @@
 
 #define MAGIC_NANO UINT32_C(0xa1b23c4d)
 #define CACHED_BYTES (256U << 10)
-#define DIRECT_BYTES (1U << 20)
+#define DIRECT_BYTES (1536U << 10) /* with a record of any length in 2 MiB */
 #define BUFFER_MIN (64U << 10)
 #define BUFFER_MAX (64U << 20)
 #define MEMORY_MIN (1U << 20)

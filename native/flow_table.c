@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 
 #include "flow_key.h"
+#include "packet_view.h"
 #include "flow_table.h"
 
 #include "flow_entry.h"

@@ -8,6 +8,7 @@
 
 #include "flow_key.h"
 #include "community_id.h"
+#include "packet_view.h"
 #include "flow_table.h"
 #include "segment_index.h"
 

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "flow_key.h"
+#include "packet_view.h"
 #include "flow_table.h"
 #include "segment_index.h"
 

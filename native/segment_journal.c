@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "flow_key.h"
+#include "packet_view.h"
 #include "flow_table.h"
 #include "segment_index.h"
 

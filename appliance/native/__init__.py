@@ -23,6 +23,7 @@ from appliance.native.flows import (
     packet_flow,
 )
 from appliance.native.logs import LogCounts, LogGroup, LogIntake, LogSequence, ZmqDrain, check_json_row
+from appliance.native.memory_ring import MemoryRing, MemorySegment
 from appliance.native.pcap import (
     SNAPLEN_MAX,
     PcapBlock,
@@ -44,7 +45,8 @@ from appliance.native.receivers import (
     PacketBatch,
     ReceiverCounts,
 )
-from appliance.native.synth import LINKTYPE_RAW, Address, TcpSynth, synthesise_udp
+from appliance.native.ring import NEW_GROUP, Ring, RingCounts, RingStatus
+from appliance.native.ring_output import OutputKind, RingOutput, RingSegment
 from appliance.native.segments import (
     Extent,
     ExtractCounts,
@@ -57,6 +59,7 @@ from appliance.native.segments import (
     extract,
     index_pcap,
 )
+from appliance.native.synth import LINKTYPE_RAW, Address, TcpSynth, synthesise_udp
 from appliance.native.transcode import (
     BrokerGroup,
     BrokerGroups,
@@ -74,6 +77,7 @@ from appliance.native.transcode import (
 
 __all__ = [
     "LINKTYPE_RAW",
+    "NEW_GROUP",
     "SNAPLEN_MAX",
     "Address",
     "BatchCounts",
@@ -102,28 +106,35 @@ __all__ = [
     "LogGroup",
     "LogIntake",
     "LogSequence",
+    "MemoryRing",
+    "MemorySegment",
+    "OutputKind",
     "OversizeFrameError",
     "Packet",
     "PacketBatch",
-    "PcapBlock",
-    "PcapFormat",
     "PacketFlow",
     "PcapBlock",
     "PcapExtract",
+    "PcapFormat",
     "PcapScan",
     "PcapSpan",
     "Received",
     "ReceiverCounts",
+    "Ring",
+    "RingCounts",
+    "RingOutput",
+    "RingSegment",
+    "RingStatus",
     "Run",
     "RunKind",
-    "Stored",
-    "TcpSynth",
     "Seen",
     "SegmentCounts",
     "SegmentFlow",
     "SegmentIndex",
     "SegmentIndexWriter",
     "SegmentInfo",
+    "Stored",
+    "TcpSynth",
     "TimeFormat",
     "Transcoded",
     "TranscodedGroup",
@@ -132,16 +143,15 @@ __all__ = [
     "WriteSchema",
     "ZmqDrain",
     "check_json_row",
-    "compile_filter",
-    "frame_events",
-    "make_file_header",
-    "record_bytes",
     "community_id",
+    "compile_filter",
     "extract",
     "flow_key",
     "frame_events",
     "index_pcap",
+    "make_file_header",
     "packet_flow",
+    "record_bytes",
     "scan_pcap",
     "scan_pcap_bytes",
     "synthesise_udp",

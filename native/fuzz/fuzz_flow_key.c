@@ -5,6 +5,7 @@
 
 #include "flow_key.h"
 #include "community_id.h"
+#include "packet_view.h"
 #include "flow_table.h"
 
 #define REQUIRE(condition) \

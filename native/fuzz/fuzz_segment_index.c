@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "flow_key.h"
+#include "packet_view.h"
 #include "flow_table.h"
 #include "flow_query.h"
 #include "segment_index.h"

@@ -1,0 +1,99 @@
+"""The newest packets in memory: segments without a name, read by their descriptors as files are."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from appliance.native.pcap import SNAPLEN_MAX
+from appliance.native.ring_output import NO_LIMIT, OutputKind, RingOutput, RingSegment
+
+__all__ = ["MemoryRing", "MemorySegment"]
+
+
+class MemorySegment(NamedTuple):
+    """One of them; the descriptor is good until the `MemoryRing.reading` that gave it ends."""
+
+    fd: int
+    """To read with pread(2), from 0 to `bytes`."""
+    bytes: int
+    """Nanosecond PCAP, whole records."""
+    segment: RingSegment
+
+
+class _Slab:
+    def __init__(self, size: int) -> None:
+        self.output = RingOutput(OutputKind.MEMORY, buffer_bytes=size)
+        self.segment: RingSegment | None = None
+        self.readers = 0
+
+
+class MemoryRing:
+    """Keeps at least the newest `bytes` less one segment of what a `Ring` records; the oldest segment makes room.
+
+    A segment that is read is not overwritten: it leaves the ring, a new one takes its place, and its memory goes when
+    the last reader does. For one thread at a time: the one that runs the ring, between two runs of it.
+
+    Args:
+        bytes: all memory, but what readers hold.
+        segment_bytes: of each, 1 MiB at least; as much is lost of what is kept when one begins.
+
+    Raises:
+        ValueError: fewer than two segments.
+        MemoryError: there is not enough memory for it, or for another one while one is read.
+    """
+
+    def __init__(self, bytes: int, *, segment_bytes: int = 16 << 20) -> None:  # noqa: A002 - as the configuration names it
+        if bytes < 2 * segment_bytes:
+            raise ValueError(f"{bytes} bytes hold fewer than two segments of {segment_bytes} bytes")
+        self._size = segment_bytes
+        self._slabs = deque(_Slab(segment_bytes) for _ in range(bytes // segment_bytes))
+        self._current: _Slab | None = None
+
+    def begin(self, *, linktype: int, snaplen: int = SNAPLEN_MAX, until_ns: int = NO_LIMIT) -> RingOutput:
+        """End the current segment, and begin another one in place of the oldest. Blocks if that is being read.
+
+        Returns:
+            Where the ring's packets go now; when it is full, call this again.
+        """
+        self.end()
+        slab = self._slabs[0]
+        if slab.readers:
+            slab = _Slab(self._size)
+        slab.segment = None
+        slab.output.begin(linktype=linktype, snaplen=snaplen, until_ns=until_ns)
+        self._slabs.popleft()
+        self._slabs.append(slab)
+        self._current = slab
+        return slab.output
+
+    def end(self) -> None:
+        """End the current segment, if there is one; it stays readable."""
+        if self._current is not None:
+            self._current.segment = self._current.output.finish()
+            self._current = None
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[list[MemorySegment]]:
+        """All segments that hold packets, the oldest first, the growing one as far as it is now.
+
+        They stay as they are until this is left; only entering and leaving must be where the ring runs.
+        """
+        held = [slab for slab in self._slabs if slab is self._current or (slab.segment and slab.segment.packets)]
+        for slab in held:
+            slab.readers += 1
+        try:
+            yield [self._describe(slab) for slab in held]
+        finally:
+            for slab in held:
+                slab.readers -= 1
+
+    @staticmethod
+    def _describe(slab: _Slab) -> MemorySegment:
+        segment = slab.segment
+        if segment is None:
+            slab.output.sync()
+            segment = slab.output.segment()
+        return MemorySegment(slab.output.fileno(), segment.bytes, segment)

@@ -1,7 +1,7 @@
 """What one hook has to do: the head of it in memory, the rest in the journal.
 
-Chunks come into memory when they are written, as long as everything before them is there; else they are loaded when it is
-their turn. So memory is bounded however much waits.
+Chunks come into memory when they are written, as long as everything before them is there; else they are loaded when
+it is their turn. So memory is bounded however much waits.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from appliance.model import Item
 from appliance.runtime.ledger import Account
 
 from .chunk import OpenChunk
-from .entries import Attempt, Chunk, Failure, Keep, Letter, Loaded, NewChunk, make_history
+from .entries import Attempt, Failure, Letter, Loaded, NewChunk, make_history
 from .shelf import LIMIT, RetryPolicy, Shelf
 from .worker import Outcome
 
@@ -194,6 +194,8 @@ class Backlog:
             self._has_more = True
         else:
             self._take_in(OpenChunk(chunk.id, chunk.items, chunk.records, chunk.size))
+        if self.front is not None:
+            self.front.moved()
         self._tell_arrival()
 
     def _is_full(self, size: int, records: int) -> bool:
@@ -210,7 +212,6 @@ class Backlog:
 
     def _tell_arrival(self) -> None:
         if self.front is not None:
-            self.front.moved()
             self.front.arrived()
 
     def pump(self) -> None:
@@ -265,7 +266,8 @@ class Backlog:
                 self.size -= share
                 self.fresh -= count
             self.account.drop("damaged", count)
-        self._tell_arrival()
+        if self.front is not None:
+            self.front.moved()
 
     # ── out ──
 

@@ -1,6 +1,6 @@
 """Items as bytes: MessagePack, with a version, so that a journal outlives the program that wrote it.
 
-A chunk is an array ``[version, [[kind, body], …]]``; the body is the item's fields by name, so that fields may be added.
+A chunk is an array ``[version, [[kind, body], …]]``; the body is the item's fields by name: fields may be added.
 """
 
 from __future__ import annotations

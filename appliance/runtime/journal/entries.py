@@ -1,4 +1,4 @@
-"""What goes into a journal and comes out of it; plain values. `Keep` is what stands behind the journal: here SQLite, but
+"""What goes into a journal and comes out of it; plain values. `Keep` is what stands behind the journal: SQLite, but
 nothing in it says so.
 """
 

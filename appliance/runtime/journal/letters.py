@@ -28,7 +28,10 @@ class _Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 _facts = msgspec.msgpack.Decoder(_Facts)
-_COLUMNS = "letter.id, hook.name, dead, flight, due_ns, crc, facts, item"
+_LETTERS = (
+    "select letter.id, hook.name, dead, flight, due_ns, crc, facts, item"
+    " from letter join hook on hook.id = letter.hook where "
+)
 
 
 def _printable(text: str) -> str:
@@ -112,8 +115,7 @@ class LetterTable:
     def waiting(self, hook: str, limit: int) -> tuple[list[Letter], list[int]]:
         """Letters in the order in which they are due, and the ids of damaged ones."""
         rows = self._db.execute(
-            f"select {_COLUMNS} from letter join hook on hook.id = letter.hook"
-            " where hook.name = ? and dead = 0 and flight = 0 order by due_ns, letter.id limit ?",
+            _LETTERS + "hook.name = ? and dead = 0 and flight = 0 order by due_ns, letter.id limit ?",
             (hook, limit),
         )
         return self._read(rows)
@@ -121,8 +123,7 @@ class LetterTable:
     def flying(self, hook: str) -> tuple[list[Letter], list[int]]:
         """Letters with which an attempt was being made."""
         rows = self._db.execute(
-            f"select {_COLUMNS} from letter join hook on hook.id = letter.hook"
-            " where hook.name = ? and dead = 0 and flight = 1",
+            _LETTERS + "hook.name = ? and dead = 0 and flight = 1",
             (hook,),
         )
         return self._read(rows)
@@ -130,8 +131,7 @@ class LetterTable:
     def dead(self, hook: str | None, *, after: int, limit: int) -> tuple[list[Letter], list[int]]:
         """Dead letters by id."""
         rows = self._db.execute(
-            f"select {_COLUMNS} from letter join hook on hook.id = letter.hook"
-            " where dead = 1 and letter.id > ? and (? is null or hook.name = ?) order by letter.id limit ?",
+            _LETTERS + "dead = 1 and letter.id > ? and (? is null or hook.name = ?) order by letter.id limit ?",
             (after, hook, hook, limit),
         )
         return self._read(rows)

@@ -71,10 +71,10 @@ def salvage(path: Path) -> Salvage:
 def _copy(old: sqlite3.Connection, new: sqlite3.Connection, table: str, keys: tuple[str, ...]) -> bool:
     """Copy the rows before the first damage and those behind the last; returns whether there was none."""
     for direction in ("asc", "desc"):
-        with suppress(_Stopped):
+        with suppress(_UnreadableError):
             for row in _rows(old, table, ", ".join(f"{key} {direction}" for key in keys)):
                 marks = ", ".join("?" * len(row))
-                new.execute(f"insert or ignore into {table} values ({marks})", row)
+                new.execute(f"insert or ignore into {table} values ({marks})", row)  # noqa: S608 - our own tables
             return True
     return False
 
@@ -82,10 +82,10 @@ def _copy(old: sqlite3.Connection, new: sqlite3.Connection, table: str, keys: tu
 def _rows(old: sqlite3.Connection, table: str, order: str) -> Iterator[tuple[Any, ...]]:
     """Rows until one cannot be read."""
     try:
-        yield from old.execute(f"select * from {table} order by {order}")
+        yield from old.execute(f"select * from {table} order by {order}")  # noqa: S608 - the same
     except sqlite3.DatabaseError:
-        raise _Stopped from None
+        raise _UnreadableError from None
 
 
-class _Stopped(Exception):
+class _UnreadableError(Exception):
     """A row cannot be read."""

@@ -15,15 +15,16 @@ __all__ = ["DamagedError", "connect", "translated"]
 
 VERSION = 1
 _PAGES = 2048
-"""Of the write-ahead log before it is taken over into the database: 8 MiB. Its file keeps that size, so that a full disk
-has room for acknowledgements, which make room for everything else."""
+"""Of the write-ahead log before it is taken over into the database: 8 MiB. Its file keeps that size, so that a full
+disk has room for acknowledgements, which make room for everything else."""
 
 _TABLES = """
 create table hook (id integer primary key, name text not null unique);
 create table chunk (id integer primary key, records integer not null, size integer not null, crc integer not null,
                     body blob not null);
 create table backlog (hook integer not null, chunk integer not null, records integer not null,
-                      remaining integer not null, size integer not null, state blob, primary key (hook, chunk)) without rowid;
+                      remaining integer not null, size integer not null, state blob,
+                      primary key (hook, chunk)) without rowid;
 create index backlog_chunk on backlog (chunk);
 create table letter (id integer primary key autoincrement, hook integer not null, dead integer not null,
                      flight integer not null, due_ns integer not null, size integer not null, crc integer not null,

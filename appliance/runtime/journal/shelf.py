@@ -1,5 +1,5 @@
-"""Letters that wait for their next attempt, by when they are due. The nearest ones are in memory, the others only in the
-journal.
+"""Letters that wait for their next attempt, by when they are due. The nearest ones are in memory, the others only in
+the journal.
 """
 
 from __future__ import annotations

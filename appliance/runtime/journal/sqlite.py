@@ -1,7 +1,7 @@
 """The journal's keep on SQLite: one database file, written by group. Everything blocks; see `Keep` for the rules.
 
-Items are stored by the chunk, a row for what arrived together and is wanted by the same hooks; what a hook has done of a
-chunk is a row of its own. That way a record costs less than the row that it would be in a table of records.
+Items are stored by the chunk, a row for what arrived together and is wanted by the same hooks; what a hook has done
+of a chunk is a row of its own. That way a record costs less than the row that it would be in a table of records.
 """
 
 from __future__ import annotations
@@ -209,8 +209,11 @@ class SqliteKeep:
         with self.transaction():
             number = self._hook_id(hook)
             self._land(hook, number, now_ns)
-            sums = "select coalesce(sum(remaining), 0), coalesce(sum(size * remaining / records), 0) from backlog where hook = ?"
-            records, size = self.db.execute(sums, (number,)).fetchone()
+            records, size = self.db.execute(
+                "select coalesce(sum(remaining), 0), coalesce(sum(size * remaining / records), 0)"
+                " from backlog where hook = ?",
+                (number,),
+            ).fetchone()
             (letters,) = self.db.execute(
                 "select count(*) from letter where hook = ? and dead = 0", (number,)
             ).fetchone()
@@ -258,9 +261,9 @@ class SqliteKeep:
 
     def _read(self, hook: str, number: int, chunk: int) -> Chunk | None:
         """A chunk; None if it is damaged: then it is in quarantine, and the hook's records are booked as lost."""
-        columns = "chunk.records, chunk.size, crc, body, remaining, state"
         row = self.db.execute(
-            f"select {columns} from backlog left join chunk on chunk.id = backlog.chunk where hook = ? and chunk = ?",
+            "select chunk.records, chunk.size, crc, body, remaining, state"
+            " from backlog left join chunk on chunk.id = backlog.chunk where hook = ? and chunk = ?",
             (number, chunk),
         ).fetchone()
         records, size, crc, body, left, state = row
@@ -351,5 +354,6 @@ class SqliteKeep:
             number = self._hook_id(hook)
             rows = self.db.execute("select chunk, remaining from backlog where hook = ?", (number,)).fetchall()
             self._finish([(number, chunk) for chunk, _ in rows])
-            letters = self.db.execute("delete from letter where hook = ? and dead = 0", (number,)).rowcount
-        return sum(left for _, left in rows) + letters
+            letters: int = self.db.execute("delete from letter where hook = ? and dead = 0", (number,)).rowcount
+        waiting: int = sum(left for _, left in rows)
+        return waiting + letters

@@ -158,7 +158,11 @@ def _detail(line: dict[str, Any]) -> str:
     words = describe(line["figures"]) if describe else []
     if line["queue"]:
         queue = line["queue"]
-        words.append(f"queue {queue['records']:,}/{queue['max_records']:,} {queue['policy']}")
+        words.append(
+            f"queue {queue['records']:,}/{queue['max_records']:,} {'durable' if queue['durable'] else queue['policy']}"
+        )
+        words += [f"{queue['retrying']:,} to be tried again"] if queue["retrying"] else []
+        words += [f"{queue['dead']:,} dead"] if queue["dead"] else []
         words += ["STALLED"] if queue["stalled"] else []
     return ", ".join(words)
 

@@ -63,7 +63,7 @@ class AccountFigures(msgspec.Struct, frozen=True, kw_only=True):
     """What is counted: ``records`` or ``packets``."""
     received: int
     recovered: int
-    """The part of `received` that came out of the journal: left by an earlier run, or dead letters given another try."""
+    """The part of `received` that came out of the journal: left by an earlier run, or dead letters to be tried."""
     delivered: int
     queued: int
     dropped: dict[str, int]

@@ -1,8 +1,8 @@
 """When positions are saved: behind the consumers, so that a crash repeats records rather than losing them.
 
-What was handed to consumers waits in queues, many of them in memory. So positions are taken at one moment, together with
-how many records each consumer had received until then, and are saved when every consumer has settled as many, or has
-them on disk.
+What was handed to consumers waits in queues, many of them in memory. So positions are taken at one moment, together
+with how many records each consumer had received until then, and are saved when every consumer has settled as many, or
+has them on disk.
 """
 
 from __future__ import annotations

@@ -153,6 +153,9 @@ class Keep(Protocol):
     """From here on ids of chunks were never used."""
     next_letter: int
 
+    def configure(self, *, max_dead: int, max_dead_size: int) -> None:
+        """Change how many dead letters are kept, and how many bytes of them; the oldest go when the next one comes."""
+
     def open(self) -> None:
         """Begin; what an earlier process left is there."""
 

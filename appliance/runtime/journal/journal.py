@@ -174,6 +174,11 @@ class Journal:
             for backlog in entry.backlogs:
                 backlog.refuse(entry.item, "shutdown")
 
+    def configure(self, durability: str, *, max_dead: int, max_dead_size: int) -> None:
+        """Change what a power failure may cost and how many dead letters are kept."""
+        self.durability = durability
+        self.submit(lambda keep: keep.configure(max_dead=max_dead, max_dead_size=max_dead_size), lambda _: None)
+
     # ── what is to be written ──
 
     def append(self, backlog: Backlog, item: Item) -> None:

@@ -72,6 +72,11 @@ class SqliteKeep:
 
     # ── life ──
 
+    def configure(self, *, max_dead: int, max_dead_size: int) -> None:
+        self._max_dead, self._max_dead_size = max_dead, max_dead_size
+        if self._letters is not None:
+            self._letters.max_dead, self._letters.max_dead_size = max_dead, max_dead_size
+
     def open(self) -> None:
         with translated(self.path):
             try:

@@ -51,11 +51,10 @@ class DurableQueue(ConsumerQueue):
         self.retry = retry
         self._journal = journal
         self._backlog = backlog
-        if backlog.front is None:
-            backlog.front = self
 
     async def open(self) -> None:
-        self._backlog.front = self
+        if self not in self._backlog.fronts:
+            self._backlog.fronts.append(self)
         await self._backlog.open()
 
     def statistics(self) -> QueueFigures:
@@ -175,4 +174,6 @@ class DurableQueue(ConsumerQueue):
             self._append(item)
 
     def _discard(self) -> int:
+        if self in self._backlog.fronts:
+            self._backlog.fronts.remove(self)
         return 0

@@ -18,6 +18,7 @@ DELIBERATE = frozenset(
         "identifier_update",
         "no_subscriber",
         "other_filter",
+        "purged",
         "store_command",
         "transform",
         "unsubscribed",

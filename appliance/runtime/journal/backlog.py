@@ -105,7 +105,8 @@ class Backlog:
     def __init__(self, name: str, account: Account, journal: Journal) -> None:
         self.name = name
         self.account = account
-        self.front: Front | None = None
+        self.fronts: list[Front] = []
+        """The newest last; two while one succeeds the other, none when the hook is gone."""
         self.fresh = self.size = 0
         """Records that nobody tried yet or that are leased for the first time, and their bytes."""
         self.leased = 0
@@ -185,6 +186,13 @@ class Backlog:
         self.unwritten -= item.count
         self.unwritten_size -= item.size
         self.account.drop(reason, item.count)
+        self._tell_room()
+        self._tell_arrival()
+
+    @property
+    def is_patient(self) -> bool:
+        """Whether items wait for a disk that takes nothing."""
+        return bool(self.fronts) and self.fronts[-1].policy == "block"
 
     def written(self, chunk: NewChunk) -> None:
         """A chunk is in the journal."""
@@ -194,8 +202,7 @@ class Backlog:
             self._has_more = True
         else:
             self._take_in(OpenChunk(chunk.id, chunk.items, chunk.records, chunk.size))
-        if self.front is not None:
-            self.front.moved()
+        self._tell_room()
         self._tell_arrival()
 
     def _is_full(self, size: int, records: int) -> bool:
@@ -211,8 +218,12 @@ class Backlog:
         heapq.heappush(self._free, chunk.id)
 
     def _tell_arrival(self) -> None:
-        if self.front is not None:
-            self.front.arrived()
+        for front in self.fronts:
+            front.arrived()
+
+    def _tell_room(self) -> None:
+        for front in self.fronts:
+            front.moved()
 
     def pump(self) -> None:
         """Load what there is room for."""
@@ -266,8 +277,8 @@ class Backlog:
                 self.size -= share
                 self.fresh -= count
             self.account.drop("damaged", count)
-        if self.front is not None:
-            self.front.moved()
+        self._tell_room()
+        self._tell_arrival()
 
     # ── out ──
 
@@ -403,6 +414,16 @@ class Backlog:
         is_here = letter.id in self.shelf or letter.id in self._out
         if not (letter.is_dead or letter.in_flight or is_here):
             self.shelf.has_more = True
+
+    def forget(self) -> None:
+        """What waited was deleted, by a person, while nobody ran the hook."""
+        self.account.drop("purged", self.records - self.leased - self.unwritten)
+        self.fresh = self.leased + self.unwritten
+        self.size, self.letters = self.unwritten_size, 0
+        self.shelf = Shelf()
+        self._window.clear()
+        self._window_size = self._window_records = 0
+        self._has_more = False
 
     def revived(self, count: int) -> None:
         """So many dead letters are to be tried again."""

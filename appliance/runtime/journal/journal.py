@@ -372,7 +372,7 @@ class Journal:
         self.pump_in(RETRY_S)
 
     def _keep_or_refuse(self, entry: _Entry) -> None:
-        patient = [b for b in entry.backlogs if b.front is not None and b.front.policy == "block"]
+        patient = [backlog for backlog in entry.backlogs if backlog.is_patient]
         for backlog in entry.backlogs:
             if backlog not in patient:
                 backlog.refuse(entry.item, "disk")

@@ -16,11 +16,10 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from appliance.errors import ApplianceError
 from appliance.runtime.quarantine import Quarantine
 
 from .codec import CodecError, decode_items, encode_items
-from .entries import Chunk, Group, Letter, LetterFigures, Loaded, Recovered
+from .entries import Chunk, Group, Letter, Loaded, Recovered
 from .letters import LetterTable, interrupted
 from .ranges import Ranges
 from .records import record_at
@@ -136,7 +135,8 @@ class SqliteKeep:
                 self.letters.recount()
                 raise
 
-    def _hook_id(self, name: str) -> int:
+    def hook_id(self, name: str) -> int:
+        """Its number, within a transaction."""
         if name not in self._hooks:
             self._hooks[name] = self.db.execute("insert into hook (name) values (?) returning id", (name,)).fetchone()[
                 0
@@ -164,22 +164,23 @@ class SqliteKeep:
             body = encode_items(chunk.items)
             row = (chunk.id, chunk.records, chunk.size, zlib.crc32(body), body)
             db.execute("insert into chunk values (?, ?, ?, ?, ?)", row)
-            rows = [(self._hook_id(hook), chunk.id, chunk.records, chunk.records, chunk.size) for hook in chunk.hooks]
+            rows = [(self.hook_id(hook), chunk.id, chunk.records, chunk.records, chunk.size) for hook in chunk.hooks]
             db.executemany("insert into backlog values (?, ?, ?, ?, ?, null)", rows)
         finished: list[tuple[int, int]] = []
         for progress in group.progress:
-            hook = self._hook_id(progress.hook)
+            hook = self.hook_id(progress.hook)
             if progress.left:
                 state = msgspec.msgpack.encode((progress.done, progress.flight))
                 row2 = (progress.left, state, hook, progress.chunk)
                 db.execute("update backlog set remaining = ?, state = ? where hook = ? and chunk = ?", row2)
             else:
                 finished.append((hook, progress.chunk))
-        self._finish(finished)
-        self.letters.put(group.letters, self._hook_id)
+        self.finish(finished)
+        self.letters.put(group.letters, self.hook_id)
         self.letters.remove(group.settled)
 
-    def _finish(self, pairs: Sequence[tuple[int, int]]) -> None:
+    def finish(self, pairs: Sequence[tuple[int, int]]) -> None:
+        """Hooks need chunks no more, within a transaction: pairs of their numbers."""
         self.db.executemany("delete from backlog where hook = ? and chunk = ?", pairs)
         sql = "delete from chunk where id = ? and not exists (select 1 from backlog where chunk = chunk.id)"
         self.db.executemany(sql, [(chunk,) for _, chunk in pairs])
@@ -212,7 +213,7 @@ class SqliteKeep:
 
     def _attach(self, hook: str, now_ns: int) -> Recovered:
         with self.transaction():
-            number = self._hook_id(hook)
+            number = self.hook_id(hook)
             self._land(hook, number, now_ns)
             records, size = self.db.execute(
                 "select coalesce(sum(remaining), 0), coalesce(sum(size * remaining / records), 0)"
@@ -242,7 +243,7 @@ class SqliteKeep:
             gone = Ranges(done)
             for begin, end in flight:
                 gone.add(begin, end)
-                self.letters.put((self._new_letter(hook, read, i, now_ns) for i in range(begin, end)), self._hook_id)
+                self.letters.put((self._new_letter(hook, read, i, now_ns) for i in range(begin, end)), self.hook_id)
             left = read.records - len(gone)
             if left:
                 state = msgspec.msgpack.encode((tuple(gone), ()))
@@ -251,9 +252,9 @@ class SqliteKeep:
                     (left, state, number, chunk),
                 )
             else:
-                self._finish([(number, chunk)])
+                self.finish([(number, chunk)])
         flying, damaged = self.letters.flying(hook)
-        self.letters.put((interrupted(letter, now_ns) for letter in flying), self._hook_id)
+        self.letters.put((interrupted(letter, now_ns) for letter in flying), self.hook_id)
         self._lose_letters(hook, damaged)
 
     def _new_letter(self, hook: str, chunk: Chunk, index: int, now_ns: int) -> Letter:
@@ -284,7 +285,7 @@ class SqliteKeep:
             with suppress(OSError):
                 path = self._quarantine.save(body) if body is not None else None
             log.error("damaged records in the journal", hook=hook, records=left, error=str(exc), quarantine=str(path))
-            self._finish([(number, chunk)])
+            self.finish([(number, chunk)])
             return None
         done = _state.decode(state)[0] if state is not None else ()
         return Chunk(id=chunk, items=items, records=records, size=size, done=done)
@@ -299,7 +300,7 @@ class SqliteKeep:
     def _load(self, hook: str, after: int, *, max_records: int, max_size: int) -> Loaded:
         chunks: list[Chunk] = []
         with self.transaction():
-            number = self._hook_id(hook)
+            number = self.hook_id(hook)
             rows = self.db.execute(
                 "select chunk, remaining, size from backlog where hook = ? and chunk > ? order by chunk limit ?",
                 (number, after, _ROWS),
@@ -332,33 +333,3 @@ class SqliteKeep:
         for hook in taken:
             del self._losses[hook]
         return taken
-
-    # ── for people ──
-
-    def hooks(self) -> dict[str, tuple[int, int, int]]:
-        """Every hook that left something: records that wait, letters that wait, dead letters."""
-        with translated(self.path):
-            return {
-                name: (waiting, letters, dead)
-                for name, waiting, letters, dead in self.db.execute(
-                    "select name, (select coalesce(sum(remaining), 0) from backlog where hook = hook.id),"
-                    " (select count(*) from letter where hook = hook.id and dead = 0),"
-                    " (select count(*) from letter where hook = hook.id and dead = 1) from hook order by name"
-                )
-                if waiting or letters or dead
-            }
-
-    def statistics(self) -> LetterFigures:
-        return self.letters.statistics()
-
-    def purge_backlog(self, hook: str) -> int:
-        """Delete what waits for a hook that nobody runs; returns how many records, letters included."""
-        if hook in self._attached:
-            raise ApplianceError(f"hook {hook} is running and works on its queue")
-        with self.transaction():
-            number = self._hook_id(hook)
-            rows = self.db.execute("select chunk, remaining from backlog where hook = ?", (number,)).fetchall()
-            self._finish([(number, chunk) for chunk, _ in rows])
-            letters: int = self.db.execute("delete from letter where hook = ? and dead = 0", (number,)).rowcount
-        waiting: int = sum(left for _, left in rows)
-        return waiting + letters

@@ -21,6 +21,7 @@ from appliance.config.tables import (
     Cluster,
     ClusterZeromq,
     Handler,
+    Journal,
     Keep,
     Log,
     Sink,

@@ -226,7 +226,11 @@ class Backlog:
             front.moved()
 
     def pump(self) -> None:
-        """Load what there is room for."""
+        """Load what there is room for; letters first, which are older."""
+        if self.shelf.is_low and not self._is_loading_letters and not self._journal.has_unwritten_letters:
+            self._is_loading_letters = True
+            self._touched.clear()
+            self._journal.submit(lambda keep: keep.waiting_letters(self.name, LIMIT), self._loaded_letters)
         if self._has_more and not self._is_loading and not self._is_full(WINDOW_SIZE // 2, WINDOW_RECORDS // 2):
             self._is_loading = True
             after = self._last
@@ -234,10 +238,6 @@ class Backlog:
             self._journal.submit(
                 lambda keep: keep.load(self.name, after, max_records=records, max_size=size), self._loaded
             )
-        if self.shelf.is_low and not self._is_loading_letters and not self._journal.has_unwritten_letters:
-            self._is_loading_letters = True
-            self._touched.clear()
-            self._journal.submit(lambda keep: keep.waiting_letters(self.name, LIMIT), self._loaded_letters)
 
     def _loaded(self, outcome: Outcome[Loaded]) -> None:
         self._is_loading = False

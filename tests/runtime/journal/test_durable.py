@@ -216,7 +216,8 @@ async def test_a_door_waits_for_a_full_queue(tmp_path: Path) -> None:
     """Until there is room."""
     async with bench(tmp_path) as b:
         queue = await b.queue(policy="block", max_records=5)
-        rest = queue.put_nowait(batch(0, 8))
+        assert queue.put_nowait(batch(0, 1)) is None
+        rest = queue.put_nowait(batch(1, 7))
         assert rest is not None
         assert rest.count == 3
         async with trio.open_nursery() as nursery:
@@ -229,7 +230,8 @@ async def test_a_hook_that_does_not_move_is_not_waited_for(tmp_path: Path) -> No
     """Longer than the door's patience; what was accepted stays."""
     async with bench(tmp_path) as b:
         queue = await b.queue(policy="block", max_records=5)
-        rest = queue.put_nowait(batch(0, 8))
+        assert queue.put_nowait(batch(0, 1)) is None
+        rest = queue.put_nowait(batch(1, 7))
         assert rest is not None
         await queue.wait_put(rest, patience_s=0.02)
         assert queue.statistics().stalled

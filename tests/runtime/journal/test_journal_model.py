@@ -160,8 +160,13 @@ flushes = st.tuples(st.just("flush"))
 crashes = st.tuples(st.just("crash"), st.booleans())
 
 
-@settings(max_examples=60, deadline=None)
-@given(steps=st.lists(st.one_of(puts, puts, leases, leases, settles, ends, flushes, crashes), max_size=25))
+# A round is what a life of a record consists of, so that short examples get far; single steps come between.
+rounds = st.tuples(puts, leases, settles, crashes).map(list)
+steps_ = st.one_of(rounds, st.one_of(puts, leases, settles, ends, flushes, crashes).map(lambda step: [step]))
+
+
+@settings(max_examples=40, deadline=None)
+@given(steps=st.lists(steps_, min_size=4, max_size=12).map(lambda found: [step for some in found for step in some]))
 def test_no_record_is_lost_or_done_again_without_being_told(steps: list[Any]) -> None:
     """What was written comes back until it is done; what was done for certain does not; what was in flight comes as the
     next attempt; and the books balance.

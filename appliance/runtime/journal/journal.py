@@ -28,8 +28,8 @@ T = TypeVar("T")
 
 CHUNK_SIZE = 256 << 10
 CHUNK_RECORDS = 4096
-GROUP_SIZE = 8 << 20
-"""Bytes of items in one transaction."""
+GROUP_SIZE = 4 << 20
+"""Bytes of items in one transaction, about."""
 RETRY_S = 0.5
 """Until a group that could not be written is tried again."""
 SYNC_S = 1.0

@@ -14,9 +14,8 @@ from appliance.errors import ApplianceError
 __all__ = ["DamagedError", "connect", "translated"]
 
 VERSION = 1
-_PAGES = 2048
-"""Of the write-ahead log before it is taken over into the database: 8 MiB. Its file keeps that size, so that a full
-disk has room for acknowledgements, which make room for everything else."""
+_PAGES = 1024
+"""Of the write-ahead log before it is taken over into the database: 4 MiB."""
 
 _TABLES = """
 create table hook (id integer primary key, name text not null unique);

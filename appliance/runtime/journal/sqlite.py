@@ -23,6 +23,7 @@ from .entries import Chunk, Group, Letter, Loaded, Recovered
 from .letters import LetterTable, interrupted
 from .ranges import Ranges
 from .records import record_at
+from .reserve import Reserve
 from .salvage import salvage
 from .schema import DamagedError, connect, translated
 
@@ -32,6 +33,8 @@ log = structlog.get_logger("journal")
 
 _ROWS = 256
 """Chunks that are looked at for each load."""
+_RESERVE = 8 << 20
+"""Bytes; as much as the database may grow when the log, with one more group in it, is taken over."""
 _VACUUM_PAGES = 1024
 """Pages that are given back to the file system at a time."""
 _Pairs = tuple[tuple[int, int], ...]
@@ -52,6 +55,7 @@ class SqliteKeep:
         self.next_chunk = self.next_letter = 1
         self._max_dead, self._max_dead_size = max_dead, max_dead_size
         self._quarantine = Quarantine(path.parent / "quarantine")
+        self._reserve = Reserve(path.with_name("reserve"), _RESERVE)
         self._db: sqlite3.Connection | None = None
         self._letters: LetterTable | None = None
         self._hooks: dict[str, int] = {}
@@ -87,6 +91,7 @@ class SqliteKeep:
 
     def _connect(self) -> None:
         self._db = connect(self.path)
+        self._reserve.take()
         self._hooks = {name: number for number, name in self.db.execute("select id, name from hook")}
         self._letters = LetterTable(self.db, max_dead=self._max_dead, max_dead_size=self._max_dead_size)
         (last,) = self.db.execute(
@@ -151,6 +156,15 @@ class SqliteKeep:
         except DamagedError as exc:
             self._repair(exc)
             self._commit(group, sync=sync)
+        except OSError:
+            self._make_room()
+            raise
+
+    def _make_room(self) -> None:
+        """Empty the log, so that what is written next overwrites it and needs no room."""
+        self._reserve.release()
+        with suppress(sqlite3.Error):
+            self.db.execute("pragma wal_checkpoint(restart)").fetchall()
 
     def _commit(self, group: Group, *, sync: bool) -> None:
         with translated(self.path):
@@ -195,6 +209,7 @@ class SqliteKeep:
                 os.close(fd)
 
     def tidy(self) -> bool:
+        self._reserve.take()
         with translated(self.path):
             (free,), (pages,) = (self.db.execute(f"pragma {p}").fetchone() for p in ("freelist_count", "page_count"))
             if free < 2 * _VACUUM_PAGES or 4 * free < pages:

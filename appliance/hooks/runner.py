@@ -210,11 +210,13 @@ class HookRunner:
 
 def _failure_of(outcome: BaseException) -> Failure:
     """What a hook raised, as the journal keeps it."""
-    error = "".join(traceback.format_exception_only(outcome)).strip()[:MAX_ERROR]
+    wish = isinstance(outcome, Retry | Reject)
+    text = str(outcome) if wish else "".join(traceback.format_exception_only(outcome)).strip()
+    error = text.encode("utf-8", "backslashreplace").decode()[:MAX_ERROR]  # it is shown, and kept, as JSON
     if isinstance(outcome, Retry):
-        return Failure(reason="retry", error=str(outcome)[:MAX_ERROR], retry_after_s=outcome.after_s)
+        return Failure(reason="retry", error=error, retry_after_s=outcome.after_s)
     if isinstance(outcome, Reject):
-        return Failure(reason="rejected", error=str(outcome)[:MAX_ERROR], is_final=True)
+        return Failure(reason="rejected", error=error, is_final=True)
     if isinstance(outcome, OverdueError):
         return Failure(reason="timeout", error=error)
     trace = "".join(traceback.format_exception(outcome, limit=-MAX_FRAMES))

@@ -41,7 +41,7 @@ class Victim:
 
     def accepted(self) -> set[int]:
         """What it has told until now."""
-        found = set()
+        found = set[int]()
         while True:
             try:
                 line = self.told.get_nowait()

@@ -12,14 +12,13 @@ from pathlib import Path
 import structlog
 import trio
 
+from appliance.model import Item, LogBatch
 from tests.fakes import numbers_in
 
 from .harness import bench
 
 
-def big(first: int, count: int) -> object:
-    from appliance.model import LogBatch
-
+def big(first: int, count: int) -> LogBatch:
     data = b"".join(b"%06d%s\n" % (n, b" " * 2000) for n in range(first, first + count))
     return LogBatch(path="conn", source="zmq.a", data=data, count=count)
 
@@ -31,7 +30,7 @@ async def main(policy: str, folder: Path) -> None:
     seen: list[int] = []
     async with bench(folder / "j") as b:
         queue = await b.queue(policy=policy)
-        queue.put_nowait(big(0, 100))  # type: ignore[arg-type]
+        queue.put_nowait(big(0, 100))
         await b.journal.flush()
         with ballast.open("wb", buffering=0) as file:
             try:
@@ -39,9 +38,9 @@ async def main(policy: str, folder: Path) -> None:
                     pass
             except OSError:
                 pass
-        waiting: list[object] = []
+        waiting: list[Item] = []
         for first in range(100, 4000, 100):
-            rest = queue.put_nowait(big(first, 100))  # type: ignore[arg-type]
+            rest = queue.put_nowait(big(first, 100))
             if rest is not None:
                 waiting.append(rest)
             await trio.sleep(0.01)
@@ -57,9 +56,9 @@ async def main(policy: str, folder: Path) -> None:
         lost.append(figures.dropped.get("disk", 0))
         ballast.unlink()
         with trio.fail_after(20):
-            for rest in waiting:
-                await queue.wait_put(rest, patience_s=60)  # type: ignore[arg-type]
-            queue.put_nowait(big(4000, 100))  # type: ignore[arg-type]
+            for kept in waiting:
+                await queue.wait_put(kept, patience_s=60)
+            queue.put_nowait(big(4000, 100))
             await b.journal.flush()
     async with bench(folder / "j") as b:  # what the disk holds, in another run
         queue = await b.queue(policy=policy)

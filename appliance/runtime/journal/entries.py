@@ -151,7 +151,9 @@ class Keep(Protocol):
 
     next_chunk: int
     """From here on ids of chunks were never used."""
-    next_letter: int
+
+    def new_letter_id(self) -> int:
+        """An id that no letter ever had; from any thread, after `open`."""
 
     def configure(self, *, max_dead: int, max_dead_size: int) -> None:
         """Change how many dead letters are kept, and how many bytes of them; the oldest go when the next one comes."""

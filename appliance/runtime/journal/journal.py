@@ -101,7 +101,7 @@ class Journal:
         self._touched: dict[tuple[str, int], tuple[Backlog, OpenChunk]] = {}
         self._letters: dict[int, Letter] = {}
         self._settled: dict[int, None] = {}
-        self._next_chunk = self._next_letter = 1
+        self._next_chunk = 1
         self._number = 1
         """Of the group that is being collected."""
         self._written = 0
@@ -129,7 +129,7 @@ class Journal:
             if self._worker is not None:
                 return
             await trio.to_thread.run_sync(self._keep.open)
-            self._next_chunk, self._next_letter = self._keep.next_chunk, self._keep.next_letter
+            self._next_chunk = self._keep.next_chunk
             self._worker = Worker("journal")
 
     def backlog(self, name: str, account: Account) -> Backlog:
@@ -195,8 +195,7 @@ class Journal:
         self._schedule()
 
     def new_letter_id(self) -> int:
-        self._next_letter += 1
-        return self._next_letter - 1
+        return self._keep.new_letter_id()
 
     def put_letter(self, letter: Letter) -> None:
         self._letters[letter.id] = letter

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -52,7 +53,9 @@ class SqliteKeep:
 
     def __init__(self, path: Path, *, max_dead: int = 10_000, max_dead_size: int = 256 << 20) -> None:
         self.path = path
-        self.next_chunk = self.next_letter = 1
+        self.next_chunk = 1
+        self._next_letter = 1
+        self._ids = threading.Lock()
         self._max_dead, self._max_dead_size = max_dead, max_dead_size
         self._quarantine = Quarantine(path.parent / "quarantine")
         self._reserve = Reserve(path.with_name("reserve"), _RESERVE)
@@ -72,6 +75,11 @@ class SqliteKeep:
         """What a person may wish with dead letters; call `transaction` around changes."""
         assert self._letters is not None
         return self._letters
+
+    def new_letter_id(self) -> int:
+        with self._ids:
+            self._next_letter += 1
+            return self._next_letter - 1
 
     # ── life ──
 
@@ -99,7 +107,8 @@ class SqliteKeep:
         ).fetchone()
         self.next_chunk = max(self.next_chunk, (last or 0) + 1)
         row = self.db.execute("select seq from sqlite_sequence where name = 'letter'").fetchone()
-        self.next_letter = max(self.next_letter, (row[0] if row else 0) + 1)
+        with self._ids:
+            self._next_letter = max(self._next_letter, (row[0] if row else 0) + 1)
 
     def close(self) -> None:
         if self._db is not None:
@@ -273,9 +282,8 @@ class SqliteKeep:
         self._lose_letters(hook, damaged)
 
     def _new_letter(self, hook: str, chunk: Chunk, index: int, now_ns: int) -> Letter:
-        self.next_letter += 1
         letter = Letter(
-            id=self.next_letter - 1, hook=hook, item=record_at(chunk.items, index), attempts=0, due_ns=now_ns,
+            id=self.new_letter_id(), hook=hook, item=record_at(chunk.items, index), attempts=0, due_ns=now_ns,
             first_ns=now_ns, reason="interrupted",
         )  # fmt: skip
         return interrupted(letter, now_ns)

@@ -102,6 +102,30 @@ async def test_a_failed_record_waits_while_others_go_on(tmp_path: Path) -> None:
         assert b.figures().delivered == 3
 
 
+async def test_failures_after_a_crash_do_not_replace_what_was_in_flight(tmp_path: Path) -> None:
+    """Two hooks had something when the process ended; then one of them fails with something new."""
+    async with bench(tmp_path / "a") as b:
+        queues = [await b.queue(hook) for hook in "xy"]
+        for queue in queues:
+            queue.put_nowait(batch(0, 1))
+        async with queues[0].lease(1), queues[1].lease(1):
+            left = b.crash(tmp_path / "b")
+    async with bench(left) as b:
+        x, y = [await b.queue(hook) for hook in "xy"]
+        x.put_nowait(batch(5, 1))
+        async with x.lease(1) as parcel:
+            parcel.deliver(1)
+        async with x.lease(1) as parcel:
+            assert numbers_in(parcel.items[0]) == [5]
+            parcel.fail(ERROR)
+        await b.journal.flush()
+        left = b.crash(tmp_path / "c")
+    async with bench(left) as b:
+        x, y = [await b.queue(hook) for hook in "xy"]
+        assert await deliver_all(x) == [(5, 2)]
+        assert await deliver_all(y) == [(0, 2)]
+
+
 async def test_a_wish_for_a_time_is_kept_over_a_restart(tmp_path: Path) -> None:
     """It is the hook's own, whatever the back-off."""
     async with bench(tmp_path) as b:

@@ -165,7 +165,7 @@ rounds = st.tuples(puts, leases, settles, crashes).map(list)
 steps_ = st.one_of(rounds, st.one_of(puts, leases, settles, ends, flushes, crashes).map(lambda step: [step]))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(steps=st.lists(steps_, min_size=4, max_size=12).map(lambda found: [step for some in found for step in some]))
 def test_no_record_is_lost_or_done_again_without_being_told(steps: list[Any]) -> None:
     """What was written comes back until it is done; what was done for certain does not; what was in flight comes as the

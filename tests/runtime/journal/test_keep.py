@@ -211,7 +211,7 @@ def test_ids_of_letters_are_not_used_twice(tmp_path: Path) -> None:
         keep.letters.purge(None, None)
     keep.close()
     keep = opened(tmp_path / "journal.db")
-    assert keep.next_letter == 8
+    assert [keep.new_letter_id(), keep.new_letter_id()] == [8, 9]
     keep.close()
 
 

@@ -115,7 +115,10 @@ class Appliance:
             finally:
                 self._state = "draining"
                 self._notifier.stopping()
-                await assembly.drain(self._prepared.config.appliance.drain_timeout.seconds)
+                try:
+                    await assembly.drain(self._prepared.config.appliance.drain_timeout.seconds)
+                finally:
+                    await parts.queues.aclose()
             nursery.cancel_scope.cancel()
 
     async def _unless_stopped(self, work: Callable[[], Awaitable[None]]) -> bool:
@@ -177,6 +180,8 @@ class Appliance:
             difference = diff(self._prepared.config, candidate.config)
             self._prepared = candidate
             self._generation += 1
+            if self._parts is not None:
+                self._parts.queues.reconfigure(candidate.config)
             logs = candidate.config.log
             configure_logs(level=logs.level, style=logs.format)
             log.info(

@@ -28,9 +28,10 @@ from appliance.config import (
 )
 from appliance.errors import ConfigError
 from appliance.runtime.dispatcher import Dispatcher
+from appliance.runtime.intake import ConsumerQueue
 from appliance.runtime.ledger import Ledger
 from appliance.runtime.outlet import Outlet
-from appliance.runtime.queue import ItemQueue
+from appliance.runtime.queues import Queues
 from appliance.runtime.supervisor import Handle, Service
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Unit(msgspec.Struct, kw_only=True):
     """e.g. ``zmq.bro``"""
     table: Table
     service: Any
-    queue: ItemQueue | None = None
+    queue: ConsumerQueue | None = None
     handle: Handle | None = None
 
     @property
@@ -224,6 +225,7 @@ class Parts:
         self._outlet = outlet or Outlet()
         self._captures = captures
         self._disks: Disks | None = None
+        self.queues = Queues(ledger)
         self.changes: Changes | None = None
         """What was changed in the captures while running; None: it was not looked at yet."""
 
@@ -306,21 +308,21 @@ class Parts:
         )
 
     def _consumer(self, key: str, table: Hook | Sink, prepared: Prepared) -> Unit:
-        queue = ItemQueue(
-            self._ledger.account(key),
-            policy=table.queue,
-            max_records=table.queue_size,
-            max_bytes=int(table.queue_bytes),
-        )
         if isinstance(table, Hook):
+            queue = self.queues.make_hook_queue(key, table, prepared.config)
             from appliance.hooks.runner import HookRunner
 
             target, where = prepared.targets[key], prepared.filters[key]
-            service: Service = HookRunner(table, target=target, where=where, queue=queue, outlet=self._outlet)
-        elif table.kind == "broker":
+            runner = HookRunner(table, target=target, where=where, queue=queue, outlet=self._outlet)
+            return Unit(key=key, table=table, service=runner, queue=queue)
+        return self._sink(key, table)
+
+    def _sink(self, key: str, table: Sink) -> Unit:
+        queue = self.queues.make_queue(key, table)
+        if table.kind == "broker":
             from appliance.sinks.broker import BrokerSink
 
-            service = BrokerSink(table, queue=queue, outlet=self._outlet)
+            service: Service = BrokerSink(table, queue=queue, outlet=self._outlet)
         else:
             from appliance.sinks.sink import FileSink
 

@@ -274,7 +274,7 @@ class FakeParts(Parts):
         if isinstance(table, Hook | Sink):
             queue = ItemQueue(
                 self._ledger.account(key),
-                policy=table.queue,
+                policy="drop_newest" if table.queue == "durable" else table.queue,
                 max_records=table.queue_size,
                 max_bytes=int(table.queue_bytes),
             )

@@ -158,7 +158,10 @@ def _detail(line: dict[str, Any]) -> str:
     words = describe(line["figures"]) if describe else []
     if line["queue"]:
         queue = line["queue"]
-        words.append(f"queue {queue['records']:,}/{queue['max_records']:,} {queue['policy']}")
+        kind = "durable" if queue.get("durable") else queue["policy"]
+        words.append(f"queue {queue['records']:,}/{queue['max_records']:,} {kind}")
+        words += [f"{queue['retrying']:,} to be tried again"] if queue.get("retrying") else []
+        words += [f"{queue['dead']:,} dead"] if queue.get("dead") else []
         words += ["STALLED"] if queue["stalled"] else []
     return ", ".join(words)
 

@@ -12,6 +12,7 @@ from typing import Any
 from appliance.config import addresses, paths, patterns, planned
 from appliance.config.broker_checks import check_broker
 from appliance.config.capture_checks import check_captures
+from appliance.config.hook_checks import check_hooks
 from appliance.config.lines import Key
 from appliance.config.report import Report, nearest, one_of, quote, show_key
 from appliance.config.shape import EACH, HOLE, Each, select
@@ -38,7 +39,10 @@ _POSITIVE: tuple[tuple[str | Each, ...], ...] = (
     ("tail", EACH, "max_wait"),
     ("capture", EACH, "receive_buffer"),
     ("hook", EACH, "timeout"),
+    ("hook", EACH, "backoff"),
+    ("hook", EACH, "backoff_max"),
     ("hook", EACH, "queue_bytes"),
+    ("journal", "dead_letters_size"),
     ("sink", EACH, "queue_bytes"),
     ("sink", EACH, "rotate_every"),
     ("sink", EACH, "flush_every"),
@@ -70,6 +74,7 @@ def check(config: Config, report: Report, *, state_dir: str, complete: bool) -> 
         check_endpoint(config, report)
     check_broker(config, report)
     _check_cluster(config, report)
+    check_hooks(config, report)
     check_sinks(config, report)
     check_captures(config, report, check_run=_check_run)
     _check_addresses(config, report, state_dir)

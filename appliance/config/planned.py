@@ -23,7 +23,7 @@ KEYS = {
     "cluster.zeromq": frozenset(
         {"read", "write", "subscribe", "curve_server_public_key_file", "curve_public_key_file"}
     ),
-    "hook": frozenset({"command", "sites", "batch", "order_by", "attempts", "backoff", "backoff_max"}),
+    "hook": frozenset({"command", "sites", "batch", "order_by"}),
     "sink": frozenset({"endpoint"}),
     "api": frozenset({"token_file", "certificate", "key", "legacy_routes", "ui"}),
 }
@@ -32,7 +32,6 @@ KEYS = {
 VALUES = {
     "cluster.backend": frozenset({"broker"}),
     "hook.isolation": frozenset({"process"}),
-    "hook.queue": frozenset({"durable"}),
     "sink.kind": frozenset({"zmq"}),
     "sink.queue": frozenset({"durable"}),
 }

@@ -24,6 +24,7 @@ __all__ = [
     "Config",
     "Handler",
     "Hook",
+    "Journal",
     "Keep",
     "Log",
     "Peering",
@@ -37,6 +38,7 @@ __all__ = [
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 Name = Annotated[str, Meta(pattern=NAME_PATTERN, description="1 to 64 letters, digits, '.', '_' and '-'")]
 Policy = Literal["block", "drop_oldest", "drop_newest"]
+HookQueue = Literal["durable", "block", "drop_oldest", "drop_newest"]
 MaxWait = Annotated[Duration, Meta(description='longest wait for a consumer with queue = "block" that takes nothing')]
 QueueSize = Annotated[int, Meta(ge=1, le=100_000_000, description="records that may wait")]
 
@@ -310,6 +312,25 @@ class Consumer(Table, frozen=True, kw_only=True):
     queue_bytes: Annotated[Size, Meta(description="bytes that may wait")] = Size(256 << 20)
 
 
+class Journal(Table, frozen=True, kw_only=True):
+    """The durable queues of all hooks, <state_dir>/journal."""
+
+    durability: Annotated[
+        Literal["batch", "always"],
+        Meta(
+            description="what a power failure may cost; batch: the last second; always: nothing that was written. "
+            "Neither loses anything when the process is killed"
+        ),
+    ] = "batch"
+    dead_letters: Annotated[
+        int, Meta(ge=1, le=10_000_000, description="failed records that are kept, of all hooks; the oldest go")
+    ] = 10_000
+    dead_letters_size: Annotated[Size, Meta(description="their bytes")] = Size(256 << 20)
+
+
+_DURABLE_KEYS = frozenset({"attempts", "backoff", "backoff_max", "queue_full"})
+
+
 class Hook(Consumer, frozen=True, kw_only=True):
     """A Python callable that is called for each item."""
 
@@ -320,10 +341,28 @@ class Hook(Consumer, frozen=True, kw_only=True):
     ] = "auto"
     concurrency: Annotated[int, Meta(ge=1, le=256, description="calls at the same time")] = 1
     timeout: Annotated[Duration, Meta(description="for one call")] = Duration(30 * 10**9)
-    queue: Annotated[Policy, Meta(description="what happens when the queue is full")] = "drop_oldest"
+    attempts: Annotated[
+        int, Meta(ge=1, le=1000, description="with each record, the first included; then it is a dead letter")
+    ] = 5
+    backoff: Annotated[
+        Duration, Meta(description="before the second attempt; twice as long before each further one")
+    ] = Duration(10**9)
+    backoff_max: Annotated[Duration, Meta(description="no longer than this between attempts")] = Duration(300 * 10**9)
+    queue: Annotated[
+        HookQueue,
+        Meta(description="durable: on disk, survives a crash; else in memory, and what happens when it is full"),
+    ] = "durable"
+    queue_full: Annotated[
+        Policy, Meta(description="durable: what happens when the queue is full or its disk takes nothing")
+    ] = "drop_newest"
     options: Annotated[dict[str, Any], Meta(description="the hook's own table, handed over as ctx.config")] = field(
         default_factory=dict
     )
+
+    @property
+    def foreign_keys(self) -> frozenset[str]:
+        """Keys that are for durable queues: of no effect with others, and refused when they are written."""
+        return frozenset() if self.queue == "durable" else _DURABLE_KEYS
 
 
 class Sink(Consumer, frozen=True, kw_only=True):
@@ -381,6 +420,7 @@ class Config(Table, frozen=True, kw_only=True):
     cluster: Cluster = field(default_factory=Cluster)
     tail: Annotated[tuple[Tail, ...], Meta(description="log files to follow")] = ()
     capture: Annotated[tuple[Capture, ...], Meta(description="socket capturers")] = ()
+    journal: Journal = field(default_factory=Journal)
     hook: Annotated[tuple[Hook, ...], Meta(description="Python callables that are called for each item")] = ()
     sink: Annotated[tuple[Sink, ...], Meta(description="log records into files")] = ()
     api: Api = field(default_factory=Api)

@@ -17,13 +17,15 @@ import trio
 
 from appliance.config import Hook
 from appliance.model import Item
+from appliance.runtime.intake import ConsumerQueue, Parcel
+from appliance.runtime.journal.entries import Failure
 from appliance.runtime.logs import Throttle
 from appliance.runtime.outlet import Outlet
-from appliance.runtime.queue import ItemQueue, Parcel
 
 from .callables import Context, HookCallable
-from .filter import Filter, Match
+from .filter import Filter
 from .publish import EventPublisher
+from .steer import Reject, Retry
 from .thread import TURN_S, Outcome, OverdueError, ThreadCaller
 
 __all__ = ["HookFigures", "HookRunner"]
@@ -34,6 +36,12 @@ MAX_SHARE = 256
 """Records for each lease: enough to spread the cost of a thread hop over the calls of a fast hook."""
 MAX_ERROR = 500
 """Characters of an exception that are kept."""
+MAX_TRACE = 16_384
+"""The same of a traceback, the end of it."""
+MAX_FRAMES = 50
+
+_Call = tuple[int, Item, dict[str, Any] | None]
+"""Position of a record in its parcel, the item that it is in, and what it is; None if it cannot be decoded."""
 
 
 class HookFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,7 +60,9 @@ class HookFigures(msgspec.Struct, frozen=True, kw_only=True):
 class HookRunner:
     """See the module. A service of the supervisor; `outlet` is where the hook's events go."""
 
-    def __init__(self, config: Hook, *, target: HookCallable, where: Filter, queue: ItemQueue, outlet: Outlet) -> None:
+    def __init__(
+        self, config: Hook, *, target: HookCallable, where: Filter, queue: ConsumerQueue, outlet: Outlet
+    ) -> None:
         self.config = config
         self._target = target
         self._where = where
@@ -80,6 +90,7 @@ class HookRunner:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         self._publisher.attach()
+        await self._queue.open()
         async with trio.open_nursery() as nursery:
             for _ in range(self.config.concurrency):
                 nursery.start_soon(self._work)
@@ -91,28 +102,28 @@ class HookRunner:
             while True:
                 async with self._queue.lease(share) as parcel:
                     began = trio.current_time()
-                    for item in parcel.items:
-                        if not await self._handle(item, parcel, until=began + TURN_S):
-                            break
+                    await self._work_off(parcel, until=began + TURN_S)
                     pace = parcel.settled / max(trio.current_time() - began, 1e-6)
                 # Of a slow hook's records the other workers get theirs, and the queue sees that it moves.
                 share = max(1, min(MAX_SHARE, share * 4, int(pace * TURN_S)))
         except trio.EndOfChannel:
             return
 
-    async def _handle(self, item: Item, parcel: Parcel, *, until: float) -> bool:
-        """Settle the records of `item` in order, until the turn is over; returns whether all are settled."""
-        start = parcel.settled
-        matches = list(self._where.select(item))
-        while matches:
-            matches = await self._call_some(item, parcel, start, matches)
-            if matches and trio.current_time() >= until:
-                return False
-        parcel.drop("where", start + item.count - parcel.settled)
-        return True
+    async def _work_off(self, parcel: Parcel, *, until: float) -> None:
+        """Settle the records of `parcel` in order, until the turn is over."""
+        calls: list[_Call] = []
+        offset = 0
+        for item in parcel.items:
+            calls += [(offset + position, item, record) for position, record in self._where.select(item)]
+            offset += item.count
+        while calls:
+            calls = await self._call_some(parcel, calls)
+            if calls and trio.current_time() >= until:
+                return
+        parcel.drop("where", parcel.left)
 
-    async def _call_some(self, item: Item, parcel: Parcel, start: int, matches: list[Match]) -> list[Match]:
-        """Call the hook for the first of `matches`, settle them; returns the others.
+    async def _call_some(self, parcel: Parcel, calls: list[_Call]) -> list[_Call]:
+        """Make the first of `calls`, settle their records; returns the others.
 
         Cancellation: what was called to its end is settled.
         """
@@ -120,25 +131,26 @@ class HookRunner:
         began = time.monotonic()
         try:
             if self._target.is_async:
-                await self._await(partial(self._call, item, matches[0][1]), outcomes)
+                await self._await(partial(self._call, parcel, *calls[0][1:]), outcomes)
             else:
                 if self._threads.is_exhausted and self._throttle.admit("exhausted") is not None:
                     self._log.error("too many calls hang, making no more until one returns", hung=self._threads.hung)
-                await self._threads.run([partial(self._call, item, record) for _, record in matches], outcomes)
+                await self._threads.run([partial(self._call, parcel, *call[1:]) for call in calls], outcomes)
         finally:
             self._busy_s += time.monotonic() - began
-            self._settle(parcel, start, matches, outcomes)
-        return matches[len(outcomes) :]
+            self._settle(parcel, calls, outcomes)
+        return calls[len(outcomes) :]
 
-    def _call(self, item: Item, record: dict[str, Any] | None) -> Any:
+    def _call(self, parcel: Parcel, item: Item, record: dict[str, Any] | None) -> Any:
         if record is None:
             return None
-        return self._target.call(record, self._make_context(item) if self._target.takes_context else None)
+        context = self._make_context(item, parcel.attempt) if self._target.takes_context else None
+        return self._target.call(record, context)
 
-    def _make_context(self, item: Item) -> Context:
+    def _make_context(self, item: Item, attempt: int) -> Context:
         return Context(
             item=item,
-            attempt=1,
+            attempt=attempt,
             deadline=time.monotonic() + self.config.timeout.seconds,
             log=self._log,
             config=self.config.options,
@@ -162,11 +174,11 @@ class HookRunner:
             outcome = OverdueError(f"not finished within {self.config.timeout}")
         outcomes.append(outcome)
 
-    def _settle(self, parcel: Parcel, start: int, matches: list[Match], outcomes: list[Outcome]) -> None:
-        """Book the outcomes of the first of `matches`, whose positions count from `start`, in their order."""
+    def _settle(self, parcel: Parcel, calls: list[_Call], outcomes: list[Outcome]) -> None:
+        """Book the outcomes of the first of `calls` in their order."""
         good = 0
-        for (position, record), outcome in zip(matches, outcomes, strict=False):
-            skipped = start + position - parcel.settled - good
+        for (position, _, record), outcome in zip(calls, outcomes, strict=False):
+            skipped = position - parcel.settled - good
             if skipped or record is None or outcome is not None:
                 parcel.deliver(good)
                 parcel.drop("where", skipped)
@@ -182,16 +194,33 @@ class HookRunner:
         parcel.deliver(good)
 
     def _fail(self, parcel: Parcel, outcome: BaseException) -> None:
-        reason = "timeout" if isinstance(outcome, OverdueError) else "hook_error"
-        parcel.drop(reason, 1)
-        self._timeouts += reason == "timeout"
-        self._errors += reason == "hook_error"
-        self._last_error = "".join(traceback.format_exception_only(outcome)).strip()[:MAX_ERROR]
-        if (held := self._throttle.admit(self._last_error[:80])) is not None:
+        failure = _failure_of(outcome)
+        parcel.fail(failure)
+        self._timeouts += failure.reason == "timeout"
+        self._errors += failure.reason == "hook_error"
+        self._last_error = failure.error
+        if failure.reason in ("retry", "rejected"):
+            self._log.debug("hook gave a record back", reason=failure.reason, error=failure.error)
+        elif (held := self._throttle.admit(self._last_error[:80])) is not None:
             self._log.warning(
-                "hook failed", reason=reason, error=self._last_error, more=held,
-                exc_info=outcome if reason == "hook_error" else None,
+                "hook failed", reason=failure.reason, error=self._last_error, more=held,
+                exc_info=outcome if failure.reason == "hook_error" else None,
             )  # fmt: skip
+
+
+def _failure_of(outcome: BaseException) -> Failure:
+    """What a hook raised, as the journal keeps it."""
+    wish = isinstance(outcome, Retry | Reject)
+    text = str(outcome) if wish else "".join(traceback.format_exception_only(outcome)).strip()
+    error = text.encode("utf-8", "backslashreplace").decode()[:MAX_ERROR]  # it is shown, and kept, as JSON
+    if isinstance(outcome, Retry):
+        return Failure(reason="retry", error=error, retry_after_s=outcome.after_s)
+    if isinstance(outcome, Reject):
+        return Failure(reason="rejected", error=error, is_final=True)
+    if isinstance(outcome, OverdueError):
+        return Failure(reason="timeout", error=error)
+    trace = "".join(traceback.format_exception(outcome, limit=-MAX_FRAMES))
+    return Failure(reason="hook_error", error=error, trace=trace[-MAX_TRACE:])
 
 
 def _is_ours(exc: BaseException) -> bool:

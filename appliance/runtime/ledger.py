@@ -21,6 +21,7 @@ DELIBERATE = frozenset(
         "identifier_update",
         "no_subscriber",
         "other_filter",
+        "purged",
         "store_command",
         "transform",
         "unsubscribed",
@@ -65,6 +66,8 @@ class AccountFigures(msgspec.Struct, frozen=True, kw_only=True):
     unit: str
     """What is counted: ``records`` or ``packets``."""
     received: int
+    recovered: int
+    """The part of `received` that came out of the journal: left by an earlier run, or dead letters to be tried."""
     delivered: int
     queued: int
     dropped: dict[str, int]
@@ -87,19 +90,25 @@ class Account:
         unit: what is counted, ``records`` or ``packets``.
     """
 
-    __slots__ = ("_holders", "delivered", "dropped", "name", "received", "unit")
+    __slots__ = ("_holders", "_keepers", "delivered", "dropped", "name", "received", "recovered", "unit")
 
     def __init__(self, name: str, *, unit: str = "records") -> None:
         self.name = name
         self.unit = unit
         self.received = 0
+        self.recovered = 0
         self.delivered = 0
         self.dropped: dict[str, int] = {}
         self._holders: list[Callable[[], int]] = []
+        self._keepers: list[Callable[[], int]] = []
 
-    def add_holder(self, count: Callable[[], int]) -> None:
-        """Name somebody who holds what is neither delivered nor dropped; `count` is asked at every look."""
+    def add_holder(self, count: Callable[[], int], *, kept: Callable[[], int] | None = None) -> None:
+        """Name somebody who holds what is neither delivered nor dropped; `count` is asked at every look, and `kept` for
+        the part of it that is on disk. Who keeps something never leaves.
+        """
         self._holders.append(count)
+        if kept is not None:
+            self._keepers.append(kept)
 
     def remove_holder(self, count: Callable[[], int]) -> None:
         """That holder is gone and holds nothing."""
@@ -124,6 +133,11 @@ class Account:
         return sum(count() for count in self._holders)
 
     @property
+    def settled(self) -> int:
+        """What the end of the process does not lose: delivered, dropped, or queued on disk."""
+        return self.delivered + sum(self.dropped.values()) + sum(kept() for kept in self._keepers)
+
+    @property
     def lost(self) -> int:
         return sum(n for reason, n in self.dropped.items() if reason not in DELIBERATE and reason not in REFUSED)
 
@@ -135,6 +149,7 @@ class Account:
             name=self.name,
             unit=self.unit,
             received=self.received,
+            recovered=self.recovered,
             delivered=self.delivered,
             queued=queued,
             dropped=dropped,

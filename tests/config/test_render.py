@@ -21,6 +21,7 @@ from appliance.config.tables import (
     Cluster,
     ClusterZeromq,
     Handler,
+    Journal,
     Keep,
     Log,
     Sink,
@@ -94,6 +95,7 @@ def _configs(draw: st.DrawFn) -> Config:
         cluster=draw(st.sampled_from([Cluster(), Cluster(backend="zeromq", zeromq=zeromq, zeek_version="9.0")])),
         tail=draw(_unique(st.builds(Tail, name=_NAMES, paths=st.just(("/l/*.log",)), poll=_LONGER))),
         capture=tuple(_with(c, handler=(_with(c.handler[0], log_dir=f"/c{n}"),)) for n, c in enumerate(captures)),
+        journal=draw(st.builds(Journal, durability=st.sampled_from(["batch", "always"]), dead_letters_size=_SIZES)),
         hook=draw(_unique(hook)),
         sink=tuple(_with(sink, path=f"/s{n}/{{path}}") for n, sink in enumerate(draw(_unique(sink)))),
         api=Api(listen=draw(st.sampled_from([(), ("unix:/a",), ("unix:/a", "unix:/${b}")]))),
@@ -175,6 +177,7 @@ def test_names_in_other_tables_are_not_masked() -> None:
 def test_every_table_is_covered_here() -> None:
     """A new table must be added to the round trip above."""
     assert set(Config.__struct_fields__) == {
-        "appliance", "log", "zmq", "broker", "cluster", "tail", "capture", "hook", "sink", "api",
+        "appliance", "log", "zmq", "broker", "cluster", "tail", "capture", "journal", "hook",
+        "sink", "api",
     }  # fmt: skip
     assert tables.Config is Config

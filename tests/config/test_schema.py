@@ -86,5 +86,5 @@ def test_there_is_no_null(schema: dict[str, Any]) -> None:
 def test_choices_and_limits_are_there(schema: dict[str, Any]) -> None:
     """The same that loading checks."""
     hook = schema["$defs"]["Hook"]["properties"]
-    assert set(hook["queue"]["enum"]) == {"block", "drop_oldest", "drop_newest"}
+    assert set(hook["queue"]["enum"]) == {"durable", "block", "drop_oldest", "drop_newest"}
     assert (hook["concurrency"]["minimum"], hook["concurrency"]["maximum"]) == (1, 256)

@@ -139,10 +139,12 @@ class Tidier:
         looks, self._look_at_s = 0, trio.current_time()
         while self.is_needed:
             if trio.current_time() >= self._look_at_s:
-                self._look_at_s = trio.current_time() + LOOK_EVERY_S
+                self._look_at_s = math.inf
                 # Files that are about to become smaller are no reason to remove others, but for one interval only.
                 await self._in_thread(partial(self._look, is_applied=looks > 0))
                 looks += 1
+                # From its end, or a disk that takes longer than the interval would leave no time for the files.
+                self._look_at_s = min(self._look_at_s, trio.current_time() + LOOK_EVERY_S)
             elif self._named:
                 path = self._named.popleft()
                 last = await trio.to_thread.run_sync(self._tidy, path, limiter=self._limiter)

@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "zeek": BASE,
     "wire": BASE | {"zeek"},
     "config": {"errors", "units"},
-    "runtime": {"errors", "units", "model", "config"},
+    "runtime": {"errors", "units", "model", "config", "native"},
     "pcap": {"errors", "units", "native", "runtime"},
     "ait": LOWER | {"capture"},
     **dict.fromkeys(DOORS_AND_CONSUMERS, LOWER),

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "appliance"
 
-DOORS_AND_CONSUMERS = {"broker", "zeromq", "tail", "capture", "hooks", "sinks", "api", "demo"}
+DOORS_AND_CONSUMERS = {"broker", "zeromq", "tail", "capture", "recorder", "evidence", "hooks", "sinks", "api", "demo"}
 BASE = {"errors", "units", "model"}
 LOWER = BASE | {"zeek", "wire", "config", "runtime", "native"}
 # Room → rooms of ours that it may import, besides itself.
@@ -24,15 +24,18 @@ MAY_IMPORT = {
     "zeek": BASE,
     "wire": BASE | {"zeek"},
     "config": {"errors", "units"},
-    "runtime": {"errors", "units", "model", "config"},
+    "runtime": {"errors", "units", "model", "config", "native"},
     "pcap": {"errors", "units", "native", "runtime"},
+    "extract": {"errors", "units", "model", "native", "pcap", "runtime"},
     "ait": LOWER | {"capture"},
     **dict.fromkeys(DOORS_AND_CONSUMERS, LOWER),
+    "recorder": LOWER | {"extract"},
+    "evidence": LOWER | {"extract"},
     "status": {"runtime"},
-    "parts": LOWER | DOORS_AND_CONSUMERS - {"demo"},
+    "parts": LOWER | DOORS_AND_CONSUMERS - {"demo"} | {"evidence"},
     "assembly": LOWER | {"parts"},
     "app": LOWER | {"parts", "assembly", "status"},
-    "cli": LOWER | {"app", "parts", "demo", "pcap", "ait"},
+    "cli": LOWER | {"app", "parts", "demo", "pcap", "ait", "evidence", "extract"},
     "__main__": {"cli"},
     "__init__": set(),
 }

@@ -22,6 +22,7 @@ from appliance.config import (
     Peering,
     Sink,
     Tail,
+    Watch,
     Zmq,
     group_captures,
     mistakes_in_captures,
@@ -42,10 +43,10 @@ if TYPE_CHECKING:
 __all__ = ["CONSUMERS", "DOORS", "Documents", "Parts", "Prepared", "Unit", "prepare", "tables_of"]
 
 CONSUMERS = ("sink", "hook")
-DOORS = ("zmq", "cluster", "tail", "capture", "broker")
+DOORS = ("zmq", "cluster", "tail", "watch", "capture", "broker")
 CAPTURE_FIELDS = {"name", "capture", "host", "pid", "seq"}
 Documents = Mapping[str, Callable[[], bytes]]
-Table = Zmq | Cluster | Tail | CaptureGroup | Peering | Hook | Sink | Api
+Table = Zmq | Cluster | Tail | Watch | CaptureGroup | Peering | Hook | Sink | Api
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,7 +90,7 @@ def tables_of(config: Config, captures: Sequence[CaptureGroup] | None = None) ->
     for kind in CONSUMERS:
         tables |= {f"{kind}.{table.name}": table for table in getattr(config, kind)}
     tables["api"] = config.api
-    for kind in ("zmq", "tail"):
+    for kind in ("zmq", "tail", "watch"):
         tables |= {f"{kind}.{table.name}": table for table in getattr(config, kind)}
     groups = group_captures(config.capture) if captures is None else captures
     tables |= {f"capture.{group.first.name}": group for group in groups}
@@ -298,6 +299,8 @@ class Parts:
             return self._consumer(key, table, prepared)
         if isinstance(table, CaptureGroup):
             return Unit(key=key, table=table, service=self._capture(table, prepared))
+        if isinstance(table, Watch):
+            return Unit(key=key, table=table, service=self._watch(key, table, prepared.config))
         return Unit(key=key, table=table, service=self._door(key, table, prepared.config.appliance))
 
     def _api(self, table: Api, prepared: Prepared) -> Service:
@@ -361,6 +364,17 @@ class Parts:
             account=self._ledger.account(key),
             ledger=self._ledger,
             dispatcher=self._dispatcher,
+        )
+
+    def _watch(self, key: str, table: Watch, config: Config) -> Service:
+        from appliance.watch.door import WatchDoor
+
+        return WatchDoor(
+            table,
+            account=self._ledger.account(key),
+            dispatcher=self._dispatcher,
+            receipts=self._ledger.receipts,
+            journal=self.queues.make_journal(config),
         )
 
     def _capture(self, group: CaptureGroup, prepared: Prepared) -> Service:

@@ -12,7 +12,19 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "appliance"
 
-DOORS_AND_CONSUMERS = {"broker", "zeromq", "tail", "capture", "recorder", "evidence", "hooks", "sinks", "api", "demo"}
+DOORS_AND_CONSUMERS = {
+    "broker",
+    "zeromq",
+    "tail",
+    "watch",
+    "capture",
+    "recorder",
+    "evidence",
+    "hooks",
+    "sinks",
+    "api",
+    "demo",
+}
 BASE = {"errors", "units", "model"}
 LOWER = BASE | {"zeek", "wire", "config", "runtime", "native"}
 # Room → rooms of ours that it may import, besides itself.

@@ -46,7 +46,7 @@ class Queues:
         from .durable import DurableQueue
         from .journal.shelf import RetryPolicy
 
-        journal = self._make_journal(config)
+        journal = self.make_journal(config)
         return DurableQueue(
             journal,
             journal.backlog(table.name, account),
@@ -58,7 +58,8 @@ class Queues:
             ),
         )
 
-    def _make_journal(self, config: Config) -> Journal:
+    def make_journal(self, config: Config) -> Journal:
+        """The journal, which is not open yet if this is the first time."""
         from .journal.journal import Journal
         from .journal.sqlite import SqliteKeep
 

@@ -12,6 +12,16 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, field
 
+from appliance.config.table_parts import (
+    NAME_PATTERN,
+    Consumer,
+    HookQueue,
+    Keep,
+    MaxWait,
+    Name,
+    Policy,
+    Table,
+)
 from appliance.units import Duration, Size
 
 __all__ = [
@@ -35,21 +45,10 @@ __all__ = [
     "Zmq",
 ]
 
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-Name = Annotated[str, Meta(pattern=NAME_PATTERN, description="1 to 64 letters, digits, '.', '_' and '-'")]
-Policy = Literal["block", "drop_oldest", "drop_newest"]
-HookQueue = Literal["durable", "block", "drop_oldest", "drop_newest"]
-MaxWait = Annotated[Duration, Meta(description='longest wait for a consumer with queue = "block" that takes nothing')]
-QueueSize = Annotated[int, Meta(ge=1, le=100_000_000, description="records that may wait")]
-
 
 def _hostname() -> str:
     name = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname().split(".")[0])[:64]
     return name if re.fullmatch(NAME_PATTERN, name) else "appliance"
-
-
-class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=False):
-    """Base of every table: immutable, compared by value, unknown keys refused."""
 
 
 class Appliance(Table, frozen=True, kw_only=True):
@@ -210,13 +209,6 @@ class Tail(Table, frozen=True, kw_only=True):
     max_wait: MaxWait = Duration(5 * 10**9)
 
 
-class Keep(Table, frozen=True, kw_only=True):
-    """How much of the finished files is kept; the oldest go first."""
-
-    size: Annotated[Size | None, Meta(description="bytes of all finished files together")] = None
-    age: Annotated[Duration | None, Meta(description="time since a file was finished")] = None
-
-
 class Handler(Table, frozen=True, kw_only=True):
     """One output of a socket capturer."""
 
@@ -293,25 +285,6 @@ _FILE_KEYS = frozenset(
 _BROKER_KEYS = frozenset({"topic", "unsolicited"})
 
 
-class Consumer(Table, frozen=True, kw_only=True):
-    """What a hook and a sink have in common."""
-
-    name: Name
-    on: Annotated[
-        tuple[str, ...],
-        Meta(
-            min_length=1,
-            description="what it takes: log:<path glob>, event:<name glob>, print:<topic prefix>, for hooks also "
-            "segment:<handler glob>",
-        ),
-    ]
-    from_: Annotated[tuple[str, ...], Meta(description="doors, e.g. zmq.bro; empty: any")] = field(
-        name="from", default=()
-    )
-    queue_size: QueueSize = 100_000
-    queue_bytes: Annotated[Size, Meta(description="bytes that may wait")] = Size(256 << 20)
-
-
 class Journal(Table, frozen=True, kw_only=True):
     """The durable queues of all hooks, <state_dir>/journal."""
 
@@ -331,11 +304,25 @@ class Journal(Table, frozen=True, kw_only=True):
 _DURABLE_KEYS = frozenset({"attempts", "backoff", "backoff_max", "queue_full"})
 
 
+_KIND_KEYS = {
+    "run": frozenset({"run", "isolation", "options"}),
+    "command": frozenset({"command"}),
+}
+
+
 class Hook(Consumer, frozen=True, kw_only=True):
-    """A Python callable that is called for each item."""
+    """A Python callable or a program that is called for each item."""
 
     where: Annotated[str, Meta(description="rule-engine expression over the record's fields")] = ""
-    run: Annotated[str, Meta(description="package.module:attribute")]
+    run: Annotated[str, Meta(description="package.module:attribute; or there is a command")] = ""
+    command: Annotated[
+        tuple[str, ...],
+        Meta(
+            min_length=1,
+            description="program and arguments, no shell; {path} {name} {dir} {start} {end} stand for what the item is "
+            "about; it gets the record as JSON on standard input",
+        ),
+    ] = ()
     isolation: Annotated[
         Literal["auto", "task", "thread"], Meta(description="auto: async callables in a task, sync ones in a thread")
     ] = "auto"
@@ -360,9 +347,22 @@ class Hook(Consumer, frozen=True, kw_only=True):
     )
 
     @property
+    def kind(self) -> str:
+        """The key that says what is called: ``run`` or ``command``."""
+        return "command" if self.command else "run"
+
+    @property
     def foreign_keys(self) -> frozenset[str]:
-        """Keys that are for durable queues: of no effect with others, and refused when they are written."""
-        return frozenset() if self.queue == "durable" else _DURABLE_KEYS
+        """Keys that are for hooks of another kind, or for durable queues if this one is not: of no effect here, and
+        refused when they are written.
+        """
+        return frozenset(self.foreign_kinds).union(() if self.queue == "durable" else _DURABLE_KEYS)
+
+    @property
+    def foreign_kinds(self) -> dict[str, str]:
+        """Those of hooks of another kind → that kind."""
+        own = _KIND_KEYS[self.kind]
+        return {key: kind for kind, keys in _KIND_KEYS.items() for key in keys - own}
 
 
 class Sink(Consumer, frozen=True, kw_only=True):
@@ -421,6 +421,6 @@ class Config(Table, frozen=True, kw_only=True):
     tail: Annotated[tuple[Tail, ...], Meta(description="log files to follow")] = ()
     capture: Annotated[tuple[Capture, ...], Meta(description="socket capturers")] = ()
     journal: Journal = field(default_factory=Journal)
-    hook: Annotated[tuple[Hook, ...], Meta(description="Python callables that are called for each item")] = ()
+    hook: Annotated[tuple[Hook, ...], Meta(description="callables and programs that are called for each item")] = ()
     sink: Annotated[tuple[Sink, ...], Meta(description="log records into files")] = ()
     api: Api = field(default_factory=Api)

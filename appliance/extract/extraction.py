@@ -182,6 +182,7 @@ class Extraction:
             stack.close()
             if isinstance(exc, OSError) and exc.errno in (errno.EMFILE, errno.ENFILE, errno.ENOSPC):
                 raise ApplianceError(f"cannot read {source}: {exc.strerror}") from exc
+            self._skipped += 1
             is_gone = isinstance(exc, FileNotFoundError)
             self._miss(source, "deleted" if is_gone else "damaged", getattr(exc, "strerror", None) or str(exc))
             return

@@ -123,6 +123,8 @@ def test_command_line_imports_nothing_heavy_before_it_knows_the_command(path: Pa
         "import_.py",
         "capture.py",
         "capture_arguments.py",
+        "hooks.py",
+        "hooks_arguments.py",
         "extract.py",
         "extract_arguments.py",
         "extract_remote.py",

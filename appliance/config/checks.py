@@ -26,7 +26,7 @@ __all__ = ["check", "mistakes_in_captures"]
 
 _HANDLER_FIELDS = ("name", "capture", "host", "pid", "seq")
 _SINK_FIELDS = ("path", "node", "source")
-_KINDS = {"hook": ("log", "event", "print", "segment"), "sink": ("log", "event", "print")}
+_KINDS = {"hook": ("log", "event", "print", "segment", "file", "folder"), "sink": ("log", "event", "print")}
 _DOORS = ("zmq", "tail", "capture")
 _POSITIVE: tuple[tuple[str | Each, ...], ...] = (
     ("zmq", EACH, "heartbeat"),
@@ -123,7 +123,8 @@ def _check_values(config: Config, report: Report) -> None:
 
 def _check_texts(config: Config, report: Report) -> None:
     for key, run in select(config, "hook", EACH, "run"):
-        _check_run(key, run, report)
+        if run:
+            _check_run(key, run, report)
     for key, rename in select(config, "zmq", EACH, "rename"):
         for old, new in rename.items():
             if new is not HOLE and not (old and new):

@@ -23,7 +23,7 @@ KEYS = {
     "cluster.zeromq": frozenset(
         {"read", "write", "subscribe", "curve_server_public_key_file", "curve_public_key_file"}
     ),
-    "hook": frozenset({"command", "sites", "batch", "order_by"}),
+    "hook": frozenset({"sites", "order_by"}),
     "sink": frozenset({"endpoint"}),
     "api": frozenset({"token_file", "certificate", "key", "legacy_routes", "ui"}),
 }
@@ -31,19 +31,18 @@ KEYS = {
 
 VALUES = {
     "cluster.backend": frozenset({"broker"}),
-    "hook.isolation": frozenset({"process"}),
     "sink.kind": frozenset({"zmq"}),
     "sink.queue": frozenset({"durable"}),
 }
 """Values of the keys that exist."""
 
-KINDS = frozenset({"file", "folder", "node"})
+KINDS = frozenset({"node"})
 """Kinds of items that ``on`` may name."""
 
 DOORS = frozenset({"websocket", "watch", "recorder"})
 """Tables that ``from`` may name."""
 
-INSTEAD = {"hook": {"command": "run", "sites": "run"}}
+INSTEAD = {"hook": {"sites": "run"}}
 """Keys that would stand for a required one: when they are refused, the required one is not reported as missing too."""
 
 VOID = {"capture.conn_type": ("address",), "sink.kind": ("path", "topic")}

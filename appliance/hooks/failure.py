@@ -6,7 +6,7 @@ import traceback
 
 from appliance.runtime.journal.entries import Failure
 
-from .steer import Reject, Retry
+from .steer import Failed, Reject, Retry
 
 __all__ = ["Outcome", "OverdueError", "failure_of"]
 
@@ -28,7 +28,7 @@ def failure_of(outcome: BaseException | Failure) -> Failure:
     """What a hook raised, with its traceback."""
     if isinstance(outcome, Failure):
         return outcome
-    wish = isinstance(outcome, Retry | Reject)
+    wish = isinstance(outcome, Retry | Reject | Failed)
     text = str(outcome) if wish else "".join(traceback.format_exception_only(outcome)).strip()
     error = text.encode("utf-8", "backslashreplace").decode()[:MAX_ERROR]  # it is shown, and kept, as JSON
     if isinstance(outcome, Retry):
@@ -37,5 +37,7 @@ def failure_of(outcome: BaseException | Failure) -> Failure:
         return Failure(reason="rejected", error=error, is_final=True)
     if isinstance(outcome, OverdueError):
         return Failure(reason="timeout", error=error)
+    if isinstance(outcome, Failed):
+        return Failure(reason="hook_error", error=error, trace=outcome.trace[-MAX_TRACE:])
     trace = "".join(traceback.format_exception(outcome, limit=-MAX_FRAMES))
     return Failure(reason="hook_error", error=error, trace=trace[-MAX_TRACE:].encode("utf-8", "replace").decode())

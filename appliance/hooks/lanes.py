@@ -1,5 +1,5 @@
-"""Where the calls of a hook are made: lanes, as many as it has `concurrency`. What goes into one is called one after the
-other.
+"""Where the calls of a hook are made: lanes, as many as it has `concurrency`. What goes into one is called one after
+the other.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from appliance.runtime.logs import Throttle
 from .callables import Context, HookCallable
 from .failure import Outcome, OverdueError
 from .messages import Setup, Work
-from .output import Allowance, OutputLog
+from .printed import Allowance, OutputLog
 from .process import Services, Worker, WorkerError, run_worker
 from .thread import ThreadCaller
 
@@ -57,6 +57,10 @@ class Job(msgspec.Struct, kw_only=True):
 class Lane(Protocol):
     """See the module."""
 
+    @property
+    def room(self) -> int:
+        """How many records it is good for."""
+
     async def wait_ready(self) -> None:
         """Wait until calls can be made.
 
@@ -65,7 +69,7 @@ class Lane(Protocol):
         """
 
     async def run(self, job: Job, outcomes: list[Outcome]) -> None:
-        """Make some of the calls, from the first on, and append their outcomes.
+        """Make some of the calls, from the first on, and append their outcomes; none if it is not ready any more.
 
         Cancellation: what was called to its end has its outcome.
         """
@@ -89,6 +93,10 @@ class _LocalLane:
     def __init__(self, target: HookCallable, *, is_batch: bool, make_context: MakeContext) -> None:
         self._target, self._is_batch, self._make_context = target, is_batch, make_context
 
+    @property
+    def room(self) -> int:
+        return sys.maxsize
+
     async def wait_ready(self) -> None:
         await trio.lowlevel.checkpoint()
 
@@ -109,9 +117,7 @@ class TaskLane(_LocalLane):
         timeout_s: for each call.
     """
 
-    def __init__(
-        self, target: HookCallable, *, is_batch: bool, make_context: MakeContext, timeout_s: float
-    ) -> None:
+    def __init__(self, target: HookCallable, *, is_batch: bool, make_context: MakeContext, timeout_s: float) -> None:
         super().__init__(target, is_batch=is_batch, make_context=make_context)
         self._timeout_s = timeout_s
 
@@ -173,17 +179,23 @@ class ProcessLane:
         self._allowance = Allowance()
         self._backoff = Backoff(first_s=0.1)
         self._worker: Worker | None = None
-        self._is_ill = False
+        self._is_ill = self._is_broken = False
         self.started = 0
 
     @property
     def is_running(self) -> bool:
         return self._worker is not None and self._worker.is_usable
 
+    @property
+    def room(self) -> int:
+        assert self._worker is not None
+        most = self._config.max_items or sys.maxsize
+        return max(0, most - self._worker.records)
+
     async def wait_ready(self) -> None:
         await trio.lowlevel.checkpoint()
         if self._worker is not None and self._worker.is_usable:
-            if not self._config.max_items or self._worker.records < self._config.max_items:
+            if self.room:
                 return
             await self._worker.finish()
         self._worker = None
@@ -194,8 +206,14 @@ class ProcessLane:
             await self._start()
 
     async def _wait_well(self) -> None:
-        """One that crashes is not started again and again without a pause."""
-        with trio.move_on_after(self._backoff.next_s()):
+        """One that crashes is not started again and again without a pause, one that does not even start not any more
+        when the hook is to end.
+        """
+        delay_s = self._backoff.next_s()
+        if not self._is_broken:
+            await trio.sleep(delay_s)
+            return
+        with trio.move_on_after(delay_s):
             await self._stopping.wait()
             raise trio.EndOfChannel
 
@@ -207,9 +225,11 @@ class ProcessLane:
         try:
             self._worker = await self._nursery.start(run)
         except (WorkerError, OSError) as exc:
+            self._is_broken = True
             if (held := self._throttle.admit(str(exc)[:80])) is not None:
                 self._log.error("cannot start a worker process, trying again", error=str(exc), more=held)
         else:
+            self._is_broken = False
             self.started += 1
 
     def _make_setup(self) -> Setup:
@@ -226,15 +246,22 @@ class ProcessLane:
         )
 
     async def run(self, job: Job, outcomes: list[Outcome]) -> None:
+        await trio.lowlevel.checkpoint()
         assert self._worker is not None
+        if not self._worker.is_usable:
+            return
         positions = [position for call in job.calls for position in call.positions]
-        whole = len(positions) == sum(item.count for item in job.items)
-        work = Work(job.attempt, encode_items(job.items), None if whole else positions)
+        records = sum(item.count for item in job.items)
+        work = Work(job.attempt, encode_items(job.items), None if len(positions) == records else positions)
         self._worker.records += len(positions)
-        await self._worker.work(work, len(job.calls), outcomes, job.undecodable)
+        await self._worker.work(
+            work, calls=len(job.calls), records=records, outcomes=outcomes, undecodable=job.undecodable
+        )
         if self._worker.is_usable:
             self._is_ill = False
             self._backoff.reset()
+        elif not (outcomes and outcomes[-1]) and self._throttle.admit(self._worker.end) is not None:
+            self._log.warning("worker process ended between two calls", why=self._worker.end)
 
     async def aclose(self) -> None:
         await trio.lowlevel.checkpoint()

@@ -49,18 +49,22 @@ class Link:
         self._replies = -1
         self._sending, self._asking = threading.Lock(), threading.Lock()
 
-    def receive(self) -> ToWorker | None:
-        """The next message; None: the appliance wants no more."""
-        try:
-            header = self._read_socket(HEADER_BYTES)
-            if header is None:
-                return None
-            body = self._read_socket(int.from_bytes(header))
-        except OSError as exc:
-            self._lose(exc)
-        return None if body is None else _to_worker.decode(body)
+    def wait_message(self) -> int:
+        """Wait for the next message; returns its size. 0: the appliance wants no more."""
+        return int.from_bytes(self._read_socket(HEADER_BYTES) or b"")
+
+    def receive(self, size: int) -> ToWorker | None:
+        """The message of that size; None: the appliance wants no more."""
+        body = self._read_socket(size)
+        return _to_worker.decode(body) if body else None
 
     def _read_socket(self, size: int) -> bytearray | None:
+        try:
+            return self._read_exactly(size)
+        except OSError as exc:
+            self._lose(exc)
+
+    def _read_exactly(self, size: int) -> bytearray | None:
         found = bytearray(size)
         view, at = memoryview(found), 0
         while at < size:

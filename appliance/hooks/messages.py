@@ -15,8 +15,8 @@ import msgspec
 from appliance.errors import RemoteProtocolError
 from appliance.runtime.journal.entries import Failure
 
-__all__ = ["Answer", "Asked", "Broken", "Done", "Failed", "FromWorker", "Ready", "Setup", "Told", "ToWorker", "Undecodable",
-           "Work", "decode_from_worker", "encode"]  # fmt: skip
+__all__ = ["Answer", "Asked", "Broken", "Done", "Failed", "FromWorker", "Ready", "Setup", "ToWorker", "Told",
+           "Undecodable", "Work", "decode_from_worker", "encode"]  # fmt: skip
 
 
 class _Message(msgspec.Struct, frozen=True, array_like=True):
@@ -113,7 +113,7 @@ class Answer(_Message, frozen=True):
 
 
 encode = msgspec.msgpack.Encoder().encode
-_decoder = msgspec.msgpack.Decoder(FromWorker)
+_decoder: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromWorker)
 
 
 def decode_from_worker(body: bytes) -> FromWorker:

@@ -6,6 +6,7 @@ import os
 import socket
 from contextlib import ExitStack
 from types import TracebackType
+from typing import Self
 
 import trio
 
@@ -23,7 +24,7 @@ class Plumbing:
         connection: our end.
         replies: where answers are written.
         printed: the other end of what it prints.
-        progress: its page.
+        progress: its page; it stays, to be read when the worker is gone.
 
     Raises:
         OSError: there is no room for more descriptors.
@@ -47,7 +48,6 @@ class Plumbing:
             memory = Progress.make_memory()
             theirs.callback(os.close, memory)
             self.progress = Progress(memory)
-            ours.callback(self.progress.close)
             self.theirs = (null, prints, prints, there.fileno(), answers, memory)
             self._ours, self._theirs = ours.pop_all(), theirs.pop_all()
 
@@ -55,7 +55,7 @@ class Plumbing:
         """The worker has them now, and we must not, or we would not see when it closes them."""
         self._theirs.close()
 
-    def __enter__(self) -> Plumbing:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -23,8 +23,8 @@ from appliance.runtime.journal.entries import Failure
 from .failure import Outcome, OverdueError
 from .frames import FrameDecoder, frame
 from .messages import Answer, Asked, Broken, FromWorker, Ready, Setup, Told, ToWorker, Work, decode_from_worker, encode
-from .output import OutputLog
 from .plumbing import Plumbing
+from .printed import OutputLog
 from .round import Round
 
 __all__ = ["Services", "Worker", "WorkerError", "run_worker"]
@@ -77,7 +77,8 @@ class Worker:
         self._greeting: Ready | Broken | None = None
         self._greeted = trio.Event()
         self._round: Round | None = None
-        self._end = ""
+        self.end = ""
+        """How it ended, or why it was ended: ``killed by SIGSEGV``."""
         self.is_usable = True
         """It can be given more work."""
         self.records = 0
@@ -93,7 +94,7 @@ class Worker:
             code = await self._child.wait()
             nursery.cancel_scope.cancel()
         self.is_usable = False
-        self._end = self._end or describe_exit(code)
+        self.end = self.end or describe_exit(code)
         # A child of the hook's own may still hold the other ends: we do not wait for them.
         self._output.drain()
         self._hear_rest()
@@ -110,7 +111,7 @@ class Worker:
             return ""
         if isinstance(self._greeting, Broken):
             return self._greeting.error
-        return f"the worker process {self._end or 'does not answer'} before it was ready\n{self._output.tail}".strip()
+        return f"the worker process {self.end or 'does not answer'} before it was ready\n{self._output.tail}".strip()
 
     async def finish(self) -> None:
         """Let the process end; it has nothing to do."""
@@ -124,14 +125,16 @@ class Worker:
         """End the process at once, unless it is ending."""
         if self.is_usable:
             self.is_usable = False
-            self._end = why
+            self.end = why
             self._child.kill()
 
     # ── work ──
 
-    async def work(self, work: Work, calls: int, outcomes: list[Outcome], undecodable: set[int]) -> None:
+    async def work(
+        self, work: Work, *, calls: int, records: int, outcomes: list[Outcome], undecodable: set[int]
+    ) -> None:
         """Have some of `calls` calls made, in their order, and append their outcomes; positions of records that are
-        none are added to `undecodable`.
+        none, of `records` in all items, are added to `undecodable`.
 
         If the process ends meanwhile, or a call exceeds its time, the last outcome says so and the worker is not usable
         any more. There may be no outcome at all.
@@ -139,7 +142,7 @@ class Worker:
         Cancellation: at once. A call that is being made has no outcome, and the worker is not usable any more.
         """
         assert self._round is None
-        current = self._round = Round(calls, undecodable)
+        current = self._round = Round(calls, records, undecodable)
         self._progress.reset()
         overdue: list[OverdueError] = []
         try:
@@ -159,8 +162,8 @@ class Worker:
                 outcomes += current.outcomes_without_end(begun, ended, cause)
 
     def _crash(self) -> Failure:
-        was = "was " if self._end.startswith("killed") else ""
-        return Failure(reason="crash", error=f"the worker process {was}{self._end}", trace=self._output.tail)
+        was = "was " if self.end.startswith("killed") else ""
+        return Failure(reason="crash", error=f"the worker process {was}{self.end}", trace=self._output.tail)
 
     async def _watch(self, calls: int, overdue: list[OverdueError]) -> None:
         """Kill the process when a call exceeds its time, or nothing happens for that time."""
@@ -274,9 +277,7 @@ async def run_worker(
         async with open_child(_argv(), descriptors=plumbing.theirs, environment=environment, limits=limits) as child:
             plumbing.close_theirs()
             output = make_output(plumbing.printed)
-            worker = Worker(
-                child, plumbing, output=output, services=services, timeout_s=setup.timeout_s
-            )
+            worker = Worker(child, plumbing, output=output, services=services, timeout_s=setup.timeout_s)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(worker.serve)
                 refusal = await worker.greet(setup)

@@ -23,8 +23,7 @@ class Progress:
     """
 
     def __init__(self, fd: int) -> None:
-        self._page = mmap.mmap(fd, _PAGE_BYTES)
-        self._words = memoryview(self._page).cast("Q")
+        self._words = memoryview(mmap.mmap(fd, _PAGE_BYTES)).cast("Q")
 
     @staticmethod
     def make_memory() -> int:
@@ -57,7 +56,3 @@ class Progress:
         """
         begun = min(self._words[_BEGUN], calls)
         return begun, min(self._words[_ENDED], begun), self._words[_SINCE]
-
-    def close(self) -> None:
-        self._words.release()
-        self._page.close()

@@ -18,11 +18,12 @@ class Round:
 
     Args:
         calls: how many are to be made.
+        records: in all items of the work.
         undecodable: hears the positions of records that are none.
     """
 
-    def __init__(self, calls: int, undecodable: set[int]) -> None:
-        self.calls = calls
+    def __init__(self, calls: int, records: int, undecodable: set[int]) -> None:
+        self.calls, self.records = calls, records
         self.over = trio.Event()
         """The worker is done, or gone."""
         self._failures: dict[int, Failure] = {}
@@ -44,6 +45,8 @@ class Round:
         if self._made is not None:
             raise RemoteProtocolError("a worker that is done says more")
         if isinstance(message, Undecodable):
+            if not 0 <= message.position < self.records:
+                raise RemoteProtocolError(f"there is no record {message.position} of {self.records}")
             self._undecodable.add(message.position)
         elif isinstance(message, Failed):
             if not self._next <= message.call < self.calls:
@@ -71,8 +74,7 @@ class Round:
         """
         ended = max(ended, self._next)
         found = self._first(ended)
-        # One that has not begun anything may have died of what it was to begin with.
-        if cause is not None and ended < self.calls and (begun > ended or not ended):
+        if cause is not None and begun > ended:
             found.append(cause)
         return found
 

@@ -21,6 +21,7 @@ __all__ = ["MAX_HUNG", "ThreadCaller"]
 MAX_HUNG = 4
 """Threads that one hook may leave hanging, besides its working ones."""
 
+
 class _Round:
     """The calls of one hop: the thread begins and ends them, the loop may leave at any moment. The lock keeps the two
     of one mind about which calls were made.

@@ -62,7 +62,12 @@ class Worker:
 
     def run(self) -> None:
         """Work until the appliance wants no more."""
-        while isinstance(work := self._link.receive(), Work):
+        while size := self._link.wait_message():
+            # From here on it may be of this that we die.
+            self._progress.begin(0, time.monotonic_ns())
+            work = self._link.receive(size)
+            if not isinstance(work, Work):
+                return
             done = self._work(work)
             self._link.send(done)
             if done.is_last:
@@ -70,7 +75,6 @@ class Worker:
 
     def _work(self, work: Work) -> Done:
         """Make calls until the turn is over, but at least one."""
-        self._progress.begin(0, time.monotonic_ns())
         until = time.monotonic() + TURN_S
         made = 0
         for made, chunk in enumerate(self._chunks(work), 1):
@@ -143,8 +147,8 @@ def _settle_in(setup: Setup) -> None:
     with contextlib.suppress(OSError):
         Path("/proc/self/comm").write_bytes(b"hook:" + setup.hook.encode())
         Path("/proc/self/oom_score_adj").write_bytes(_EASY_VICTIM)
-    # The appliance ends its workers, after their calls; a service manager tells the whole group to end at once. A handler,
-    # because what is ignored would be ignored by the programs that a hook starts.
+    # The appliance ends its workers, after their calls; a service manager tells the whole group to end at once. A
+    # handler, because what is ignored would be ignored by the programs that a hook starts.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
     for stream in (sys.stdout, sys.stderr):
@@ -158,7 +162,7 @@ def main() -> int:
     link = Link(CONNECTION, REPLIES)
     progress = Progress(MEMORY)
     os.close(MEMORY)
-    setup = link.receive()
+    setup = link.receive(link.wait_message())
     if not isinstance(setup, Setup):
         return 0
     _settle_in(setup)

@@ -31,7 +31,7 @@ def batch(count: int) -> LogBatch:
 async def work_off(queue: ConsumerQueue, function: Callable[..., Any], *, is_async: bool = False) -> None:
     """Run the hook until nothing is queued."""
     target = HookCallable(function=function, is_async=is_async, takes_context=True)
-    config = Hook(name="h", on=("log:*",), run="a:b")
+    config = Hook(name="h", on=("log:*",), run="a:b", isolation="thread")
     runner = HookRunner(config, target=target, where=Everything(), queue=queue, outlet=Outlet())
     with trio.fail_after(20):
         async with trio.open_nursery() as nursery:

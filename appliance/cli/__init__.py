@@ -26,10 +26,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         from appliance.hooks.worker import main as work
 
         return work()
+    from .extract_arguments import join_times
     from .parser import make_parser
 
     parser = make_parser()
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_args(join_times(sys.argv[1:] if argv is None else argv))
     if arguments.command is None and arguments.config is None:
         parser.error("--config FILE is needed to run; try 'broappliance demo', or --help")
     try:

@@ -22,8 +22,8 @@ from appliance.runtime.children import Limits, child_environment, describe_exit,
 from appliance.zeek.events import plain_args
 
 from .callables import Context
-from .output import Capture
 from .steer import Failed, Reject, Retry
+from .written import Capture
 
 __all__ = ["TEMPFAIL", "Command", "find_program"]
 

@@ -19,6 +19,7 @@ from appliance.config import Hook
 from appliance.model import Item
 from appliance.runtime.backoff import Backoff
 from appliance.runtime.children import Limits
+from appliance.runtime.histogram import Histogram
 from appliance.runtime.journal.codec import encode_items
 from appliance.runtime.logs import Throttle
 
@@ -115,15 +116,19 @@ class TaskLane(_LocalLane):
 
     Args:
         timeout_s: for each call.
+        durations: where each call is counted.
     """
 
-    def __init__(self, target: HookCallable, *, is_batch: bool, make_context: MakeContext, timeout_s: float) -> None:
+    def __init__(
+        self, target: HookCallable, *, is_batch: bool, make_context: MakeContext, timeout_s: float, durations: Histogram
+    ) -> None:
         super().__init__(target, is_batch=is_batch, make_context=make_context)
-        self._timeout_s = timeout_s
+        self._timeout_s, self._durations = timeout_s, durations
 
     async def run(self, job: Job, outcomes: list[Outcome]) -> None:
         await trio.lowlevel.checkpoint()
         outcome: Outcome = None
+        began = trio.current_time()
         try:
             with trio.move_on_after(self._timeout_s) as scope:
                 awaitable = self._call(job, job.calls[0])
@@ -136,6 +141,7 @@ class TaskLane(_LocalLane):
         if scope.cancel_called:
             outcome = OverdueError(f"not finished within {self._timeout_s:g} s")
         outcomes.append(outcome)
+        self._durations.add(trio.current_time() - began)
 
 
 class ThreadLane(_LocalLane):
@@ -167,14 +173,22 @@ class ProcessLane:
         services: what workers may tell and ask.
         nursery: where they run.
         stopping: the hook is to end.
+        durations: where each call is counted.
         log: with its name.
     """
 
     def __init__(
-        self, config: Hook, *, services: Services, nursery: trio.Nursery, stopping: trio.Event, log: Any
+        self,
+        config: Hook,
+        *,
+        services: Services,
+        nursery: trio.Nursery,
+        stopping: trio.Event,
+        durations: Histogram,
+        log: Any,
     ) -> None:
         self._config, self._services, self._nursery, self._stopping = config, services, nursery, stopping
-        self._log = log
+        self._durations, self._log = durations, log
         self._throttle = Throttle()
         self._allowance = Allowance()
         self._backoff = Backoff(first_s=0.1)
@@ -255,7 +269,12 @@ class ProcessLane:
         work = Work(job.attempt, encode_items(job.items), None if len(positions) == records else positions)
         self._worker.records += len(positions)
         await self._worker.work(
-            work, calls=len(job.calls), records=records, outcomes=outcomes, undecodable=job.undecodable
+            work,
+            calls=len(job.calls),
+            records=records,
+            outcomes=outcomes,
+            undecodable=job.undecodable,
+            durations=self._durations,
         )
         if self._worker.is_usable:
             self._is_ill = False

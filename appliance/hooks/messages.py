@@ -83,6 +83,8 @@ class Done(_Message, frozen=True, tag=4):
 
     calls: int
     """So many were made, from the first on."""
+    durations_ns: list[int]
+    """How long each of them took."""
     is_last: bool = False
     """The worker is of no further use and ends now."""
 

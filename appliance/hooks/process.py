@@ -18,6 +18,7 @@ import trio
 
 from appliance.errors import RemoteProtocolError
 from appliance.runtime.children import Child, Limits, child_environment, describe_exit, open_child
+from appliance.runtime.histogram import Histogram
 from appliance.runtime.journal.entries import Failure
 
 from .failure import Outcome, OverdueError
@@ -131,10 +132,17 @@ class Worker:
     # ── work ──
 
     async def work(
-        self, work: Work, *, calls: int, records: int, outcomes: list[Outcome], undecodable: set[int]
+        self,
+        work: Work,
+        *,
+        calls: int,
+        records: int,
+        outcomes: list[Outcome],
+        undecodable: set[int],
+        durations: Histogram,
     ) -> None:
         """Have some of `calls` calls made, in their order, and append their outcomes; positions of records that are
-        none, of `records` in all items, are added to `undecodable`.
+        none, of `records` in all items, are added to `undecodable`, and how long calls took to `durations`.
 
         If the process ends meanwhile, or a call exceeds its time, the last outcome says so and the worker is not usable
         any more. There may be no outcome at all.
@@ -155,6 +163,8 @@ class Worker:
             self._round = None
             if current.is_done:
                 outcomes += current.outcomes()
+                for ns in current.durations_ns:
+                    durations.add(ns / 1e9)
             else:
                 self.kill("killed in the middle of a call")
                 begun, ended, _ = self._progress.read(calls)

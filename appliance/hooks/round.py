@@ -26,6 +26,8 @@ class Round:
         self.calls, self.records = calls, records
         self.over = trio.Event()
         """The worker is done, or gone."""
+        self.durations_ns: list[int] = []
+        """Of the calls that were made, when the worker is done."""
         self._failures: dict[int, Failure] = {}
         self._undecodable = undecodable
         self._next = 0
@@ -54,9 +56,10 @@ class Round:
             self._failures[message.call] = message.failure
             self._next = message.call + 1
         else:
-            if not max(1, self._next) <= message.calls <= self.calls:
+            plausible = max(1, self._next) <= message.calls <= self.calls
+            if not plausible or len(message.durations_ns) != message.calls or min(message.durations_ns) < 0:
                 raise RemoteProtocolError(f"{message.calls} of {self.calls} calls cannot have been made")
-            self._made = message.calls
+            self._made, self.durations_ns = message.calls, message.durations_ns
             self.over.set()
 
     def outcomes(self) -> list[Outcome]:

@@ -15,6 +15,7 @@ import trio
 
 from appliance.config import Hook
 from appliance.model import Item
+from appliance.runtime.histogram import Histogram, HistogramFigures
 from appliance.runtime.intake import ConsumerQueue, Parcel
 from appliance.runtime.journal.entries import Failure
 from appliance.runtime.logs import Throttle
@@ -42,8 +43,14 @@ class HookFigures(msgspec.Struct, frozen=True, kw_only=True):
     """One hook at one moment."""
 
     calls: int
+    done: int
+    """Calls that returned."""
+    failed: int
+    """Calls that did not, for whatever reason."""
     errors: int
     timeouts: int
+    running: int
+    """Workers that are in calls."""
     hung: int
     """Threads that exceeded their time and still run."""
     workers: int
@@ -52,6 +59,8 @@ class HookFigures(msgspec.Struct, frozen=True, kw_only=True):
     busy_s: float
     """Time spent in calls, all lanes together."""
     last_error: str
+    durations: HistogramFigures
+    """Of the calls."""
 
 
 class HookRunner:
@@ -65,25 +74,32 @@ class HookRunner:
         self._where = where
         self._queue = queue
         self._publisher = EventPublisher(outlet)
-        self._threads = ThreadCaller(concurrency=config.concurrency, timeout_s=config.timeout.seconds)
+        self._durations = Histogram()
+        self._threads = ThreadCaller(
+            concurrency=config.concurrency, timeout_s=config.timeout.seconds, durations=self._durations
+        )
         self._log = log.bind(hook=config.name)
         self._throttle = Throttle()
         self._stopping = trio.Event()
         self._processes: list[ProcessLane] = []
-        self._calls = self._errors = self._timeouts = 0
+        self._calls = self._failed = self._errors = self._timeouts = self._running = 0
         self._busy_s = 0.0
         self._last_error = ""
 
     def statistics(self) -> HookFigures:
         return HookFigures(
             calls=self._calls,
+            done=self._calls - self._failed,
+            failed=self._failed,
             errors=self._errors,
             timeouts=self._timeouts,
+            running=self._running,
             hung=self._threads.hung,
             workers=sum(lane.is_running for lane in self._processes),
             workers_started=sum(lane.started for lane in self._processes),
             busy_s=round(self._busy_s, 3),
             last_error=self._last_error,
+            durations=self._durations.statistics(),
         )
 
     def stop(self) -> None:
@@ -103,7 +119,11 @@ class HookRunner:
         timeout_s = self.config.timeout.seconds
         if self._target.is_async:
             return TaskLane(
-                self._target, is_batch=self.config.batch > 1, make_context=self._make_context, timeout_s=timeout_s
+                self._target,
+                is_batch=self.config.batch > 1,
+                make_context=self._make_context,
+                timeout_s=timeout_s,
+                durations=self._durations,
             )
         if self.config.isolation == "thread":
             return ThreadLane(
@@ -112,7 +132,7 @@ class HookRunner:
             )  # fmt: skip
         lane = ProcessLane(
             self.config, services=make_services(self._publisher, self._log), nursery=nursery, stopping=self._stopping,
-            log=self._log,
+            durations=self._durations, log=self._log,
         )  # fmt: skip
         self._processes.append(lane)
         return lane
@@ -165,9 +185,11 @@ class HookRunner:
         """
         outcomes: list[Outcome] = []
         began = time.monotonic()
+        self._running += 1
         try:
             await lane.run(job, outcomes)
         finally:
+            self._running -= 1
             self._busy_s += time.monotonic() - began
             self._settle(parcel, job, outcomes)
         return len(outcomes)
@@ -212,6 +234,7 @@ class HookRunner:
         )
 
     def _note(self, failure: Failure, outcome: Outcome) -> None:
+        self._failed += 1
         self._timeouts += failure.reason == "timeout"
         self._errors += failure.reason in ("hook_error", "crash")
         self._last_error = failure.error

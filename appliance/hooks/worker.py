@@ -75,17 +75,21 @@ class Worker:
 
     def _work(self, work: Work) -> Done:
         """Make calls until the turn is over, but at least one."""
-        until = time.monotonic() + TURN_S
-        made = 0
-        for made, chunk in enumerate(self._chunks(work), 1):
+        until_ns = time.monotonic_ns() + int(TURN_S * 1e9)
+        durations_ns: list[int] = []
+        is_last = False
+        for number, chunk in enumerate(self._chunks(work)):
             if self._setup.cpu_limit_s:
                 self._limit_cpu()
-            self._progress.begin(made - 1, time.monotonic_ns())
-            is_last = self._call(made - 1, work.attempt, chunk)
-            self._progress.end(made - 1)
-            if is_last or time.monotonic() >= until:
-                return Done(made, is_last)
-        return Done(made)
+            began_ns = time.monotonic_ns()
+            self._progress.begin(number, began_ns)
+            is_last = self._call(number, work.attempt, chunk)
+            self._progress.end(number)
+            now_ns = time.monotonic_ns()
+            durations_ns.append(now_ns - began_ns)
+            if is_last or now_ns >= until_ns:
+                break
+        return Done(len(durations_ns), durations_ns, is_last)
 
     def _chunks(self, work: Work) -> Iterator[Sequence[_Entry]]:
         entries: list[_Entry] = []

@@ -83,7 +83,7 @@ def announce_much() -> None:
 
 def claim_much() -> None:
     """A well-formed message that cannot be true."""
-    os.write(3, b"\x00\x00\x00\x06\x93\x04\xcd\xff\xff\xc2")
+    os.write(3, b"\x00\x00\x00\x07\x94\x04\xcd\xff\xff\x90\xc2")
     hang()
 
 

@@ -15,8 +15,8 @@ from appliance.config import Duration, Hook
 from appliance.hooks.callables import HookCallable
 from appliance.hooks.command import Command, encode_lines, find_program
 from appliance.hooks.filter import Everything
-from appliance.hooks.output import KEPT_BYTES
 from appliance.hooks.runner import HookRunner
+from appliance.hooks.written import KEPT_BYTES
 from appliance.model import EventBatch, Item, LogBatch, Segment
 from appliance.runtime.ledger import Account
 from appliance.runtime.outlet import Outlet

@@ -41,13 +41,14 @@ MAY_IMPORT = {
     "extract": {"errors", "units", "model", "native", "pcap", "runtime"},
     "ait": LOWER | {"capture"},
     **dict.fromkeys(DOORS_AND_CONSUMERS, LOWER),
+    "api": LOWER | {"extract"},
     "recorder": LOWER | {"extract"},
     "evidence": LOWER | {"extract"},
     "status": {"runtime"},
     "parts": LOWER | DOORS_AND_CONSUMERS - {"demo"} | {"evidence"},
     "assembly": LOWER | {"parts"},
     "app": LOWER | {"parts", "assembly", "status"},
-    "cli": LOWER | {"app", "parts", "demo", "pcap", "ait", "evidence", "extract"},
+    "cli": LOWER | {"app", "hooks", "parts", "demo", "pcap", "ait", "evidence", "extract"},
     "__main__": {"cli"},
     "__init__": set(),
 }
@@ -134,6 +135,11 @@ def test_command_line_imports_nothing_heavy_before_it_knows_the_command(path: Pa
         "import_.py",
         "capture.py",
         "capture_arguments.py",
+        "hooks.py",
+        "hooks_arguments.py",
+        "extract.py",
+        "extract_arguments.py",
+        "extract_remote.py",
     ):
         assert not {name.partition(".")[0] for name in imports(path, top_level_only=True)} & HEAVY
 

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from appliance.capture.changes import Changes
     from appliance.capture.control import CaptureControl as CaptureControl
     from appliance.capture.disks import Disks
+    from appliance.hooks.around import Around
 
 __all__ = ["CONSUMERS", "DOORS", "Documents", "Parts", "Prepared", "Unit", "prepare", "tables_of"]
 
@@ -342,9 +343,16 @@ class Parts:
             from appliance.hooks.runner import HookRunner
 
             target, where = prepared.targets[key], prepared.filters[key]
-            runner = HookRunner(table, target=target, where=where, queue=queue, outlet=self._outlet)
+            around = self._around(key, prepared.config)
+            runner = HookRunner(table, target=target, where=where, queue=queue, outlet=self._outlet, around=around)
             return Unit(key=key, table=table, service=runner, queue=queue)
         return self._sink(key, table)
+
+    def _around(self, key: str, config: Config) -> Around:
+        from appliance.hooks.around import Around
+
+        account, journal = self._ledger.account(f"{key}.out"), self.queues.make_journal(config)
+        return Around(key, account=account, dispatcher=self._dispatcher, journal=journal)
 
     def _sink(self, key: str, table: Sink) -> Unit:
         queue = self.queues.make_queue(key, table)

@@ -18,10 +18,13 @@ from appliance.model import Item
 from appliance.runtime.histogram import Histogram, HistogramFigures
 from appliance.runtime.intake import ConsumerQueue, Parcel
 from appliance.runtime.journal.entries import Failure
+from appliance.runtime.journal.records import item_at
 from appliance.runtime.logs import Throttle
 from appliance.runtime.outlet import Outlet
 
+from .around import Around
 from .callables import Context, HookCallable
+from .effects import Effects
 from .failure import Outcome, failure_of
 from .filter import Filter
 from .lanes import Call, Job, Lane, ProcessLane, TaskLane, ThreadLane
@@ -67,13 +70,21 @@ class HookRunner:
     """See the module. A service of the supervisor; `outlet` is where the hook's events go."""
 
     def __init__(
-        self, config: Hook, *, target: HookCallable, where: Filter, queue: ConsumerQueue, outlet: Outlet
+        self,
+        config: Hook,
+        *,
+        target: HookCallable,
+        where: Filter,
+        queue: ConsumerQueue,
+        outlet: Outlet,
+        around: Around | None = None,
     ) -> None:
         self.config = config
         self._target = target
         self._where = where
         self._queue = queue
         self._publisher = EventPublisher(outlet)
+        self._around = around
         self._durations = Histogram()
         self._threads = ThreadCaller(
             concurrency=config.concurrency, timeout_s=config.timeout.seconds, durations=self._durations
@@ -108,6 +119,8 @@ class HookRunner:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         self._publisher.attach()
+        if self._around is not None:
+            self._around.attach()
         await self._queue.open()
         self._processes = []
         async with trio.open_nursery() as nursery:
@@ -130,8 +143,9 @@ class HookRunner:
                 self._target, is_batch=self.config.batch > 1, make_context=self._make_context, threads=self._threads,
                 log=self._log,
             )  # fmt: skip
+        services = make_services(self._publisher, self._log, self._around)
         lane = ProcessLane(
-            self.config, services=make_services(self._publisher, self._log), nursery=nursery, stopping=self._stopping,
+            self.config, services=services, nursery=nursery, stopping=self._stopping,
             durations=self._durations, log=self._log,
         )  # fmt: skip
         self._processes.append(lane)
@@ -157,7 +171,7 @@ class HookRunner:
         undecodable: set[int] = set()
         calls: Sequence[Call] = self._plan(parcel, undecodable, is_decoded=not isinstance(lane, ProcessLane))
         while calls:
-            job = Job(items=parcel.items, attempt=parcel.attempt, calls=calls, undecodable=undecodable)
+            job = Job(items=parcel.items, attempt=parcel.attempt, calls=calls, undecodable=undecodable, effects={})
             made = await self._call_some(lane, parcel, job)
             calls = calls[made:]
             if calls and (not made or trio.current_time() >= until or isinstance(lane, ProcessLane)):
@@ -188,14 +202,43 @@ class HookRunner:
         self._running += 1
         try:
             await lane.run(job, outcomes)
+            await self._send(job, outcomes)
         finally:
             self._running -= 1
             self._busy_s += time.monotonic() - began
+            # What is not handed on yet is done once more: that of a call, and so that all stays in order all behind it.
+            unsent = next((n for n, each in job.effects.items() if each.has_items and n < len(outcomes)), len(outcomes))
+            del outcomes[unsent:]
             self._settle(parcel, job, outcomes)
         return len(outcomes)
 
+    async def _send(self, job: Job, outcomes: Sequence[Outcome]) -> None:
+        """Hand on what calls have emitted that ended well, and forget what the others wanted."""
+        for number in [n for n, _ in job.effects.items() if n >= len(outcomes) or outcomes[n] is not None]:
+            del job.effects[number]
+        if not job.effects:
+            return
+        if self._around is None:
+            job.effects.clear()
+            return
+        some = [(self._item_of(job, n), each) for n, each in sorted(job.effects.items())]
+        await self._around.send([(item, each) for item, each in some if each.has_items])
+        for _, effects in some:
+            await self._around.open_for(effects)
+            effects.emitted.clear()
+            effects.produced.clear()
+
+    def _item_of(self, job: Job, number: int) -> Item:
+        """The item that a call is about; of a list, its first."""
+        call = job.calls[number]
+        return call.items[0] if call.items else item_at(job.items, call.positions[0])
+
     def _settle(self, parcel: Parcel, job: Job, outcomes: Sequence[Outcome]) -> None:
         """Book the outcomes of the first calls in their order."""
+        if self._around is not None:
+            for number, effects in sorted(job.effects.items()):
+                if number < len(outcomes) and outcomes[number] is None:
+                    self._around.commit(effects)
         good = 0
         for call, outcome in zip(job.calls, outcomes, strict=False):
             count = len(call.positions)
@@ -223,7 +266,11 @@ class HookRunner:
         if failure is not None:
             self._note(failure, outcome)
 
-    def _make_context(self, items: Sequence[Item], attempt: int) -> Context:
+    def _make_context(self, items: Sequence[Item], attempt: int, effects: Effects) -> Context:
+        around, is_async = self._around, self._target.is_async
+        reader = None
+        if around is not None:
+            reader = around.awaited_reader if is_async else around.waiting_reader
         return Context(
             item=items[0],
             attempt=attempt,
@@ -231,6 +278,9 @@ class HookRunner:
             log=self._log,
             config=self.config.options,
             publish_event=self._publisher.publish_event,
+            effects=effects,
+            reader=reader,
+            is_async=is_async,
         )
 
     def _note(self, failure: Failure, outcome: Outcome) -> None:

@@ -26,13 +26,14 @@ from appliance.config.tables import (
     Log,
     Peering,
     Policy,
+    Recorder,
     Sink,
     Table,
     Tail,
     Zmq,
 )
 from appliance.errors import ConfigError
-from appliance.units import Duration, Secret, Size
+from appliance.units import Duration, Limit, Secret, Size
 
 __all__ = [
     "SOCKET_KEYS",
@@ -51,10 +52,12 @@ __all__ = [
     "Hook",
     "Journal",
     "Keep",
+    "Limit",
     "Loaded",
     "Log",
     "Peering",
     "Policy",
+    "Recorder",
     "Secret",
     "Sink",
     "Size",

@@ -12,7 +12,6 @@ TABLES = {
     "store": "[[store]]",
     "websocket": "[[websocket]]",
     "watch": "[[watch]]",
-    "recorder": "[[recorder]]",
     "evidence": "[[evidence]]",
     "metrics": "[metrics]",
 }
@@ -40,7 +39,7 @@ VALUES = {
 KINDS = frozenset({"file", "folder", "node"})
 """Kinds of items that ``on`` may name."""
 
-DOORS = frozenset({"websocket", "watch", "recorder"})
+DOORS = frozenset({"websocket", "watch"})
 """Tables that ``from`` may name."""
 
 INSTEAD = {"hook": {"command": "run", "sites": "run"}}

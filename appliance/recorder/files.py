@@ -1,0 +1,179 @@
+"""The segments of one ring, one after the other: rotated by size and time, renewed when the disk is back."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable
+from pathlib import Path
+
+from appliance.native import RingOutput
+
+from .names import SegmentName
+from .segment import GrowingSegment
+
+__all__ = ["FileShelf", "FileSettings"]
+
+OUTPUTS = 3
+"""One is written, the others may wait for the disk to take their last bytes."""
+PATIENCE_S = 2.0
+"""How long the ring alone takes what comes when all outputs wait for the disk."""
+_GRACE_NS = 10**9
+"""Packets from before the clock's boundary may still come."""
+
+
+class FileSettings:
+    """What a reload may change while the threads record; each attribute is read when it is needed.
+
+    Args:
+        recorder: its name.
+        directory: where the segments go.
+        segment_bytes: no segment grows beyond.
+        segment_ns: the time after which the clock begins a new one.
+    """
+
+    def __init__(self, recorder: str, directory: Path, *, segment_bytes: int, segment_ns: int) -> None:
+        self.recorder, self.directory = recorder, directory
+        self.segment_bytes, self.segment_ns = segment_bytes, segment_ns
+
+
+class FileShelf:
+    """A `Shelf` of files.
+
+    Args:
+        number: of the ring.
+        settings: see there.
+        linktype: of the ring's packets.
+        snaplen: of the ring.
+        clock_ns: wall time.
+        ended: called with each segment that is to be finished; its output comes back by `give_back`.
+        troubled: called when a segment cannot be opened.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        settings: FileSettings,
+        *,
+        linktype: int,
+        snaplen: int,
+        clock_ns: Callable[[], int],
+        ended: Callable[[GrowingSegment], None],
+        troubled: Callable[[OSError], None],
+    ) -> None:
+        self.number, self._settings = number, settings
+        self._linktype, self._snaplen = linktype, snaplen
+        self._clock_ns, self._ended, self._troubled = clock_ns, ended, troubled
+        self._free: queue.SimpleQueue[RingOutput] = queue.SimpleQueue()
+        self._outputs = 0
+        self._latest_ns = 0
+        self.segment: GrowingSegment | None = None
+        """That grows."""
+        self.unfinished: list[GrowingSegment] = []
+        """With those that wait to be finished; whoever finishes one takes it out."""
+
+    def give_back(self, output: RingOutput) -> None:
+        """Its segment is finished. From any thread."""
+        self._free.put(output)
+
+    # ── in the ring's thread ──
+
+    @property
+    def output(self) -> RingOutput | None:
+        return self.segment.output if self.segment is not None else None
+
+    def begin(self) -> None:
+        """Open a segment if none is open; what fails is told."""
+        if self.segment is not None:
+            return
+        now_ns = self._clock_ns()
+        output = self._take_output()
+        if output is None:
+            return
+        settings = self._settings
+        try:
+            segment = self._open(output, SegmentName(settings.recorder, now_ns, self.number), self._next_end(now_ns))
+        except OSError as exc:
+            self._free.put(output)
+            self._troubled(exc)
+            return
+        self.unfinished.append(segment)
+        self.segment = segment
+
+    def _open(self, output: RingOutput, name: SegmentName, until_ns: int) -> GrowingSegment:
+        settings = self._settings
+
+        def create() -> GrowingSegment:
+            return GrowingSegment(
+                settings.directory,
+                name,
+                output,
+                linktype=self._linktype,
+                snaplen=self._snaplen,
+                max_bytes=settings.segment_bytes,
+                until_ns=until_ns,
+            )
+
+        try:
+            return create()
+        except FileNotFoundError as exc:
+            self._troubled(exc)
+            settings.directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+            return create()
+
+    def _take_output(self) -> RingOutput | None:
+        try:
+            return self._free.get_nowait()
+        except queue.Empty:
+            pass
+        if self._outputs < OUTPUTS:
+            self._outputs += 1
+            return RingOutput()
+        try:
+            return self._free.get(timeout=PATIENCE_S)
+        except queue.Empty:
+            self._troubled(OSError(None, "the disk has not taken the last segments yet"))
+            return None
+
+    def _next_end(self, now_ns: int) -> int:
+        """The clock's next boundary, also for an interface whose clock is ahead."""
+        every_ns = self._settings.segment_ns
+        return (max(now_ns, self._latest_ns) // every_ns + 1) * every_ns
+
+    def _end(self) -> None:
+        segment, self.segment = self.segment, None
+        if segment is not None:
+            self._latest_ns = segment.output.segment().last_ns
+            self._ended(segment)
+
+    def next(self) -> None:
+        self._end()
+        self.begin()
+
+    def tick(self, now_ns: int, *, drops: int) -> None:
+        self.begin()
+        segment = self.segment
+        if segment is None:
+            return
+        segment.drops += drops
+        try:
+            segment.sync()
+            if segment.is_deleted:
+                self.next()
+            elif now_ns >= segment.until_ns + _GRACE_NS:
+                self._end_of_time(segment, now_ns)
+        except OSError:
+            self.next()
+
+    def _end_of_time(self, segment: GrowingSegment, now_ns: int) -> None:
+        if segment.bytes > 0:
+            self.next()
+        else:
+            segment.renew(self._next_end(now_ns))
+
+    def rotate(self) -> None:
+        """End the segment if it holds packets, and begin another."""
+        if self.segment is not None and self.segment.output.segment().packets:
+            self.next()
+
+    def close(self) -> None:
+        self._end()

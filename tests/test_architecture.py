@@ -32,10 +32,10 @@ MAY_IMPORT = {
     "recorder": LOWER | {"extract"},
     "evidence": LOWER | {"extract"},
     "status": {"runtime"},
-    "parts": LOWER | DOORS_AND_CONSUMERS - {"demo"},
+    "parts": LOWER | DOORS_AND_CONSUMERS - {"demo"} | {"evidence"},
     "assembly": LOWER | {"parts"},
     "app": LOWER | {"parts", "assembly", "status"},
-    "cli": LOWER | {"app", "parts", "demo", "pcap", "ait", "extract"},
+    "cli": LOWER | {"app", "parts", "demo", "pcap", "ait", "evidence", "extract"},
     "__main__": {"cli"},
     "__init__": set(),
 }

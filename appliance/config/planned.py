@@ -36,7 +36,7 @@ VALUES = {
 }
 """Values of the keys that exist."""
 
-KINDS = frozenset({"file", "folder", "node"})
+KINDS = frozenset({"node"})
 """Kinds of items that ``on`` may name."""
 
 DOORS = frozenset({"websocket", "watch"})

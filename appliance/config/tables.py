@@ -12,7 +12,18 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, field
 
-from appliance.units import Duration, Limit, Size
+from appliance.config.recorder_tables import Recorder
+from appliance.config.table_parts import (
+    NAME_PATTERN,
+    Consumer,
+    HookQueue,
+    Keep,
+    MaxWait,
+    Name,
+    Policy,
+    Table,
+)
+from appliance.units import Duration, Size
 
 __all__ = [
     "Api",
@@ -36,21 +47,10 @@ __all__ = [
     "Zmq",
 ]
 
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-Name = Annotated[str, Meta(pattern=NAME_PATTERN, description="1 to 64 letters, digits, '.', '_' and '-'")]
-Policy = Literal["block", "drop_oldest", "drop_newest"]
-HookQueue = Literal["durable", "block", "drop_oldest", "drop_newest"]
-MaxWait = Annotated[Duration, Meta(description='longest wait for a consumer with queue = "block" that takes nothing')]
-QueueSize = Annotated[int, Meta(ge=1, le=100_000_000, description="records that may wait")]
-
 
 def _hostname() -> str:
     name = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname().split(".")[0])[:64]
     return name if re.fullmatch(NAME_PATTERN, name) else "appliance"
-
-
-class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=False):
-    """Base of every table: immutable, compared by value, unknown keys refused."""
 
 
 class Appliance(Table, frozen=True, kw_only=True):
@@ -211,13 +211,6 @@ class Tail(Table, frozen=True, kw_only=True):
     max_wait: MaxWait = Duration(5 * 10**9)
 
 
-class Keep(Table, frozen=True, kw_only=True):
-    """How much of the finished files is kept; the oldest go first."""
-
-    size: Annotated[Size | None, Meta(description="bytes of all finished files together")] = None
-    age: Annotated[Duration | None, Meta(description="time since a file was finished")] = None
-
-
 class Handler(Table, frozen=True, kw_only=True):
     """One output of a socket capturer."""
 
@@ -288,62 +281,10 @@ class Capture(Table, frozen=True, kw_only=True):
     handler: Annotated[tuple[Handler, ...], Meta(min_length=1, description="where the packets go")]
 
 
-class Recorder(Table, frozen=True, kw_only=True):
-    """Ring recorder: the packets of one interface, at wire speed, into indexed segments."""
-
-    name: Name
-    interface: Annotated[str, Meta(min_length=1, max_length=15, description="network interface")]
-    promiscuous: Annotated[bool, Meta(description="also frames for others")] = True
-    filter: Annotated[str, Meta(description="pcap-filter(7); empty: everything")] = ""
-    snaplen: Annotated[int, Meta(ge=64, le=262_144, description="bytes kept of each packet")] = 65_535
-    hardware_time: Annotated[
-        bool, Meta(description="times of the interface's own clock, which needs CAP_NET_ADMIN; else the kernel's")
-    ] = False
-    fanout: Annotated[int, Meta(ge=1, le=64, description="rings and threads that share the packets by flow")] = 1
-    ring: Annotated[Size, Meta(description="kernel memory of each ring, 2MiB to 4GiB: bridges a stall")] = Size(
-        256 << 20
-    )
-    directory: Annotated[str, Meta(description="of the segments; empty: recorder/<name>")] = ""
-    segment_size: Annotated[Size, Meta(description="no segment grows beyond this")] = Size(1 << 30)
-    segment_every: Annotated[Duration, Meta(description="a new segment on the clock's boundary (UTC)")] = Duration(
-        60 * 10**9
-    )
-    compress: Annotated[Literal["none", "zstd"], Meta(description="finished segments")] = "none"
-    budget: Annotated[
-        Size | None, Meta(description="bytes of all segments; the oldest go first. Absent: what the disk holds")
-    ] = None
-    min_free: Annotated[Size | None, Meta(description="of the disk that stays free; absent: 2 % of it")] = None
-    cutoff: Annotated[Limit, Meta(description="bytes kept of every connection, or none: all")] = Limit.parse("none")
-    memory: Annotated[Size, Meta(description='newest packets in memory; needed for write = "triggered"')] = Size(0)
-    write: Annotated[
-        Literal["all", "triggered"], Meta(description="triggered: to memory; only evidence reaches the disk")
-    ] = "all"
-    index: Annotated[bool, Meta(description="a flow index for each segment")] = True
-
-
 _FILE_KEYS = frozenset(
     {"path", "rotate_every", "rotate_size", "flush_every", "compress", "keep", "add_fields", "time_format"}
 )
 _BROKER_KEYS = frozenset({"topic", "unsolicited"})
-
-
-class Consumer(Table, frozen=True, kw_only=True):
-    """What a hook and a sink have in common."""
-
-    name: Name
-    on: Annotated[
-        tuple[str, ...],
-        Meta(
-            min_length=1,
-            description="what it takes: log:<path glob>, event:<name glob>, print:<topic prefix>, for hooks also "
-            "segment:<handler glob>",
-        ),
-    ]
-    from_: Annotated[tuple[str, ...], Meta(description="doors, e.g. zmq.bro; empty: any")] = field(
-        name="from", default=()
-    )
-    queue_size: QueueSize = 100_000
-    queue_bytes: Annotated[Size, Meta(description="bytes that may wait")] = Size(256 << 20)
 
 
 class Journal(Table, frozen=True, kw_only=True):

@@ -10,12 +10,19 @@ from typing import Any
 
 import msgspec
 
-from appliance.model import EventBatch, Item, LogBatch, Print, Segment
+from appliance.model import EventBatch, FileReady, FolderReady, Item, LogBatch, Print, Segment
 
 __all__ = ["CodecError", "decode_items", "encode_items"]
 
 VERSION = 1
-_KINDS: dict[str, type[Item]] = {"log": LogBatch, "event": EventBatch, "print": Print, "segment": Segment}
+_KINDS: dict[str, type[Item]] = {
+    "log": LogBatch,
+    "event": EventBatch,
+    "print": Print,
+    "segment": Segment,
+    "file": FileReady,
+    "folder": FolderReady,
+}
 _RAW_TEXT = 1
 """Extension type of text with surrogates: names from the network are not always UTF-8."""
 
@@ -36,6 +43,10 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def _fields(item: Item) -> dict[str, Any]:
+    return {field.encode_name: _plain(getattr(item, field.name)) for field in msgspec.structs.fields(item)}
+
+
 def _text(code: int, data: memoryview) -> str:
     if code != _RAW_TEXT:
         raise CodecError(f"extension type {code} is not known")
@@ -53,7 +64,7 @@ def encode_items(items: Sequence[Item]) -> bytes:
     try:
         return _encoder.encode((VERSION, [(item.kind, item) for item in items]))
     except UnicodeEncodeError:
-        bodies = [(item.kind, {k: _plain(v) for k, v in msgspec.structs.asdict(item).items()}) for item in items]
+        bodies = [(item.kind, _fields(item)) for item in items]
         return _encoder.encode((VERSION, bodies))
 
 

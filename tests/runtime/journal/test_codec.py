@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.model import EventBatch, Item, LogBatch, Print, Segment
+from appliance.model import EventBatch, FileReady, FolderReady, Item, LogBatch, Print, Segment
 from appliance.runtime.journal.codec import CodecError, decode_items, encode_items
 
 names = st.text(max_size=8) | st.binary(max_size=8).map(lambda raw: raw.decode("utf-8", "surrogateescape"))
@@ -19,6 +19,10 @@ items: st.SearchStrategy[Item] = st.one_of(
     st.builds(Print, topic=names, source=names, text=st.binary(max_size=40), peer=names, received_ns=st.integers(0, 9)),
     st.builds(Segment, handler=names, source=names, path=names, packets=st.integers(0, 9), size=st.integers(0, 2**40),
               first_ns=st.integers(0, 9), last_ns=st.integers(0, 9), linktype=st.integers(0, 9)),
+    st.builds(FileReady, watch=names, source=names, path=names, relative=names, disk_size=st.integers(0, 2**40),
+              mtime_ns=st.integers(0, 2**63), inode=st.integers(0, 9)),
+    st.builds(FolderReady, watch=names, source=names, path=names, relative=names, mtime_ns=st.integers(0, 9),
+              files=st.integers(0, 9)),
 )  # fmt: skip
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -88,7 +87,7 @@ class Catalogue:
 
     def _list(self) -> list[Path]:
         try:
-            names = os.listdir(self._directory)
+            names = [path.name for path in self._directory.iterdir()]
         except FileNotFoundError:
             return []
         found = []
@@ -135,5 +134,3 @@ class Catalogue:
         # The packets first: an index without them is nothing, which the next start removes.
         path.unlink(missing_ok=True)
         index_of(path).unlink(missing_ok=True)
-
-

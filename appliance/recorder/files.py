@@ -6,17 +6,17 @@ import queue
 from collections.abc import Callable
 from pathlib import Path
 
-from appliance.native import RingOutput
+from appliance.native import RingOutput, RingTap, SegmentIndexWriter
 
 from .names import SegmentName
-from .segment import GrowingSegment
+from .segment import GrowingSegment, Pen
 
-__all__ = ["FileShelf", "FileSettings"]
+__all__ = ["FileSettings", "FileShelf"]
 
-OUTPUTS = 3
-"""One is written, the others may wait for the disk to take their last bytes."""
+PENS = 3
+"""One writes, the others may wait for the disk to take their last bytes."""
 PATIENCE_S = 2.0
-"""How long the ring alone takes what comes when all outputs wait for the disk."""
+"""How long the ring alone takes what comes when all pens wait for the disk."""
 _GRACE_NS = 10**9
 """Packets from before the clock's boundary may still come."""
 
@@ -42,10 +42,12 @@ class FileShelf:
     Args:
         number: of the ring.
         settings: see there.
+        tap: of the ring; None: there is no index.
+        with_index: beside each segment.
         linktype: of the ring's packets.
         snaplen: of the ring.
         clock_ns: wall time.
-        ended: called with each segment that is to be finished; its output comes back by `give_back`.
+        ended: called with each segment that is to be finished; its pen comes back by `give_back`.
         troubled: called when a segment cannot be opened.
     """
 
@@ -54,6 +56,8 @@ class FileShelf:
         number: int,
         settings: FileSettings,
         *,
+        tap: RingTap | None,
+        with_index: bool,
         linktype: int,
         snaplen: int,
         clock_ns: Callable[[], int],
@@ -63,50 +67,55 @@ class FileShelf:
         self.number, self._settings = number, settings
         self._linktype, self._snaplen = linktype, snaplen
         self._clock_ns, self._ended, self._troubled = clock_ns, ended, troubled
-        self._free: queue.SimpleQueue[RingOutput] = queue.SimpleQueue()
-        self._outputs = 0
+        self._tap, self._with_index = tap, with_index and tap is not None
+        self._free: queue.SimpleQueue[Pen] = queue.SimpleQueue()
+        self._pens = 0
         self._latest_ns = 0
         self.segment: GrowingSegment | None = None
         """That grows."""
         self.unfinished: list[GrowingSegment] = []
         """With those that wait to be finished; whoever finishes one takes it out."""
 
-    def give_back(self, output: RingOutput) -> None:
-        """Its segment is finished. From any thread."""
-        self._free.put(output)
+    def give_back(self, segment: GrowingSegment) -> None:
+        """It is finished. From any thread."""
+        self.unfinished.remove(segment)
+        self._free.put(segment.pen)
 
     # ── in the ring's thread ──
 
+    reason = "disk"
+
     @property
     def output(self) -> RingOutput | None:
-        return self.segment.output if self.segment is not None else None
+        return self.segment.pen.output if self.segment is not None else None
 
     def begin(self) -> None:
         """Open a segment if none is open; what fails is told."""
         if self.segment is not None:
             return
         now_ns = self._clock_ns()
-        output = self._take_output()
-        if output is None:
+        pen = self._take_pen()
+        if pen is None:
             return
         settings = self._settings
         try:
-            segment = self._open(output, SegmentName(settings.recorder, now_ns, self.number), self._next_end(now_ns))
+            segment = self._open(pen, SegmentName(settings.recorder, now_ns, self.number), self._next_end(now_ns))
         except OSError as exc:
-            self._free.put(output)
+            self._free.put(pen)
             self._troubled(exc)
             return
         self.unfinished.append(segment)
         self.segment = segment
 
-    def _open(self, output: RingOutput, name: SegmentName, until_ns: int) -> GrowingSegment:
+    def _open(self, pen: Pen, name: SegmentName, until_ns: int) -> GrowingSegment:
         settings = self._settings
 
         def create() -> GrowingSegment:
             return GrowingSegment(
                 settings.directory,
                 name,
-                output,
+                pen,
+                self._tap,
                 linktype=self._linktype,
                 snaplen=self._snaplen,
                 max_bytes=settings.segment_bytes,
@@ -120,14 +129,14 @@ class FileShelf:
             settings.directory.mkdir(mode=0o750, parents=True, exist_ok=True)
             return create()
 
-    def _take_output(self) -> RingOutput | None:
+    def _take_pen(self) -> Pen | None:
         try:
             return self._free.get_nowait()
         except queue.Empty:
             pass
-        if self._outputs < OUTPUTS:
-            self._outputs += 1
-            return RingOutput()
+        if self._pens < PENS:
+            self._pens += 1
+            return Pen(RingOutput(), SegmentIndexWriter() if self._with_index else None)
         try:
             return self._free.get(timeout=PATIENCE_S)
         except queue.Empty:
@@ -142,7 +151,9 @@ class FileShelf:
     def _end(self) -> None:
         segment, self.segment = self.segment, None
         if segment is not None:
-            self._latest_ns = segment.output.segment().last_ns
+            if self._tap is not None:
+                self._tap.begin(None, linktype=self._linktype)
+            self._latest_ns = segment.pen.output.segment().last_ns
             self._ended(segment)
 
     def next(self) -> None:
@@ -172,7 +183,7 @@ class FileShelf:
 
     def rotate(self) -> None:
         """End the segment if it holds packets, and begin another."""
-        if self.segment is not None and self.segment.output.segment().packets:
+        if self.segment is not None and self.segment.pen.output.segment().packets:
             self.next()
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
-"""What is missing and why, in ``<recorder>.gaps.jsonl``: a line for each gap, appended at once, the newest 10,000.
+"""What is missing and why, in ``<recorder>.gaps.jsonl``: a line for each gap, the newest 10,000.
 
-The time of the file's last change is that until which the recorder listened, so that the next start knows how long nobody
-did, whatever became of the last one.
+The time of the file's last change is that until which the recorder listened, so that the next start knows how long
+nobody did, whatever became of the last one.
 """
 
 from __future__ import annotations

@@ -13,13 +13,14 @@ from typing import Protocol
 from appliance.native import Ring, RingOutput, RingStatus
 from appliance.runtime.packets import Gap
 
-__all__ = ["RETIRE_MS", "TICK_S", "Member", "Shelf"]
+from .interface import RETIRE_MS
+
+__all__ = ["TICK_S", "Member", "Shelf"]
 
 RUN_MS = 200
 TICK_S = 1.0
 """How often a segment is made visible to readers, and the books are read."""
 DRAIN_MS = 20
-RETIRE_MS = 50
 _LATE_NS = 4 * RETIRE_MS * 10**6
 """The kernel hands a block over after one to two retire times; as much again for its timer."""
 
@@ -30,6 +31,13 @@ class Shelf(Protocol):
     @property
     def output(self) -> RingOutput | None:
         """Where to now; None: nowhere, and what comes is lost."""
+
+    @property
+    def reason(self) -> str:
+        """Why it is lost then."""
+
+    def begin(self) -> None:
+        """Before the first packet; afterwards there is an output, or it was told why not."""
 
     def next(self) -> None:
         """The output is full, or has failed: go on with another, or with none."""
@@ -163,6 +171,6 @@ class Member:
             self._noticed(Gap(self._looked_ns, now_ns, "kernel", kernel))
         if disk:
             bytes_lost = now.discarded_bytes - before.discarded_bytes
-            self._noticed(Gap(self._looked_ns, now_ns, "disk", disk, bytes_lost))
+            self._noticed(Gap(self._looked_ns, now_ns, self.shelf.reason, disk, bytes_lost))
         self._looked_ns = now_ns
         self._drops += kernel + disk

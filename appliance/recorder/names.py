@@ -1,7 +1,7 @@
 """The names of segments: recorder, time of the first packet in nanoseconds (UTC), and the ring that it came through.
 
-``edge-20261121T101500.123456789Z-0.pcap``; while it grows ``.pcap.part`` with the time of its opening, and beside it the
-index as ``.pcap.idx``, or its journal as ``.pcap.idx.part``.
+``edge-20261121T101500.123456789Z-0.pcap``; while it grows ``.pcap.part``, with the time of its opening until there is a
+packet, and beside it the index as ``.pcap.idx``, or its journal as ``.pcap.idx.part``.
 """
 
 from __future__ import annotations

@@ -9,10 +9,11 @@ from pathlib import Path
 import msgspec
 
 from appliance.native import PcapScan, index_pcap
+from appliance.runtime.compress import remove_leftover
 from appliance.runtime.torn import cut_torn
 
 from .names import INDEX, PART, PCAP, ZST, SegmentName, index_of
-from .segment import give_name, sync_directory
+from .segment import NEW, give_name, sync_directory
 
 __all__ = ["Repaired", "repair"]
 
@@ -36,8 +37,8 @@ def repair(directory: Path, recorder: str, *, with_index: bool) -> list[Repaired
         OSError: the directory cannot be read.
     """
     repaired: list[Repaired] = []
-    names = sorted(os.listdir(directory))
-    for name in names:
+    names = {path.name for path in directory.iterdir()}
+    for name in sorted(names):
         parsed = SegmentName.parse(name)
         if parsed is None or parsed.recorder != recorder:
             continue
@@ -49,7 +50,7 @@ def repair(directory: Path, recorder: str, *, with_index: bool) -> list[Repaired
                 found = Repaired(part=path, error=str(exc))
             if found is not None:
                 repaired.append(found)
-        elif name.endswith((PCAP + ZST + PART, f"{PCAP}{INDEX}{PART}", PCAP + INDEX)):
+        elif name.endswith((PCAP + ZST + PART, PCAP + INDEX + PART, PCAP + INDEX + NEW, PCAP + INDEX)):
             _remove_orphan(path, names)
     if repaired:
         sync_directory(directory)
@@ -80,8 +81,10 @@ def _repair(part: Path, name: SegmentName, *, with_index: bool) -> Repaired | No
         os.close(fd)
 
 
-def _remove_orphan(path: Path, names: list[str]) -> None:
+def _remove_orphan(path: Path, names: set[str]) -> None:
     """An index or a journal whose segment is gone, or half of a compressed one."""
     stem = path.name.partition(PCAP)[0] + PCAP
-    if path.name.endswith(ZST + PART) or not {stem, stem + ZST, stem + PART} & set(names):
+    if path.name.endswith(ZST + PART):
+        remove_leftover(path)
+    elif stem + PART not in names and (path.name.endswith(NEW) or not {stem, stem + ZST} & names):
         path.unlink(missing_ok=True)

@@ -1,5 +1,5 @@
-"""One segment file from its opening to its name. Everything here blocks; a segment has one thread at a time: that of its
-ring while it grows, then one that finishes it.
+"""One segment file from its opening to its name, with its index. Everything here blocks; a segment has one thread at a
+time: that of its ring while it grows, then one that finishes it.
 """
 
 from __future__ import annotations
@@ -12,16 +12,26 @@ from pathlib import Path
 
 import msgspec
 
-from appliance.native import RingOutput, RingSegment
+from appliance.native import RingOutput, RingSegment, RingTap, SegmentIndexWriter
 from appliance.runtime.partfile import move
 
-from .names import PART, SegmentName
+from .names import INDEX, PART, SegmentName, index_of
 
-__all__ = ["Finished", "GrowingSegment", "give_name", "sync_directory"]
+__all__ = ["NEW", "Finished", "GrowingSegment", "Pen", "give_name", "sync_directory"]
 
-_TRIES = 1000
+NEW = ".new"
+"""Ends the name of an index until it is whole."""
 PREALLOCATE = 256 << 20
 """Bytes that are reserved on a disk when a segment is opened, at most."""
+_TRIES = 1000
+
+
+class Pen(msgspec.Struct, frozen=True):
+    """What writes one segment at a time."""
+
+    output: RingOutput
+    writer: SegmentIndexWriter | None
+    """None: without an index."""
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,11 +40,13 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True):
     path: Path | None
     """Its name; None if it has none: it held no packet, was deleted under us, or could not be finished."""
     segment: RingSegment
-    size: int
-    """Bytes on the disk, with the index."""
+    size: int = 0
+    """Bytes of the file."""
     reason: str = ""
-    """Why it has no name though there were packets: ``deleted`` or ``disk``."""
+    """Why packets of it are lost: ``deleted`` or ``disk``."""
     error: str = ""
+    index_error: str = ""
+    """Why it has no index."""
 
 
 class GrowingSegment:
@@ -43,7 +55,8 @@ class GrowingSegment:
     Args:
         directory: where it goes.
         name: with the time of its opening; counted up if there is one of it.
-        output: that is not in use.
+        pen: that is not in use.
+        tap: of the ring, if there is one.
 
     Raises:
         OSError: the disk says no; nothing is left behind.
@@ -53,46 +66,82 @@ class GrowingSegment:
         self,
         directory: Path,
         name: SegmentName,
-        output: RingOutput,
+        pen: Pen,
+        tap: RingTap | None,
         *,
         linktype: int,
         snaplen: int,
         max_bytes: int,
         until_ns: int,
     ) -> None:
-        self.name, self.output, self.until_ns = name, output, until_ns
+        self.name, self.pen, self.until_ns = name, pen, until_ns
         self.linktype = linktype
-        self._limits = {"linktype": linktype, "snaplen": snaplen, "max_bytes": max_bytes}
-        self._directory = directory
-        self.path, self.fd = _open_new(directory, name)
-        self.synced = 0
-        """Packets that a reader of the file finds."""
-        self.bytes = 0
-        """Of the file, as readers find it; 0 if there is no packet."""
+        self.seen: RingSegment | None = None
+        """What readers find of it; None: nothing yet."""
         self.drops = 0
         """Packets that are missing in its time, but for the cutoff."""
+        self._limits = {"linktype": linktype, "snaplen": snaplen, "max_bytes": max_bytes}
+        self._tap = tap
+        self._directory = directory
+        self._journal = -1
+        self.index_error = ""
+        self.path, self.fd = _open_new(directory, name)
         try:
-            output.begin(self.fd, **self._limits, until_ns=until_ns, preallocate=min(max_bytes, PREALLOCATE))
+            pen.output.begin(self.fd, **self._limits, until_ns=until_ns, preallocate=min(max_bytes, PREALLOCATE))
         except OSError:
-            self._remove()
+            self.path.unlink(missing_ok=True)
             os.close(self.fd)
             raise
+        if tap is not None:
+            tap.begin(pen.writer, linktype=linktype)
 
     @property
     def is_deleted(self) -> bool:
         """Whether somebody has removed the file while it grows."""
         return not os.fstat(self.fd).st_nlink
 
+    @property
+    def packets(self) -> int:
+        """That readers find."""
+        return self.seen.packets if self.seen is not None else 0
+
+    @property
+    def bytes(self) -> int:
+        """Of the file, as readers find it; 0 without packets."""
+        return self.seen.bytes if self.seen is not None else 0
+
+    # ── in the ring's thread ──
+
     def sync(self) -> None:
         """Let readers see every packet so far.
 
         Raises:
-            OSError: the output has an error.
+            OSError: the output has an error, or the file has gone.
         """
-        accepted = self.output.segment()
-        if accepted.packets != self.synced:
-            self.output.sync()
-            self.synced, self.bytes = accepted.packets, accepted.bytes
+        accepted = self.pen.output.segment()
+        if accepted.packets == self.packets:
+            return
+        if self.seen is None:
+            self._name_after(accepted.first_ns)
+        self.pen.output.sync()
+        self._write_journal()
+        self.seen = accepted
+
+    def _name_after(self, first_ns: int) -> None:
+        """Readers know it by the time of its first packet from the beginning."""
+        self.name = self.name._replace(time_ns=first_ns)
+        self.path = _move_to(self.path, self._directory, self.name, PART)
+
+    def _write_journal(self) -> None:
+        if self._tap is None or self.pen.writer is None or self.index_error:
+            return
+        try:
+            if self._journal < 0:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+                self._journal = os.open(index_of(self.path), flags, 0o640)
+            self._tap.journal(self.pen.writer, self._journal, self.pen.output.visible)
+        except (OSError, MemoryError) as exc:
+            self.index_error = str(exc)
 
     def renew(self, until_ns: int) -> None:
         """Let a segment without packets go on until another time.
@@ -100,37 +149,73 @@ class GrowingSegment:
         Raises:
             OSError: the disk says no; the segment is to be ended.
         """
-        self.output.finish()
+        self.pen.output.finish()
         os.ftruncate(self.fd, 0)
-        self.output.begin(self.fd, **self._limits, until_ns=until_ns)
+        self.pen.output.begin(self.fd, **self._limits, until_ns=until_ns)
+        if self._tap is not None:
+            self._tap.begin(self.pen.writer, linktype=self.linktype)
         self.until_ns = until_ns
+
+    # ── in a thread that finishes it ──
 
     def finish(self) -> Finished:
         """Write all of it, give it its name and close it. Never raises `OSError`: the outcome says what is wrong."""
-        segment = self.output.finish()
+        segment = self.pen.output.finish()
+        lost = "disk" if segment.lost_packets else ""
         try:
             if self.is_deleted:
-                return Finished(path=None, segment=segment, size=0, reason="deleted")
+                return Finished(path=None, segment=segment, reason="deleted")
             if not segment.packets:
-                self._remove()
-                return Finished(path=None, segment=segment, size=0, reason="disk" if segment.lost_packets else "")
-            return self._publish(segment)
+                self.path.unlink(missing_ok=True)
+                return Finished(path=None, segment=segment, reason=lost, error=_explain(segment.error))
+            path = self._publish(segment)
         except OSError as exc:
             reason = "deleted" if exc.errno == errno.ENOENT else "disk"
-            return Finished(path=None, segment=segment, size=0, reason=reason, error=str(exc))
+            return Finished(path=None, segment=segment, reason=reason, error=str(exc))
+        else:
+            size, error = os.fstat(self.fd).st_size, _explain(segment.error)
+            return Finished(
+                path=path, segment=segment, size=size, reason=lost, error=error, index_error=self.index_error
+            )
         finally:
             os.close(self.fd)
+            if self._journal >= 0:
+                os.close(self._journal)
 
-    def _publish(self, segment: RingSegment) -> Finished:
+    def _publish(self, segment: RingSegment) -> Path:
+        part, name = self.path, self.name._replace(time_ns=segment.first_ns)
         os.utime(self.fd, ns=(segment.last_ns, segment.last_ns))
         os.fsync(self.fd)
-        final = give_name(self.path, self._directory, self.name._replace(time_ns=segment.first_ns))
-        with contextlib.suppress(OSError):  # it has its name, and a file system that cannot do more
+        if self.seen is not None:  # readers know it by that name, whatever an earlier time says that came later
+            name = self.name
+        self._write_index(name, segment)
+        final = give_name(part, self._directory, name)
+        index_of(part).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it has its name; not every file system can do more
             sync_directory(self._directory)
-        return Finished(path=final, segment=segment, size=os.fstat(self.fd).st_size)
+        return final
 
-    def _remove(self) -> None:
-        self.path.unlink(missing_ok=True)
+    def _write_index(self, name: SegmentName, segment: RingSegment) -> None:
+        """Whole or not at all."""
+        if self._tap is None or self.pen.writer is None:
+            return
+        final = self._directory / f"{name}{INDEX}"
+        new = final.with_name(final.name + NEW)
+        try:
+            with new.open("wb") as file:
+                self._tap.finish(self.pen.writer, file.fileno(), segment)
+                os.fsync(file.fileno())
+            new.replace(final)
+        except (OSError, MemoryError) as exc:
+            self.index_error = str(exc)
+            with contextlib.suppress(OSError):
+                new.unlink(missing_ok=True)
+        else:
+            self.index_error = ""
+
+
+def _explain(error: int) -> str:
+    return os.strerror(error) if error else ""
 
 
 def _open_new(directory: Path, name: SegmentName) -> tuple[Path, int]:
@@ -151,11 +236,21 @@ def _open_new(directory: Path, name: SegmentName) -> tuple[Path, int]:
 
 
 def give_name(part: Path, directory: Path, name: SegmentName) -> Path:
-    """Move a segment to its name, the next free one if it is taken; an `OSError` says why not."""
+    """Move a segment to its name, the next free one if it is taken.
+
+    Raises:
+        OSError: why not; it is where it was.
+    """
+    return _move_to(part, directory, name, "")
+
+
+def _move_to(path: Path, directory: Path, name: SegmentName, ending: str) -> Path:
     for more in range(_TRIES):
-        final = directory / str(name._replace(time_ns=name.time_ns + more))
+        final = directory / f"{name._replace(time_ns=name.time_ns + more)}{ending}"
+        if final == path:
+            return path
         try:
-            move(part, final)
+            move(path, final)
         except FileExistsError:
             continue
         return final

@@ -17,6 +17,7 @@ MAX_ENDED = 256
 
 DELIBERATE = frozenset(
     {
+        "cutoff",
         "excluded",
         "identifier_update",
         "no_subscriber",

@@ -20,13 +20,14 @@ from appliance.config import (
     Hook,
     Loaded,
     Peering,
+    Recorder,
     Sink,
     Tail,
     Zmq,
     group_captures,
     mistakes_in_captures,
 )
-from appliance.errors import ConfigError
+from appliance.errors import ApplianceError, ConfigError
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.intake import ConsumerQueue
 from appliance.runtime.ledger import Ledger
@@ -38,14 +39,16 @@ if TYPE_CHECKING:
     from appliance.capture.changes import Changes
     from appliance.capture.control import CaptureControl as CaptureControl
     from appliance.capture.disks import Disks
+    from appliance.recorder.recorder import Recorder as RecorderService
+    from appliance.runtime.packets import PacketStore
 
 __all__ = ["CONSUMERS", "DOORS", "Documents", "Parts", "Prepared", "Unit", "prepare", "tables_of"]
 
 CONSUMERS = ("sink", "hook")
-DOORS = ("zmq", "cluster", "tail", "capture", "broker")
+DOORS = ("zmq", "cluster", "tail", "capture", "recorder", "broker")
 CAPTURE_FIELDS = {"name", "capture", "host", "pid", "seq"}
 Documents = Mapping[str, Callable[[], bytes]]
-Table = Zmq | Cluster | Tail | CaptureGroup | Peering | Hook | Sink | Api
+Table = Zmq | Cluster | Tail | CaptureGroup | Recorder | Peering | Hook | Sink | Api
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,6 +96,7 @@ def tables_of(config: Config, captures: Sequence[CaptureGroup] | None = None) ->
         tables |= {f"{kind}.{table.name}": table for table in getattr(config, kind)}
     groups = group_captures(config.capture) if captures is None else captures
     tables |= {f"capture.{group.first.name}": group for group in groups}
+    tables |= {f"recorder.{table.name}": table for table in config.recorder}
     if config.cluster.is_logger:
         tables["cluster"] = config.cluster
     if config.broker.is_endpoint:
@@ -120,6 +124,7 @@ def prepare(loaded: Loaded) -> Prepared:
             except ValueError as exc:
                 mistakes.append(loaded.error(f"hook[{i}].{key}", str(exc)))
     mistakes += _pattern_mistakes(loaded) + _transform_mistakes(loaded) + _tls_mistakes(loaded)
+    mistakes += _capture_filter_mistakes(loaded)
     if mistakes:
         raise ExceptionGroup("the configuration has mistakes", mistakes)
     return Prepared(loaded=loaded, targets=targets, filters=filters)
@@ -146,6 +151,22 @@ def _pattern_mistakes(loaded: Loaded) -> list[ConfigError]:
             PathPattern(template, fields=fields)
         except ValueError as exc:
             mistakes.append(loaded.error(key, str(exc)))
+    return mistakes
+
+
+def _capture_filter_mistakes(loaded: Loaded) -> list[ConfigError]:
+    """Filters of recorders that are none, as far as that can be told without their interfaces."""
+    mistakes: list[ConfigError] = []
+    for i, recorder in enumerate(loaded.config.recorder):
+        if recorder.filter:
+            from appliance.native.bpf import compile_filter
+
+            try:
+                compile_filter(recorder.filter, snaplen=recorder.snaplen)
+            except ValueError as exc:
+                mistakes.append(loaded.error(f"recorder[{i}].filter", str(exc)))
+            except ApplianceError as exc:
+                mistakes.append(loaded.error(f"recorder[{i}].filter", exc.message, hint=exc.hint))
     return mistakes
 
 
@@ -231,6 +252,8 @@ class Parts:
         self._outlet = outlet or Outlet()
         self._captures = captures
         self._disks: Disks | None = None
+        self.recorders: dict[str, PacketStore] = {}
+        """Those that run, by name."""
         self.queues = Queues(ledger)
         self.changes: Changes | None = None
         """What was changed in the captures while running; None: it was not looked at yet."""
@@ -298,6 +321,8 @@ class Parts:
             return self._consumer(key, table, prepared)
         if isinstance(table, CaptureGroup):
             return Unit(key=key, table=table, service=self._capture(table, prepared))
+        if isinstance(table, Recorder):
+            return Unit(key=key, table=table, service=self._recorder(table))
         return Unit(key=key, table=table, service=self._door(key, table, prepared.config.appliance))
 
     def _api(self, table: Api, prepared: Prepared) -> Service:
@@ -379,6 +404,17 @@ class Parts:
             clock_ns=time.time_ns,
         )
         return SocketCapture(group, around=around)
+
+    def _recorder(self, table: Recorder) -> RecorderService:
+        from appliance.capture.disks import Disks
+        from appliance.recorder.recorder import Recorder as RecorderService
+        from appliance.recorder.recorder import Surroundings
+
+        self._disks = self._disks or Disks()
+        around = Surroundings(
+            ledger=self._ledger, dispatcher=self._dispatcher, shares=self._disks.shares, recorders=self.recorders
+        )
+        return RecorderService(table, around=around)
 
     def _endpoint(self, key: str, peering: Peering, state_dir: Path) -> Service:
         from appliance.broker.endpoint import BrokerEndpoint

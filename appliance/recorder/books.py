@@ -1,7 +1,7 @@
 """The ledger's account of a recorder, kept from what its rings and finished segments say.
 
-``received = packets of the rings + kernel's drops``; a packet is delivered when readers find it in a file, or in memory;
-what is in no file yet is queued. Segments that are lost afterwards take their packets back.
+``received = packets of the rings + kernel's drops``; a packet is delivered when readers find it in a file, or in
+memory; what is in no file yet is queued. Segments that are lost afterwards take their packets back.
 """
 
 from __future__ import annotations

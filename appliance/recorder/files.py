@@ -17,8 +17,6 @@ PENS = 3
 """One writes, the others may wait for the disk to take their last bytes."""
 PATIENCE_S = 2.0
 """How long the ring alone takes what comes when all pens wait for the disk."""
-_GRACE_NS = 10**9
-"""Packets from before the clock's boundary may still come."""
 
 
 class FileSettings:
@@ -70,7 +68,6 @@ class FileShelf:
         self._tap, self._with_index = tap, with_index and tap is not None
         self._free: queue.SimpleQueue[Pen] = queue.SimpleQueue()
         self._pens = 0
-        self._latest_ns = 0
         self.segment: GrowingSegment | None = None
         """That grows."""
         self.unfinished: list[GrowingSegment] = []
@@ -93,13 +90,12 @@ class FileShelf:
         """Open a segment if none is open; what fails is told."""
         if self.segment is not None:
             return
-        now_ns = self._clock_ns()
         pen = self._take_pen()
         if pen is None:
             return
         settings = self._settings
         try:
-            segment = self._open(pen, SegmentName(settings.recorder, now_ns, self.number), self._next_end(now_ns))
+            segment = self._open(pen, SegmentName(settings.recorder, self._clock_ns(), self.number))
         except OSError as exc:
             self._free.put(pen)
             self._troubled(exc)
@@ -107,7 +103,7 @@ class FileShelf:
         self.unfinished.append(segment)
         self.segment = segment
 
-    def _open(self, pen: Pen, name: SegmentName, until_ns: int) -> GrowingSegment:
+    def _open(self, pen: Pen, name: SegmentName) -> GrowingSegment:
         settings = self._settings
 
         def create() -> GrowingSegment:
@@ -119,7 +115,7 @@ class FileShelf:
                 linktype=self._linktype,
                 snaplen=self._snaplen,
                 max_bytes=settings.segment_bytes,
-                until_ns=until_ns,
+                every_ns=settings.segment_ns,
             )
 
         try:
@@ -143,17 +139,11 @@ class FileShelf:
             self._troubled(OSError(None, "the disk has not taken the last segments yet"))
             return None
 
-    def _next_end(self, now_ns: int) -> int:
-        """The clock's next boundary, also for an interface whose clock is ahead."""
-        every_ns = self._settings.segment_ns
-        return (max(now_ns, self._latest_ns) // every_ns + 1) * every_ns
-
     def _end(self) -> None:
         segment, self.segment = self.segment, None
         if segment is not None:
             if self._tap is not None:
                 self._tap.begin(None, linktype=self._linktype)
-            self._latest_ns = segment.pen.output.segment().last_ns
             self._ended(segment)
 
     def next(self) -> None:
@@ -168,18 +158,10 @@ class FileShelf:
         segment.drops += drops
         try:
             segment.sync()
-            if segment.is_deleted:
+            if segment.is_deleted or segment.is_over(now_ns):
                 self.next()
-            elif now_ns >= segment.until_ns + _GRACE_NS:
-                self._end_of_time(segment, now_ns)
         except OSError:
             self.next()
-
-    def _end_of_time(self, segment: GrowingSegment, now_ns: int) -> None:
-        if segment.bytes > 0:
-            self.next()
-        else:
-            segment.renew(self._next_end(now_ns))
 
     def rotate(self) -> None:
         """End the segment if it holds packets, and begin another."""

@@ -78,7 +78,8 @@ class Finisher:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Work until `end`.
 
-        Cancellation: what is not finished stays a ``.part``, which the next start repairs.
+        Cancellation: goes on until `end` all the same, because what is written is to get its name; only compression
+        stops.
         """
         self._ended, ended = trio.open_memory_channel[tuple[FileShelf, GrowingSegment]](math.inf)
         self._plain, plain = trio.open_memory_channel[tuple[Path, Segment | None]](math.inf)
@@ -87,8 +88,9 @@ class Finisher:
             patience = trio.CancelScope()
             nursery.start_soon(self._compress_all, plain, patience)
             task_status.started()
-            async for shelf, segment in ended:
-                await self._finish(shelf, segment)
+            with trio.CancelScope(shield=True):
+                async for shelf, segment in ended:
+                    await self._finish(shelf, segment)
             self._plain.close()
             patience.deadline = trio.current_time() + COMPRESS_AT_END_S
 

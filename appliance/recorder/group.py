@@ -9,6 +9,7 @@ import msgspec
 import trio
 
 from appliance.config import Recorder
+from appliance.errors import ApplianceError
 from appliance.native import FlowTable, Ring, RingStatus, RingTap
 from appliance.runtime.packets import Gap
 
@@ -84,18 +85,26 @@ class Group:
 
     @classmethod
     def open(cls, table: Recorder, settings: FileSettings, watcher: Watcher, *, clock_ns: Callable[[], int]) -> Group:
-        """Open the rings and begin to hear. Blocks.
+        """Open the rings and their first segments, and then begin to hear. Blocks.
 
         Raises:
             ApplianceError: see `open_rings`; `MemoryError` becomes one.
         """
         rings = open_rings(table)
         try:
-            return cls(table, rings, settings, watcher, clock_ns=clock_ns)
-        except BaseException:
+            group = cls(table, rings, settings, watcher, clock_ns=clock_ns)
+            for member in group.members:
+                member.shelf.begin()
+            for ring in rings:
+                ring.listen()
+        except BaseException as exc:
             for ring in rings:
                 ring.close()
+            if isinstance(exc, MemoryError):
+                text = f"recorder {table.name}: there is no memory for {table.memory} and {table.fanout} rings"
+                raise ApplianceError(text, hint="smaller ones") from exc
             raise
+        return group
 
     def _make_tap(self, ring: Ring) -> RingTap | None:
         cutoff = self.table.cutoff.bytes
@@ -169,13 +178,9 @@ class Group:
 
     async def _run_member(self, member: Member) -> None:
         try:
-            await trio.to_thread.run_sync(self._run_thread, member, limiter=trio.CapacityLimiter(1))
+            await trio.to_thread.run_sync(member.run, limiter=trio.CapacityLimiter(1))
         finally:
             self.stop()
-
-    def _run_thread(self, member: Member) -> None:
-        member.shelf.begin()
-        member.run()
 
     def stop(self) -> None:
         """Hear no more; `run` returns when all that came is in its segment."""

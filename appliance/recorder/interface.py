@@ -76,7 +76,7 @@ def compile_program(table: Recorder) -> bytes | None:
 
 
 def open_rings(table: Recorder) -> list[Ring]:
-    """The rings of a recorder, which hear from now on.
+    """The rings of a recorder, which do not hear yet.
 
     Raises:
         MissingInterfaceError: there is no such interface.
@@ -100,8 +100,6 @@ def open_rings(table: Recorder) -> list[Ring]:
                     fanout=fanout,
                 )
             )
-        for ring in rings:
-            ring.listen()
     except BaseException as exc:
         for ring in rings:
             ring.close()

@@ -20,7 +20,7 @@ from appliance.native import FlowKey, RingStatus, RingTap
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.ledger import Ledger
 from appliance.runtime.logs import Throttle
-from appliance.runtime.packets import Gap, Source
+from appliance.runtime.packets import Gap, PacketStore, Source
 from appliance.runtime.rates import RateMeter
 from appliance.runtime.shares import DiskShares
 
@@ -52,6 +52,8 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     ledger: Ledger
     dispatcher: Dispatcher
     shares: DiskShares
+    recorders: dict[str, PacketStore]
+    """Those that run, by name."""
     clock_ns: Callable[[], int] = time.time_ns
     """Wall time; that of the packets."""
 
@@ -62,15 +64,14 @@ class Recorder:
     Args:
         table: its table, with an absolute directory.
         around: what is around it.
-        takes_over: another recorder of that name records until this one does: no time is missing between the two.
     """
 
-    def __init__(self, table: Table, *, around: Surroundings, takes_over: bool = False) -> None:
+    def __init__(self, table: Table, *, around: Surroundings) -> None:
         self.table = table
         self.name, self.directory = table.name, Path(table.directory)
         self.source = f"recorder.{table.name}"
         self.state = "starting"
-        self._around, self._takes_over = around, takes_over
+        self._around = around
         self._account = around.ledger.account(self.source, unit="packets")
         self._accounts = (self._account, around.ledger.account(f"{self.source}.segments", unit="segments"))
         self._is_holding = False
@@ -169,6 +170,8 @@ class Recorder:
                 looking.cancel()
             await trio.to_thread.run_sync(self._look_last)
         finally:
+            if self._around.recorders.get(self.name) is self:
+                del self._around.recorders[self.name]
             self._account.remove_holder(self._count_queued)
             self._looked.unpark_all()
 
@@ -189,7 +192,9 @@ class Recorder:
 
     async def _record(self, until_ns: int | None, task_status: trio.TaskStatus[None]) -> None:
         """Record whenever the interface is there, until told to stop."""
-        missing: tuple[int | None, str] = (None if self._takes_over else until_ns, "stopped")
+        # Another one of that name records until this one does: no time is missing between the two.
+        takes_over = self.name in self._around.recorders
+        missing: tuple[int | None, str] = (None if takes_over else until_ns, "stopped")
         while not self._stopped.is_set():
             try:
                 group = await trio.to_thread.run_sync(self._open)
@@ -206,6 +211,7 @@ class Recorder:
             if missing[0] is not None and missing[0] < began_ns:
                 self._keeper.gaps.add(Gap(missing[0], began_ns, missing[1]))
             self._group, self._linktype = group, group.linktype
+            self._around.recorders[self.name] = self
             if self._stopped.is_set():
                 group.stop()
             self.state = "recording"
@@ -359,6 +365,7 @@ class Recorder:
     # ── what it says ──
 
     def statistics(self) -> RecorderFigures:
+        self._look()
         totals, catalogue, finisher = self._books.totals, self._keeper.catalogue, self._finisher
         now_s, group = trio.current_time(), self._group
         oldest_ns, newest_ns = self.oldest_ns or 0, self._newest_ns()

@@ -23,6 +23,7 @@ NEW = ".new"
 """Ends the name of an index until it is whole."""
 PREALLOCATE = 256 << 20
 """Bytes that are reserved on a disk when a segment is opened, at most."""
+GRACE_NS = 10**9
 _TRIES = 1000
 
 
@@ -72,22 +73,28 @@ class GrowingSegment:
         linktype: int,
         snaplen: int,
         max_bytes: int,
-        until_ns: int,
+        every_ns: int,
     ) -> None:
-        self.name, self.pen, self.until_ns = name, pen, until_ns
+        self.name, self.pen, self._every_ns = name, pen, every_ns
         self.linktype = linktype
         self.seen: RingSegment | None = None
         """What readers find of it; None: nothing yet."""
         self.drops = 0
         """Packets that are missing in its time, but for the cutoff."""
-        self._limits = {"linktype": linktype, "snaplen": snaplen, "max_bytes": max_bytes}
         self._tap = tap
         self._directory = directory
         self._journal = -1
         self.index_error = ""
         self.path, self.fd = _open_new(directory, name)
         try:
-            pen.output.begin(self.fd, **self._limits, until_ns=until_ns, preallocate=min(max_bytes, PREALLOCATE))
+            pen.output.begin(
+                self.fd,
+                linktype=linktype,
+                snaplen=snaplen,
+                max_bytes=max_bytes,
+                every_ns=every_ns,
+                preallocate=min(max_bytes, PREALLOCATE),
+            )
         except OSError:
             self.path.unlink(missing_ok=True)
             os.close(self.fd)
@@ -111,6 +118,12 @@ class GrowingSegment:
         return self.seen.bytes if self.seen is not None else 0
 
     # ── in the ring's thread ──
+
+    def is_over(self, now_ns: int) -> bool:
+        """Whether its time has been over for a while, so that nothing of it is still to come."""
+        if self.seen is None:
+            return False
+        return now_ns >= (self.seen.first_ns // self._every_ns + 1) * self._every_ns + GRACE_NS
 
     def sync(self) -> None:
         """Let readers see every packet so far.
@@ -142,19 +155,6 @@ class GrowingSegment:
             self._tap.journal(self.pen.writer, self._journal, self.pen.output.visible)
         except (OSError, MemoryError) as exc:
             self.index_error = str(exc)
-
-    def renew(self, until_ns: int) -> None:
-        """Let a segment without packets go on until another time.
-
-        Raises:
-            OSError: the disk says no; the segment is to be ended.
-        """
-        self.pen.output.finish()
-        os.ftruncate(self.fd, 0)
-        self.pen.output.begin(self.fd, **self._limits, until_ns=until_ns)
-        if self._tap is not None:
-            self._tap.begin(self.pen.writer, linktype=self.linktype)
-        self.until_ns = until_ns
 
     # ── in a thread that finishes it ──
 

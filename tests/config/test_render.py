@@ -24,11 +24,12 @@ from appliance.config.tables import (
     Journal,
     Keep,
     Log,
+    Recorder,
     Sink,
     Tail,
     Zmq,
 )
-from appliance.units import Duration, Size
+from appliance.units import Duration, Limit, Size
 
 _NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,8}", fullmatch=True)
 _TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -85,6 +86,15 @@ def _configs(draw: st.DrawFn) -> Config:
     options = st.dictionaries(st.text("xyz. ", max_size=3), _TOML, max_size=3)
     hook = st.builds(Hook, run=st.just("a.b:c"), where=_TEXTS, timeout=_LONGER, options=options, **_consumer())
     sink = st.builds(Sink, keep=keep, rotate_size=st.none() | _SIZES, flush_every=_LONGER, **_consumer())
+    recorder = st.builds(
+        Recorder,
+        name=_NAMES,
+        interface=st.sampled_from(["eth1", "lo"]),
+        directory=_FOLDERS,
+        segment_every=st.integers(10**9, 10**15).map(Duration),
+        budget=st.none() | st.integers(2 << 30, 1 << 50).map(Size),
+        cutoff=st.just(Limit.parse("none")) | st.integers(1, 1 << 50).map(Limit),
+    )
     captures = draw(_unique(capture))
     zeromq = ClusterZeromq(log_bind=draw(st.sampled_from(["tcp://*:0", "tcp://[::1]:0"])), curve_secret_key_file="/k")
     return Config(
@@ -95,6 +105,7 @@ def _configs(draw: st.DrawFn) -> Config:
         cluster=draw(st.sampled_from([Cluster(), Cluster(backend="zeromq", zeromq=zeromq, zeek_version="9.0")])),
         tail=draw(_unique(st.builds(Tail, name=_NAMES, paths=st.just(("/l/*.log",)), poll=_LONGER))),
         capture=tuple(_with(c, handler=(_with(c.handler[0], log_dir=f"/c{n}"),)) for n, c in enumerate(captures)),
+        recorder=draw(_unique(recorder)),
         journal=draw(st.builds(Journal, durability=st.sampled_from(["batch", "always"]), dead_letters_size=_SIZES)),
         hook=draw(_unique(hook)),
         sink=tuple(_with(sink, path=f"/s{n}/{{path}}") for n, sink in enumerate(draw(_unique(sink)))),
@@ -177,7 +188,7 @@ def test_names_in_other_tables_are_not_masked() -> None:
 def test_every_table_is_covered_here() -> None:
     """A new table must be added to the round trip above."""
     assert set(Config.__struct_fields__) == {
-        "appliance", "log", "zmq", "broker", "cluster", "tail", "capture", "journal", "hook",
+        "appliance", "log", "zmq", "broker", "cluster", "tail", "capture", "recorder", "journal", "hook",
         "sink", "api",
     }  # fmt: skip
     assert tables.Config is Config

@@ -86,7 +86,7 @@ async def test_idle_recorder_ends_its_segment_by_the_clock(tmp_path: Path, gener
     bench = Bench(tmp_path, segment_every=10**9)
     async with bench.running():
         generator.send(10)
-        await wait_until(lambda: bench.items())
+        await wait_until(bench.items)
         (item,) = bench.items()
         assert item.packets == 10
         (part,) = tmp_path.glob("*.part")

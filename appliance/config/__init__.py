@@ -30,6 +30,7 @@ from appliance.config.tables import (
     Sink,
     Table,
     Tail,
+    Watch,
     Zmq,
 )
 from appliance.errors import ConfigError
@@ -63,6 +64,7 @@ __all__ = [
     "Size",
     "Table",
     "Tail",
+    "Watch",
     "Zmq",
     "address_of",
     "diff",

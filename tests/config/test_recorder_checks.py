@@ -22,8 +22,8 @@ HEAD = "[[recorder]]\nname = 'edge'\ninterface = 'eth1'\n"
         ("cutoff = '0B'", 'cutoff: must be more than 0, write cutoff = "none" to keep all'),
         ("cutoff = 'all'", "cutoff: 'all' is not a size, write a number and a unit (B KiB MiB GiB TiB kB KB MB GB TB)"),
         ("budget = '1GiB'",
-         ("budget: holds too few segments of 1GiB, a smaller segment_size, or 2GiB at least: a growing segment for each "
-         "ring, and a finished one")),
+         ("budget: holds too few segments of 1GiB, a smaller segment_size, or 2GiB at least: a growing segment for "
+          "each ring, and a finished one")),
         ("write = 'triggered'", 'write: needs the newest packets in memory, set memory, e.g. memory = "1GiB"'),
         ("memory = '1MiB'", "memory: must be at least 2MiB for 1 rings, got 1MiB"),
         ("interface = 'a-name-that-is-too-long'", None),

@@ -1,4 +1,4 @@
-"""The local endpoint, HTTP/1.1 on a Unix socket: documents to read, events to publish and follow, captures to change.
+"""The local endpoint, HTTP/1.1 on a Unix socket: documents, events to publish and follow, captures, recorded packets.
 
 Who may connect, and with that publish and change, is decided by the socket's permissions. Every connection is bounded
 in time and size, and there are never more than a few at once.
@@ -25,6 +25,7 @@ from .captures import CaptureRoutes
 from .events import PATH as EVENTS
 from .events import EventsApi
 from .exchange import Answer, Exchange, RefusedError, Request, problem
+from .extract import ExtractRoutes
 
 __all__ = ["ApiFigures", "StatusServer"]
 
@@ -139,6 +140,7 @@ class StatusServer:
         documents: what GET answers, by path; called for each request.
         events: what ``/v1/events`` does; None: there is no such path.
         captures: what ``/v1/captures`` does; None: there is no such path.
+        extract: what ``/v1/extract`` does; None: there is no such path.
         is_optional: go on without a socket that cannot be used, with a warning: nobody asked for it by name.
     """
 
@@ -149,6 +151,7 @@ class StatusServer:
         *,
         events: EventsApi | None = None,
         captures: CaptureRoutes | None = None,
+        extract: ExtractRoutes | None = None,
         is_optional: bool = False,
     ) -> None:
         self.sockets = sockets
@@ -156,6 +159,7 @@ class StatusServer:
         self._documents = documents
         self._events = events
         self._captures = captures
+        self._extract = extract
         self._places = trio.Semaphore(MAX_CONNECTIONS)
         self._served: list[str] = []
         self._connections = self._requests = 0
@@ -219,13 +223,18 @@ class StatusServer:
             self._places.release()
 
     async def _talk(self, exchange: Exchange, patience: trio.CancelScope) -> None:
-        """Answer one request. A change of captures, and whoever follows events, has limits of time of its own."""
+        """Answer one request. Captures, extractions and followers of events have limits of time of their own."""
         try:
             request = await exchange.read()
         except RefusedError as exc:
             await exchange.answer(exc.answer)
             return
         if request is None:
+            return
+        if self._extract is not None and self._extract.owns(request.path):
+            self._requests += 1
+            patience.deadline = math.inf
+            await self._extract.serve(exchange, request)
             return
         if self._captures is not None and self._captures.owns(request.path):
             patience.deadline = math.inf

@@ -188,10 +188,12 @@ def _target(hook: Hook) -> Any:
         return HookCallable(function=Command(hook), is_async=True, takes_context=True)
 
     target = load_callable(hook.run)
-    if target.is_async and hook.isolation == "thread":
+    if target.is_async and hook.isolation in ("thread", "process"):
         raise ValueError(f'{hook.run!r} is asynchronous; use isolation = "task", or leave it out')
     if not target.is_async and hook.isolation == "task":
-        raise ValueError(f'{hook.run!r} is not asynchronous; use isolation = "thread", or leave it out')
+        raise ValueError(f'{hook.run!r} is not asynchronous; use isolation = "process", or leave it out')
+    if target.is_async and (hook.max_items or hook.memory_limit or hook.cpu_limit):
+        raise ValueError(f"{hook.run!r} is asynchronous; max_items, memory_limit and cpu_limit are for processes")
     return target
 
 

@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "parts": LOWER | DOORS_AND_CONSUMERS - {"demo"} | {"evidence"},
     "assembly": LOWER | {"parts"},
     "app": LOWER | {"parts", "assembly", "status"},
-    "cli": LOWER | {"app", "parts", "demo", "pcap", "ait", "evidence", "extract"},
+    "cli": LOWER | {"app", "hooks", "parts", "demo", "pcap", "ait", "evidence", "extract"},
     "__main__": {"cli"},
     "__init__": set(),
 }

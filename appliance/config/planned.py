@@ -23,7 +23,7 @@ KEYS = {
     "cluster.zeromq": frozenset(
         {"read", "write", "subscribe", "curve_server_public_key_file", "curve_public_key_file"}
     ),
-    "hook": frozenset({"sites", "batch", "order_by"}),
+    "hook": frozenset({"sites", "order_by"}),
     "sink": frozenset({"endpoint"}),
     "api": frozenset({"token_file", "certificate", "key", "legacy_routes", "ui"}),
 }
@@ -31,7 +31,6 @@ KEYS = {
 
 VALUES = {
     "cluster.backend": frozenset({"broker"}),
-    "hook.isolation": frozenset({"process"}),
     "sink.kind": frozenset({"zmq"}),
     "sink.queue": frozenset({"durable"}),
 }

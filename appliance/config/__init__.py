@@ -29,6 +29,7 @@ from appliance.config.tables import (
     Sink,
     Table,
     Tail,
+    Watch,
     Zmq,
 )
 from appliance.errors import ConfigError
@@ -60,6 +61,7 @@ __all__ = [
     "Size",
     "Table",
     "Tail",
+    "Watch",
     "Zmq",
     "address_of",
     "diff",

@@ -22,6 +22,7 @@ from appliance.config.table_parts import (
     Policy,
     Table,
 )
+from appliance.config.watch_tables import Watch
 from appliance.units import Duration, Size
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "Sink",
     "Table",
     "Tail",
+    "Watch",
     "Zmq",
 ]
 
@@ -433,6 +435,7 @@ class Config(Table, frozen=True, kw_only=True):
     broker: Broker = field(default_factory=Broker)
     cluster: Cluster = field(default_factory=Cluster)
     tail: Annotated[tuple[Tail, ...], Meta(description="log files to follow")] = ()
+    watch: Annotated[tuple[Watch, ...], Meta(description="folders of finished files and folders")] = ()
     capture: Annotated[tuple[Capture, ...], Meta(description="socket capturers")] = ()
     journal: Journal = field(default_factory=Journal)
     hook: Annotated[tuple[Hook, ...], Meta(description="callables and programs that are called for each item")] = ()

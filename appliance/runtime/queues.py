@@ -93,7 +93,7 @@ class Queues:
         """
         if self.journal is None and not await trio.Path(config.appliance.state_dir, JOURNAL).exists():
             return None
-        await self._make_journal(config).open()
+        await self.make_journal(config).open()
         return self._desk
 
     def reconfigure(self, config: Config) -> None:

@@ -60,6 +60,12 @@ def _consumer() -> dict[str, st.SearchStrategy[Any]]:
     return {"name": _NAMES, "on": _GLOBS, "queue": policy, "queue_bytes": _SIZES}
 
 
+RECORDERS = (
+    Recorder(name="edge", interface="lo", directory="/e"),
+    Recorder(name="e2", interface="lo", directory="/${e}", cutoff=Limit(3 << 20), budget=Size(1 << 40), fanout=2),
+)
+
+
 @st.composite
 def _configs(draw: st.DrawFn) -> Config:
     renames = st.dictionaries(st.text("ab.${} ", min_size=1, max_size=4), _TEXTS.filter(lambda text: len(text) > 4))
@@ -87,15 +93,6 @@ def _configs(draw: st.DrawFn) -> Config:
     options = st.dictionaries(st.text("xyz. ", max_size=3), _TOML, max_size=3)
     hook = st.builds(Hook, run=st.just("a.b:c"), where=_TEXTS, timeout=_LONGER, options=options, **_consumer())
     sink = st.builds(Sink, keep=keep, rotate_size=st.none() | _SIZES, flush_every=_LONGER, **_consumer())
-    recorder = st.builds(
-        Recorder,
-        name=_NAMES,
-        interface=st.sampled_from(["eth1", "lo"]),
-        directory=_FOLDERS,
-        segment_every=st.integers(10**9, 10**15).map(Duration),
-        budget=st.none() | st.integers(2 << 30, 1 << 50).map(Size),
-        cutoff=st.just(Limit.parse("none")) | st.integers(1, 1 << 50).map(Limit),
-    )
     captures = draw(_unique(capture))
     zeromq = ClusterZeromq(log_bind=draw(st.sampled_from(["tcp://*:0", "tcp://[::1]:0"])), curve_secret_key_file="/k")
     return Config(
@@ -107,7 +104,7 @@ def _configs(draw: st.DrawFn) -> Config:
         tail=draw(_unique(st.builds(Tail, name=_NAMES, paths=st.just(("/l/*.log",)), poll=_LONGER))),
         watch=draw(_unique(st.builds(Watch, name=_NAMES, directory=_FOLDERS, settle=_LONGER, what=st.just("folders")))),
         capture=tuple(_with(c, handler=(_with(c.handler[0], log_dir=f"/c{n}"),)) for n, c in enumerate(captures)),
-        recorder=draw(_unique(recorder)),
+        recorder=draw(st.sampled_from([(), RECORDERS])),
         journal=draw(st.builds(Journal, durability=st.sampled_from(["batch", "always"]), dead_letters_size=_SIZES)),
         hook=draw(_unique(hook)),
         sink=tuple(_with(sink, path=f"/s{n}/{{path}}") for n, sink in enumerate(draw(_unique(sink)))),

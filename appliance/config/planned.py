@@ -11,8 +11,6 @@ __all__ = ["DOORS", "INSTEAD", "KEYS", "KINDS", "TABLES", "VALUES", "VOID"]
 TABLES = {
     "store": "[[store]]",
     "websocket": "[[websocket]]",
-    "watch": "[[watch]]",
-    "recorder": "[[recorder]]",
     "evidence": "[[evidence]]",
     "metrics": "[metrics]",
 }
@@ -23,7 +21,7 @@ KEYS = {
     "cluster.zeromq": frozenset(
         {"read", "write", "subscribe", "curve_server_public_key_file", "curve_public_key_file"}
     ),
-    "hook": frozenset({"command", "sites", "batch", "order_by"}),
+    "hook": frozenset({"sites", "order_by"}),
     "sink": frozenset({"endpoint"}),
     "api": frozenset({"token_file", "certificate", "key", "legacy_routes", "ui"}),
 }
@@ -31,7 +29,6 @@ KEYS = {
 
 VALUES = {
     "cluster.backend": frozenset({"broker"}),
-    "hook.isolation": frozenset({"process"}),
     "sink.kind": frozenset({"zmq"}),
     "sink.queue": frozenset({"durable"}),
 }
@@ -40,10 +37,10 @@ VALUES = {
 KINDS = frozenset({"node"})
 """Kinds of items that ``on`` may name."""
 
-DOORS = frozenset({"websocket", "watch", "recorder"})
+DOORS = frozenset({"websocket"})
 """Tables that ``from`` may name."""
 
-INSTEAD = {"hook": {"command": "run", "sites": "run"}}
+INSTEAD = {"hook": {"sites": "run"}}
 """Keys that would stand for a required one: when they are refused, the required one is not reported as missing too."""
 
 VOID = {"capture.conn_type": ("address",), "sink.kind": ("path", "topic")}

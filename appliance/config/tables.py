@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, field
 
+from appliance.config.recorder_tables import Recorder
 from appliance.config.table_parts import (
     NAME_PATTERN,
     Consumer,
@@ -22,6 +23,7 @@ from appliance.config.table_parts import (
     Policy,
     Table,
 )
+from appliance.config.watch_tables import Watch
 from appliance.units import Duration, Size
 
 __all__ = [
@@ -39,9 +41,11 @@ __all__ = [
     "Log",
     "Peering",
     "Policy",
+    "Recorder",
     "Sink",
     "Table",
     "Tail",
+    "Watch",
     "Zmq",
 ]
 
@@ -304,14 +308,32 @@ class Journal(Table, frozen=True, kw_only=True):
 _DURABLE_KEYS = frozenset({"attempts", "backoff", "backoff_max", "queue_full"})
 
 
+_KIND_KEYS = {
+    "run": frozenset({"run", "isolation", "max_items", "options"}),
+    "command": frozenset({"command"}),
+}
+
+
 class Hook(Consumer, frozen=True, kw_only=True):
-    """A Python callable that is called for each item."""
+    """A Python callable or a program that is called for each item."""
 
     where: Annotated[str, Meta(description="rule-engine expression over the record's fields")] = ""
-    run: Annotated[str, Meta(description="package.module:attribute")]
+    run: Annotated[str, Meta(description="package.module:attribute; or there is a command")] = ""
+    command: Annotated[
+        tuple[str, ...],
+        Meta(
+            min_length=1,
+            description="program and arguments, no shell; {path} {name} {dir} {start} {end} stand for what the item is "
+            "about; it gets the record as JSON on standard input",
+        ),
+    ] = ()
     isolation: Annotated[
-        Literal["auto", "task", "thread"], Meta(description="auto: async callables in a task, sync ones in a thread")
+        Literal["auto", "task", "thread", "process"],
+        Meta(description="auto: async callables in a task, sync ones in a process, which can be killed"),
     ] = "auto"
+    batch: Annotated[
+        int, Meta(ge=1, le=100_000, description="more than 1: each call gets a list of at most so many records")
+    ] = 1
     concurrency: Annotated[int, Meta(ge=1, le=256, description="calls at the same time")] = 1
     timeout: Annotated[Duration, Meta(description="for one call")] = Duration(30 * 10**9)
     attempts: Annotated[
@@ -328,14 +350,37 @@ class Hook(Consumer, frozen=True, kw_only=True):
     queue_full: Annotated[
         Policy, Meta(description="durable: what happens when the queue is full or its disk takes nothing")
     ] = "drop_newest"
+    max_items: Annotated[
+        int, Meta(ge=0, description="records after which a worker process is replaced by a new one; 0: never")
+    ] = 0
+    memory_limit: Annotated[
+        Size | None, Meta(description="memory of its own that a worker process or program may use; absent: no limit")
+    ] = None
+    cpu_limit: Annotated[
+        Duration | None,
+        Meta(description="processor time for one call in a worker process or program; absent: no limit"),
+    ] = None
     options: Annotated[dict[str, Any], Meta(description="the hook's own table, handed over as ctx.config")] = field(
         default_factory=dict
     )
 
     @property
+    def kind(self) -> str:
+        """The key that says what is called: ``run`` or ``command``."""
+        return "command" if self.command else "run"
+
+    @property
     def foreign_keys(self) -> frozenset[str]:
-        """Keys that are for durable queues: of no effect with others, and refused when they are written."""
-        return frozenset() if self.queue == "durable" else _DURABLE_KEYS
+        """Keys that are for hooks of another kind, or for durable queues if this one is not: of no effect here, and
+        refused when they are written.
+        """
+        return frozenset(self.foreign_kinds).union(() if self.queue == "durable" else _DURABLE_KEYS)
+
+    @property
+    def foreign_kinds(self) -> dict[str, str]:
+        """Those of hooks of another kind → that kind."""
+        own = _KIND_KEYS[self.kind]
+        return {key: kind for kind, keys in _KIND_KEYS.items() for key in keys - own}
 
 
 class Sink(Consumer, frozen=True, kw_only=True):
@@ -392,8 +437,10 @@ class Config(Table, frozen=True, kw_only=True):
     broker: Broker = field(default_factory=Broker)
     cluster: Cluster = field(default_factory=Cluster)
     tail: Annotated[tuple[Tail, ...], Meta(description="log files to follow")] = ()
+    watch: Annotated[tuple[Watch, ...], Meta(description="folders of finished files and folders")] = ()
     capture: Annotated[tuple[Capture, ...], Meta(description="socket capturers")] = ()
+    recorder: Annotated[tuple[Recorder, ...], Meta(description="ring recorders")] = ()
     journal: Journal = field(default_factory=Journal)
-    hook: Annotated[tuple[Hook, ...], Meta(description="Python callables that are called for each item")] = ()
+    hook: Annotated[tuple[Hook, ...], Meta(description="callables and programs that are called for each item")] = ()
     sink: Annotated[tuple[Sink, ...], Meta(description="log records into files")] = ()
     api: Api = field(default_factory=Api)

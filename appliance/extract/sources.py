@@ -17,7 +17,7 @@ import zstandard
 
 from appliance.native import SegmentIndex
 
-__all__ = ["FOREVER_NS", "FileSource", "OpenFile", "SegmentName", "find_sources", "read_source"]
+__all__ = ["FOREVER_NS", "FileSource", "OpenFile", "SegmentName", "find_sources", "plain_of", "read_source"]
 
 FOREVER_NS = (1 << 63) - 1
 """The latest time of a source of which nobody knows it."""
@@ -59,6 +59,11 @@ class SegmentName(NamedTuple):
         except ValueError:
             return None
         return cls(match["recorder"], int(opened.timestamp()) * 10**9 + int(match["fraction"]), int(match["member"]))
+
+    def __str__(self) -> str:
+        seconds, fraction = divmod(self.opened_ns, 10**9)
+        opened = datetime.fromtimestamp(seconds, UTC)
+        return f"{self.recorder}-{opened:%Y%m%dT%H%M%S}.{fraction:09}Z-{self.member}.pcap"
 
 
 class OpenFile:
@@ -144,29 +149,34 @@ class FileSource:
             FileNotFoundError: it was deleted meanwhile.
             OSError: it cannot be read.
         """
-        opened = _open(self.path)
+        opened = _open(self.path, self.first_ns)
         try:
             yield opened
         finally:
             opened.close()
 
 
-def _plain(path: Path) -> Path:
-    """The name of the finished, uncompressed PCAP."""
+def plain_of(path: Path) -> Path:
+    """The name of the finished, uncompressed PCAP; its index has ``.idx`` behind it."""
     return path.with_name(path.name.removesuffix(PART).removesuffix(ZST))
 
 
-def _open(path: Path) -> OpenFile:
-    plain = _plain(path)
-    pcap = _open_first([path, plain, plain.with_name(plain.name + ZST)])
+def _open(path: Path, first_ns: int = 0) -> OpenFile:
+    names = [path, plain_of(path)]
+    if path.name.endswith(PART) and first_ns and (name := SegmentName.parse(names[1].name)):
+        # While it was empty it had the time of its opening; a finished one has that of its first packet.
+        names.append(path.with_name(str(name._replace(opened_ns=first_ns))))
+    pcap = _open_first(each for name in names for each in (name, name.with_name(name.name + ZST)))
     if pcap is None:
         raise FileNotFoundError(errno.ENOENT, "the segment was deleted", str(path))
+    found = Path(str(pcap.name))
+    index = plain_of(found)
+    index = index.with_name(index.name + INDEX)
     try:
-        index = plain.with_name(plain.name + INDEX)
         sidecar = _open_first([index, index.with_name(index.name + PART)])
     except OSError:
         sidecar = None  # the PCAP can be read without
-    return OpenFile(pcap, sidecar, is_packed=str(pcap.name).endswith(ZST))
+    return OpenFile(pcap, sidecar, is_packed=found.suffix == ZST)
 
 
 def _open_first(paths: Iterable[Path]) -> BinaryIO | None:
@@ -268,7 +278,7 @@ def find_sources(
     """
     found: dict[Path, Path] = {}
     for path in directory.iterdir():
-        plain = _plain(path)
+        plain = plain_of(path)
         is_double = plain in found and _preference(found[plain]) <= _preference(path)
         if not path.name.endswith(ZST + PART) and plain.suffix == ".pcap" and not is_double:
             found[plain] = path

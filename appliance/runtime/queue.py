@@ -57,6 +57,7 @@ class ItemQueue(ConsumerQueue):
         return QueueFigures(
             policy=self.policy,
             records=self._waiting + self._leased,
+            leased=self._leased,
             size=self._bytes + self._leased_bytes,
             max_records=self.max_records,
             max_bytes=self.max_bytes,
@@ -183,3 +184,4 @@ class ItemQueue(ConsumerQueue):
             self._waiting -= oldest.count
             self._bytes -= oldest.size
             self.account.drop("queue_full", oldest.count)
+            self.account.report([oldest], 0, oldest.count, "lost")

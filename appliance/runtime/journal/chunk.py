@@ -22,19 +22,28 @@ class OpenChunk:
         records: their number.
         size: their bytes.
         done: records that need not be done again.
+        at_ns: when it arrived, nanoseconds since the epoch.
     """
 
-    __slots__ = ("_at", "_items", "_rest", "done", "flight", "free", "id", "records", "size")
+    __slots__ = ("_at", "_rest", "at_ns", "done", "flight", "free", "id", "items", "records", "size")
 
     def __init__(
-        self, number: int, items: Sequence[Item], records: int, size: int, done: Sequence[tuple[int, int]] = ()
+        self,
+        number: int,
+        items: Sequence[Item],
+        records: int,
+        size: int,
+        done: Sequence[tuple[int, int]] = (),
+        *,
+        at_ns: int,
     ) -> None:
         self.id = number
+        self.at_ns = at_ns
         self.records, self.size = records, size
         self.done = Ranges(done)
         self.free = self.done.outside(records)
         self.flight = Ranges()
-        self._items = items
+        self.items = items
         self._at = 0
         """The record with which `_rest` begins."""
         self._rest = list(reversed(items))
@@ -62,7 +71,7 @@ class OpenChunk:
         return begin, item
 
     def _seek(self, begin: int) -> None:
-        self._at, self._rest = begin, list(reversed(self._items))
+        self._at, self._rest = begin, list(reversed(self.items))
         while self._rest[-1].count <= begin:
             begin -= self._rest.pop().count
         if begin:
@@ -71,7 +80,7 @@ class OpenChunk:
 
     def record(self, index: int) -> Item:
         """One record as an item of its own."""
-        return record_at(self._items, index)
+        return record_at(self.items, index)
 
     def finish(self, begin: int, end: int) -> int:
         """Records are done; returns their share of the bytes."""

@@ -13,14 +13,14 @@ from appliance.errors import ApplianceError
 
 __all__ = ["DamagedError", "connect", "translated"]
 
-VERSION = 1
+VERSION = 2
 _PAGES = 1024
 """Of the write-ahead log before it is taken over into the database: 4 MiB."""
 
 _TABLES = """
 create table hook (id integer primary key, name text not null unique);
 create table chunk (id integer primary key, records integer not null, size integer not null, crc integer not null,
-                    body blob not null);
+                    at_ns integer not null, body blob not null);
 create table backlog (hook integer not null, chunk integer not null, records integer not null,
                       remaining integer not null, size integer not null, state blob,
                       primary key (hook, chunk)) without rowid;
@@ -30,6 +30,8 @@ create table letter (id integer primary key autoincrement, hook integer not null
                      facts blob not null, item blob not null);
 create index letter_due on letter (hook, dead, due_ns);
 create index letter_dead on letter (dead, id);
+create table store (space text not null, key blob not null, value blob not null,
+                    primary key (space, key)) without rowid;
 create table counter (name text primary key, value integer not null) without rowid;
 """
 

@@ -27,6 +27,7 @@ from .records import record_at
 from .reserve import Reserve
 from .salvage import salvage
 from .schema import DamagedError, connect, translated
+from .store import StoreTable
 
 __all__ = ["SqliteKeep"]
 
@@ -75,6 +76,10 @@ class SqliteKeep:
         """What a person may wish with dead letters; call `transaction` around changes."""
         assert self._letters is not None
         return self._letters
+
+    @property
+    def store(self) -> StoreTable:
+        return StoreTable(self.db)
 
     def new_letter_id(self) -> int:
         with self._ids:
@@ -185,8 +190,8 @@ class SqliteKeep:
         db = self.db
         for chunk in group.chunks:
             body = encode_items(chunk.items)
-            row = (chunk.id, chunk.records, chunk.size, zlib.crc32(body), body)
-            db.execute("insert into chunk values (?, ?, ?, ?, ?)", row)
+            row = (chunk.id, chunk.records, chunk.size, zlib.crc32(body), chunk.at_ns, body)
+            db.execute("insert into chunk values (?, ?, ?, ?, ?, ?)", row)
             rows = [(self.hook_id(hook), chunk.id, chunk.records, chunk.records, chunk.size) for hook in chunk.hooks]
             db.executemany("insert into backlog values (?, ?, ?, ?, ?, null)", rows)
         finished: list[tuple[int, int]] = []
@@ -201,6 +206,7 @@ class SqliteKeep:
         self.finish(finished)
         self.letters.put(group.letters, self.hook_id)
         self.letters.remove(group.settled)
+        self.store.write(group.changes)
 
     def finish(self, pairs: Sequence[tuple[int, int]]) -> None:
         """Hooks need chunks no more, within a transaction: pairs of their numbers."""
@@ -291,11 +297,11 @@ class SqliteKeep:
     def _read(self, hook: str, number: int, chunk: int) -> Chunk | None:
         """A chunk; None if it is damaged: then it is in quarantine, and the hook's records are booked as lost."""
         row = self.db.execute(
-            "select chunk.records, chunk.size, crc, body, remaining, state"
+            "select chunk.records, chunk.size, crc, at_ns, body, remaining, state"
             " from backlog left join chunk on chunk.id = backlog.chunk where hook = ? and chunk = ?",
             (number, chunk),
         ).fetchone()
-        records, size, crc, body, left, state = row
+        records, size, crc, at_ns, body, left, state = row
         try:
             if body is None or zlib.crc32(body) != crc:
                 raise CodecError("wrong checksum")
@@ -311,7 +317,7 @@ class SqliteKeep:
             self.finish([(number, chunk)])
             return None
         done = _state.decode(state)[0] if state is not None else ()
-        return Chunk(id=chunk, items=items, records=records, size=size, done=done)
+        return Chunk(id=chunk, items=items, records=records, size=size, at_ns=at_ns, done=done)
 
     def load(self, hook: str, after: int, *, max_records: int, max_size: int) -> Loaded:
         try:
@@ -339,6 +345,14 @@ class SqliteKeep:
                 if (read := self._read(hook, number, chunk)) is not None:
                     chunks.append(read)
         return Loaded(chunks=tuple(chunks), last=after, is_all=is_all)
+
+    def value(self, space: str, key: bytes) -> bytes | None:
+        with translated(self.path):
+            return self.store.get(space, key)
+
+    def values(self, space: str, after: bytes | None, limit: int) -> list[tuple[bytes, bytes]]:
+        with translated(self.path):
+            return self.store.items(space, after, limit)
 
     def waiting_letters(self, hook: str, limit: int) -> list[Letter]:
         with self.transaction():

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, field
 
+from appliance.config.recorder_tables import Recorder
 from appliance.config.table_parts import (
     NAME_PATTERN,
     Consumer,
@@ -40,6 +41,7 @@ __all__ = [
     "Log",
     "Peering",
     "Policy",
+    "Recorder",
     "Sink",
     "Table",
     "Tail",
@@ -437,6 +439,7 @@ class Config(Table, frozen=True, kw_only=True):
     tail: Annotated[tuple[Tail, ...], Meta(description="log files to follow")] = ()
     watch: Annotated[tuple[Watch, ...], Meta(description="folders of finished files and folders")] = ()
     capture: Annotated[tuple[Capture, ...], Meta(description="socket capturers")] = ()
+    recorder: Annotated[tuple[Recorder, ...], Meta(description="ring recorders")] = ()
     journal: Journal = field(default_factory=Journal)
     hook: Annotated[tuple[Hook, ...], Meta(description="callables and programs that are called for each item")] = ()
     sink: Annotated[tuple[Sink, ...], Meta(description="log records into files")] = ()

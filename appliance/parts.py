@@ -199,6 +199,7 @@ class Parts:
     def _api(self, table: Api, prepared: Prepared) -> Service:
         from appliance.api.captures import CaptureRoutes
         from appliance.api.events import EventsApi
+        from appliance.api.extract import ExtractRoutes
         from appliance.api.server import StatusServer
 
         return StatusServer(
@@ -207,6 +208,7 @@ class Parts:
             events=EventsApi(outlet=self._outlet, dispatcher=self._dispatcher, ledger=self._ledger),
             captures=self._captures and CaptureRoutes(self._captures, state_dir=prepared.config.appliance.state_dir),
             hooks=self._running and self._hook_routes(self._running, prepared.config),
+            extract=ExtractRoutes(lambda: self.recorders, state_dir=prepared.config.appliance.state_dir),
             is_optional=not prepared.loaded.is_set("api.listen"),
         )
 

@@ -12,7 +12,19 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "appliance"
 
-DOORS_AND_CONSUMERS = {"broker", "zeromq", "tail", "capture", "recorder", "evidence", "hooks", "sinks", "api", "demo"}
+DOORS_AND_CONSUMERS = {
+    "broker",
+    "zeromq",
+    "tail",
+    "watch",
+    "capture",
+    "recorder",
+    "evidence",
+    "hooks",
+    "sinks",
+    "api",
+    "demo",
+}
 BASE = {"errors", "units", "model"}
 LOWER = BASE | {"zeek", "wire", "config", "runtime", "native"}
 # Room → rooms of ours that it may import, besides itself.
@@ -33,7 +45,8 @@ MAY_IMPORT = {
     "recorder": LOWER | {"extract"},
     "evidence": LOWER | {"extract"},
     "status": {"runtime"},
-    "parts": LOWER | DOORS_AND_CONSUMERS - {"demo"} | {"evidence"},
+    "preparation": LOWER | DOORS_AND_CONSUMERS - {"demo"},
+    "parts": LOWER | {"preparation"} | DOORS_AND_CONSUMERS - {"demo"} | {"evidence"},
     "assembly": LOWER | {"parts"},
     "app": LOWER | {"parts", "assembly", "status"},
     "cli": LOWER | {"app", "hooks", "parts", "demo", "pcap", "ait", "evidence", "extract"},
@@ -123,6 +136,8 @@ def test_command_line_imports_nothing_heavy_before_it_knows_the_command(path: Pa
         "import_.py",
         "capture.py",
         "capture_arguments.py",
+        "hooks.py",
+        "hooks_arguments.py",
         "extract.py",
         "extract_arguments.py",
         "extract_remote.py",

@@ -26,13 +26,15 @@ from appliance.config.tables import (
     Log,
     Peering,
     Policy,
+    Recorder,
     Sink,
     Table,
     Tail,
+    Watch,
     Zmq,
 )
 from appliance.errors import ConfigError
-from appliance.units import Duration, Secret, Size
+from appliance.units import Duration, Limit, Secret, Size
 
 __all__ = [
     "SOCKET_KEYS",
@@ -51,15 +53,18 @@ __all__ = [
     "Hook",
     "Journal",
     "Keep",
+    "Limit",
     "Loaded",
     "Log",
     "Peering",
     "Policy",
+    "Recorder",
     "Secret",
     "Sink",
     "Size",
     "Table",
     "Tail",
+    "Watch",
     "Zmq",
     "address_of",
     "diff",

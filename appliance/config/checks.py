@@ -14,11 +14,13 @@ from appliance.config.broker_checks import check_broker
 from appliance.config.capture_checks import check_captures
 from appliance.config.hook_checks import check_hooks
 from appliance.config.lines import Key
+from appliance.config.recorder_checks import check_recorders
 from appliance.config.report import Report, nearest, one_of, quote, show_key
 from appliance.config.shape import EACH, HOLE, Each, select
 from appliance.config.sink_checks import check_endpoint, check_sinks
 from appliance.config.sockets import address_of
 from appliance.config.tables import Capture, Config
+from appliance.config.watch_checks import check_watches
 from appliance.errors import ConfigError
 from appliance.units import Size
 
@@ -27,7 +29,7 @@ __all__ = ["check", "mistakes_in_captures"]
 _HANDLER_FIELDS = ("name", "capture", "host", "pid", "seq")
 _SINK_FIELDS = ("path", "node", "source")
 _KINDS = {"hook": ("log", "event", "print", "segment", "file", "folder"), "sink": ("log", "event", "print")}
-_DOORS = ("zmq", "tail", "capture")
+_DOORS = ("zmq", "tail", "watch", "capture", "recorder")
 _POSITIVE: tuple[tuple[str | Each, ...], ...] = (
     ("zmq", EACH, "heartbeat"),
     ("zmq", EACH, "max_wait"),
@@ -37,7 +39,10 @@ _POSITIVE: tuple[tuple[str | Each, ...], ...] = (
     ("tail", EACH, "poll"),
     ("tail", EACH, "max_record"),
     ("tail", EACH, "max_wait"),
+    ("watch", EACH, "settle"),
+    ("watch", EACH, "poll"),
     ("capture", EACH, "receive_buffer"),
+    ("recorder", EACH, "segment_every"),
     ("hook", EACH, "timeout"),
     ("hook", EACH, "backoff"),
     ("hook", EACH, "backoff_max"),
@@ -75,8 +80,10 @@ def check(config: Config, report: Report, *, state_dir: str, complete: bool) -> 
     check_broker(config, report)
     _check_cluster(config, report)
     check_hooks(config, report)
+    check_watches(config, report, state_dir=state_dir)
     check_sinks(config, report)
     check_captures(config, report, check_run=_check_run)
+    check_recorders(config, report)
     _check_addresses(config, report, state_dir)
     _check_patterns(config, report)
     _check_outputs(config, report, state_dir)

@@ -11,8 +11,6 @@ __all__ = ["DOORS", "INSTEAD", "KEYS", "KINDS", "TABLES", "VALUES", "VOID"]
 TABLES = {
     "store": "[[store]]",
     "websocket": "[[websocket]]",
-    "watch": "[[watch]]",
-    "recorder": "[[recorder]]",
     "evidence": "[[evidence]]",
     "metrics": "[metrics]",
 }
@@ -39,7 +37,7 @@ VALUES = {
 KINDS = frozenset({"node"})
 """Kinds of items that ``on`` may name."""
 
-DOORS = frozenset({"websocket", "watch", "recorder"})
+DOORS = frozenset({"websocket"})
 """Tables that ``from`` may name."""
 
 INSTEAD = {"hook": {"sites": "run"}}

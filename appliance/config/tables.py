@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, field
 
+from appliance.config.recorder_tables import Recorder
 from appliance.config.table_parts import (
     NAME_PATTERN,
     Consumer,
@@ -22,6 +23,7 @@ from appliance.config.table_parts import (
     Policy,
     Table,
 )
+from appliance.config.watch_tables import Watch
 from appliance.units import Duration, Size
 
 __all__ = [
@@ -39,9 +41,11 @@ __all__ = [
     "Log",
     "Peering",
     "Policy",
+    "Recorder",
     "Sink",
     "Table",
     "Tail",
+    "Watch",
     "Zmq",
 ]
 
@@ -436,7 +440,9 @@ class Config(Table, frozen=True, kw_only=True):
     broker: Broker = field(default_factory=Broker)
     cluster: Cluster = field(default_factory=Cluster)
     tail: Annotated[tuple[Tail, ...], Meta(description="log files to follow")] = ()
+    watch: Annotated[tuple[Watch, ...], Meta(description="folders of finished files and folders")] = ()
     capture: Annotated[tuple[Capture, ...], Meta(description="socket capturers")] = ()
+    recorder: Annotated[tuple[Recorder, ...], Meta(description="ring recorders")] = ()
     journal: Journal = field(default_factory=Journal)
     hook: Annotated[tuple[Hook, ...], Meta(description="callables and programs that are called for each item")] = ()
     sink: Annotated[tuple[Sink, ...], Meta(description="log records into files")] = ()

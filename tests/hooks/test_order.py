@@ -72,7 +72,7 @@ def test_calls_are_planned_in_order(where: Any, expected: Sequence[int], *, is_d
 
 def test_same_value_goes_the_same_way() -> None:
     """Also one that is missing, or cannot be hashed, or whose record is none."""
-    rows = [{"k": [1]}, {"k": {"a": 1}}, {}, {"k": "x"}]
+    rows: list[dict[str, Any]] = [{"k": [1]}, {"k": {"a": 1}}, {}, {"k": "x"}]
     item = batch_of(rows * 3)
     undecodable: set[int] = set()
     bad = LogBatch(path="conn", source="zmq.a", data=b'{"k":"\\ud800"}\n', count=1)

@@ -352,6 +352,9 @@ class Hook(Consumer, frozen=True, kw_only=True):
         int, Meta(ge=1, le=100_000, description="more than 1: each call gets a list of at most so many records")
     ] = 1
     concurrency: Annotated[int, Meta(ge=1, le=256, description="calls at the same time")] = 1
+    order_by: Annotated[
+        str, Meta(description="a field: records in which it has the same value are called in order, one by one")
+    ] = ""
     timeout: Annotated[Duration, Meta(description="for one call")] = Duration(30 * 10**9)
     attempts: Annotated[
         int, Meta(ge=1, le=1000, description="with each record, the first included; then it is a dead letter")

@@ -26,6 +26,7 @@ from appliance.config.tables import (
     Log,
     Peering,
     Policy,
+    Recorder,
     Sink,
     Table,
     Tail,
@@ -33,7 +34,7 @@ from appliance.config.tables import (
     Zmq,
 )
 from appliance.errors import ConfigError
-from appliance.units import Duration, Secret, Size
+from appliance.units import Duration, Limit, Secret, Size
 
 __all__ = [
     "SOCKET_KEYS",
@@ -52,10 +53,12 @@ __all__ = [
     "Hook",
     "Journal",
     "Keep",
+    "Limit",
     "Loaded",
     "Log",
     "Peering",
     "Policy",
+    "Recorder",
     "Secret",
     "Sink",
     "Size",

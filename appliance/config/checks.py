@@ -14,6 +14,7 @@ from appliance.config.broker_checks import check_broker
 from appliance.config.capture_checks import check_captures
 from appliance.config.hook_checks import check_hooks
 from appliance.config.lines import Key
+from appliance.config.recorder_checks import check_recorders
 from appliance.config.report import Report, nearest, one_of, quote, show_key
 from appliance.config.shape import EACH, HOLE, Each, select
 from appliance.config.sink_checks import check_endpoint, check_sinks
@@ -28,7 +29,7 @@ __all__ = ["check", "mistakes_in_captures"]
 _HANDLER_FIELDS = ("name", "capture", "host", "pid", "seq")
 _SINK_FIELDS = ("path", "node", "source")
 _KINDS = {"hook": ("log", "event", "print", "segment", "file", "folder"), "sink": ("log", "event", "print")}
-_DOORS = ("zmq", "tail", "watch", "capture")
+_DOORS = ("zmq", "tail", "watch", "capture", "recorder")
 _POSITIVE: tuple[tuple[str | Each, ...], ...] = (
     ("zmq", EACH, "heartbeat"),
     ("zmq", EACH, "max_wait"),
@@ -41,7 +42,9 @@ _POSITIVE: tuple[tuple[str | Each, ...], ...] = (
     ("watch", EACH, "settle"),
     ("watch", EACH, "poll"),
     ("capture", EACH, "receive_buffer"),
+    ("recorder", EACH, "segment_every"),
     ("hook", EACH, "timeout"),
+    ("hook", EACH, "exit_timeout"),
     ("hook", EACH, "backoff"),
     ("hook", EACH, "backoff_max"),
     ("hook", EACH, "queue_bytes"),
@@ -81,6 +84,7 @@ def check(config: Config, report: Report, *, state_dir: str, complete: bool) -> 
     check_watches(config, report, state_dir=state_dir)
     check_sinks(config, report)
     check_captures(config, report, check_run=_check_run)
+    check_recorders(config, report)
     _check_addresses(config, report, state_dir)
     _check_patterns(config, report)
     _check_outputs(config, report, state_dir)

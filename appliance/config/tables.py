@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, field
 
+from appliance.config.recorder_tables import Recorder
 from appliance.config.table_parts import (
     NAME_PATTERN,
     Consumer,
@@ -40,6 +41,7 @@ __all__ = [
     "Log",
     "Peering",
     "Policy",
+    "Recorder",
     "Sink",
     "Table",
     "Tail",
@@ -306,17 +308,27 @@ class Journal(Table, frozen=True, kw_only=True):
 _DURABLE_KEYS = frozenset({"attempts", "backoff", "backoff_max", "queue_full"})
 
 
-_KIND_KEYS = {
-    "run": frozenset({"run", "isolation", "max_items", "options"}),
-    "command": frozenset({"command"}),
+_KINDS_OF = {
+    "run": ("run",),
+    "isolation": ("run",),
+    "max_items": ("run",),
+    "options": ("run",),
+    "command": ("command",),
+    "concurrency": ("run", "command"),
+    "batch": ("run", "command"),
+    "cpu_limit": ("run", "command"),
+    "sites": ("sites",),
+    "logs_path": ("sites",),
+    "exit_timeout": ("sites",),
 }
+"""Key → the kinds of hooks that it is for; others are for all."""
 
 
 class Hook(Consumer, frozen=True, kw_only=True):
-    """A Python callable or a program that is called for each item."""
+    """A Python callable, a program or a package of BroAPT's kind that is called for each item."""
 
     where: Annotated[str, Meta(description="rule-engine expression over the record's fields")] = ""
-    run: Annotated[str, Meta(description="package.module:attribute; or there is a command")] = ""
+    run: Annotated[str, Meta(description="package.module:attribute; or there is command or sites")] = ""
     command: Annotated[
         tuple[str, ...],
         Meta(
@@ -325,6 +337,13 @@ class Hook(Consumer, frozen=True, kw_only=True):
             "about; it gets the record as JSON on standard input",
         ),
     ] = ()
+    sites: Annotated[
+        str, Meta(description="folder of a package with HOOK and EXIT, whose callables get the names of log folders")
+    ] = ""
+    logs_path: Annotated[
+        str, Meta(description="sites: what it has as const.LOGS_PATH, and what the names of folders are relative to")
+    ] = ""
+    exit_timeout: Annotated[Duration, Meta(description="sites: for each EXIT callable")] = Duration(5 * 10**9)
     isolation: Annotated[
         Literal["auto", "task", "thread", "process"],
         Meta(description="auto: async callables in a task, sync ones in a process, which can be killed"),
@@ -333,6 +352,9 @@ class Hook(Consumer, frozen=True, kw_only=True):
         int, Meta(ge=1, le=100_000, description="more than 1: each call gets a list of at most so many records")
     ] = 1
     concurrency: Annotated[int, Meta(ge=1, le=256, description="calls at the same time")] = 1
+    order_by: Annotated[
+        str, Meta(description="a field: records in which it has the same value are called in order, one by one")
+    ] = ""
     timeout: Annotated[Duration, Meta(description="for one call")] = Duration(30 * 10**9)
     attempts: Annotated[
         int, Meta(ge=1, le=1000, description="with each record, the first included; then it is a dead letter")
@@ -364,8 +386,8 @@ class Hook(Consumer, frozen=True, kw_only=True):
 
     @property
     def kind(self) -> str:
-        """The key that says what is called: ``run`` or ``command``."""
-        return "command" if self.command else "run"
+        """The key that says what is called: ``run``, ``command`` or ``sites``."""
+        return "command" if self.command else "sites" if self.sites else "run"
 
     @property
     def foreign_keys(self) -> frozenset[str]:
@@ -375,10 +397,9 @@ class Hook(Consumer, frozen=True, kw_only=True):
         return frozenset(self.foreign_kinds).union(() if self.queue == "durable" else _DURABLE_KEYS)
 
     @property
-    def foreign_kinds(self) -> dict[str, str]:
-        """Those of hooks of another kind → that kind."""
-        own = _KIND_KEYS[self.kind]
-        return {key: kind for kind, keys in _KIND_KEYS.items() for key in keys - own}
+    def foreign_kinds(self) -> dict[str, tuple[str, ...]]:
+        """Those of hooks of other kinds → those kinds."""
+        return {key: kinds for key, kinds in _KINDS_OF.items() if self.kind not in kinds}
 
 
 class Sink(Consumer, frozen=True, kw_only=True):
@@ -437,6 +458,7 @@ class Config(Table, frozen=True, kw_only=True):
     tail: Annotated[tuple[Tail, ...], Meta(description="log files to follow")] = ()
     watch: Annotated[tuple[Watch, ...], Meta(description="folders of finished files and folders")] = ()
     capture: Annotated[tuple[Capture, ...], Meta(description="socket capturers")] = ()
+    recorder: Annotated[tuple[Recorder, ...], Meta(description="ring recorders")] = ()
     journal: Journal = field(default_factory=Journal)
     hook: Annotated[tuple[Hook, ...], Meta(description="callables and programs that are called for each item")] = ()
     sink: Annotated[tuple[Sink, ...], Meta(description="log records into files")] = ()

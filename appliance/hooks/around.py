@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import msgspec
@@ -11,13 +11,16 @@ import trio
 from appliance.model import FolderReady, Item, LogBatch
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.journal.journal import Journal
+from appliance.runtime.journal.records import item_at
 from appliance.runtime.journal.values import read_some, read_value
 from appliance.runtime.ledger import Account
 
 from .effects import Effects
+from .failure import Outcome
+from .plan import Job
 from .store import Pairs, Reader
 
-__all__ = ["Around"]
+__all__ = ["Around", "commit_all", "cut_unsent", "send_all"]
 
 PATIENCE_S = 5.0
 """How long a consumer with policy ``block`` may take nothing."""
@@ -29,12 +32,14 @@ class Around:
 
     Args:
         source: what it emits comes from, ``hook.NAME``.
-        account: of what it emits.
+        account: opens the account of what it emits.
         dispatcher: takes that.
         journal: where stores are.
     """
 
-    def __init__(self, source: str, *, account: Account, dispatcher: Dispatcher, journal: Journal) -> None:
+    def __init__(
+        self, source: str, *, account: Callable[[], Account], dispatcher: Dispatcher, journal: Journal
+    ) -> None:
         self.source = source
         self._account = account
         self._dispatcher = dispatcher
@@ -87,13 +92,14 @@ class Around:
         Cancellation: some of it may have been handed on.
         """
         is_kept = False
+        account = self._account()
         for item, effects in some:
             via = (*getattr(item, "via", ()), self.source)
             items: list[Item] = [*_batches(self.source, effects, via), *_folders(effects, via)]
             for made in items:
-                self._account.received += made.count
+                account.received += made.count
                 is_kept |= any(queue.is_durable for queue in self._dispatcher.route(made))
-                await self._dispatcher.dispatch(made, self._account, patience_s=PATIENCE_S)
+                await self._dispatcher.dispatch(made, account, patience_s=PATIENCE_S)
         if is_kept:
             await self._journal.wait_stored()
 
@@ -113,3 +119,42 @@ def _batches(source: str, effects: Effects, via: tuple[str, ...]) -> list[LogBat
 
 def _folders(effects: Effects, via: tuple[str, ...]) -> list[FolderReady]:
     return [msgspec.structs.replace(folder, via=via) for folder in effects.produced]
+
+
+async def send_all(around: Around | None, job: Job, outcomes: Sequence[Outcome]) -> None:
+    """Hand on what calls have emitted that ended well, and forget what the others wanted.
+
+    Cancellation: what is not handed on is still in the job.
+    """
+    for number in [n for n in job.effects if n >= len(outcomes) or outcomes[n] is not None]:
+        del job.effects[number]
+    if around is None or not job.effects:
+        job.effects.clear()
+        return
+    some = [(_item_of(job, number), effects) for number, effects in sorted(job.effects.items())]
+    if any(effects.has_items for _, effects in some):
+        await around.send([(item, effects) for item, effects in some if effects.has_items])
+    for _, effects in some:
+        await around.open_for(effects)
+        effects.emitted.clear()
+        effects.produced.clear()
+
+
+def _item_of(job: Job, number: int) -> Item:
+    """The item that a call is about; of a list, its first."""
+    call = job.calls[number]
+    return call.items[0] if call.items else item_at(job.items, call.positions[0])
+
+
+def cut_unsent(job: Job, outcomes: list[Outcome]) -> None:
+    """Forget the first call whose records were not handed on and, for the order, all behind it: they are made again."""
+    unsent = (n for n, effects in sorted(job.effects.items()) if effects.has_items and n < len(outcomes))
+    del outcomes[next(unsent, len(outcomes)) :]
+
+
+def commit_all(around: Around | None, job: Job, outcomes: Sequence[Outcome]) -> None:
+    """Do what the calls want to have done that ended well, in the moment in which their records are settled."""
+    if around is not None:
+        for number, effects in sorted(job.effects.items()):
+            if number < len(outcomes) and outcomes[number] is None:
+                around.commit(effects)

@@ -21,6 +21,13 @@ def count(record: dict[str, Any], ctx: Any) -> None:
         raise ValueError("not yet")
 
 
+def remember(record: dict[str, Any], ctx: Any) -> None:
+    """Remember and emit each record."""
+    ctx.store("seen").put(f"{record['n']:03d}", record["n"])
+    ctx.store("seen").increment("n")
+    ctx.emit("derived", record)
+
+
 async def count_async(record: dict[str, Any], ctx: Any) -> None:
     """The same, awaited."""
     store = ctx.store("counts")

@@ -45,13 +45,13 @@ def batch(first: int, count: int) -> LogBatch:
 class Bench:
     """A hook with a durable queue, and a consumer of what it emits, which is itself one of those who want it."""
 
-    def __init__(self, folder: Path, function: str, isolation: str) -> None:
+    def __init__(self, folder: Path, function: str, isolation: str, **more: Any) -> None:
         self.keep = SqliteKeep(folder / "journal.db")
         self.journal = Journal(self.keep)
         self.ledger, self.dispatcher = Ledger(), Dispatcher()
         config = Hook(
             name="h", on=("log:*",), run=f"tests.hooks.effect_hooks:{function}", isolation=isolation,  # type: ignore[arg-type]
-            timeout=Duration(60 * 10**9),
+            timeout=Duration(60 * 10**9), **more,
         )  # fmt: skip
         account = self.ledger.account("hook.h")
         retry = RetryPolicy(attempts=3, first_s=0.001, longest_s=0.001)
@@ -63,7 +63,10 @@ class Bench:
         self.dispatcher.subscribe("hook.h", self.queue, on=("log:*", "folder:*"), sources=())
         self.dispatcher.subscribe("sink.s", self.out, on=("log:derived",), sources=())
         around = Around(
-            "hook.h", account=self.ledger.account("hook.h.out"), dispatcher=self.dispatcher, journal=self.journal
+            "hook.h",
+            account=lambda: self.ledger.account("hook.h.out"),
+            dispatcher=self.dispatcher,
+            journal=self.journal,
         )
         self.runner = HookRunner(
             config, target=load_callable(config.run), where=Everything(), queue=self.queue, outlet=Outlet(),
@@ -76,8 +79,8 @@ class Bench:
 
 
 @asynccontextmanager
-async def open_bench(folder: Path, function: str, isolation: str) -> AsyncIterator[Bench]:
-    bench = Bench(folder, function, isolation)
+async def open_bench(folder: Path, function: str, isolation: str, **more: Any) -> AsyncIterator[Bench]:
+    bench = Bench(folder, function, isolation, **more)
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             await nursery.start(bench.runner.run)
@@ -110,6 +113,17 @@ async def test_effects_happen_once_for_each_call_that_ends_well(tmp_path: Path, 
         assert (figures.received, figures.delivered, figures.imbalance) == (10, 10, 0)
         assert bench.ledger.account("hook.h").received == 10
         assert bench.runner.statistics().errors == 4
+
+
+@pytest.mark.parametrize(("function", "isolation"), [("remember", "thread"), ("remember", "process")])
+async def test_effects_come_from_lanes_in_order(tmp_path: Path, function: str, isolation: str) -> None:
+    """With `order_by` as without: one for each record, whichever lane it went through."""
+    async with open_bench(tmp_path, function, isolation, order_by="n", concurrency=3) as bench:
+        for first in range(0, 60, 6):
+            bench.queue.put_nowait(batch(first, 6))
+        await wait_settled(bench)
+        assert await bench.stored("seen") == {"n": 60, **{f"{n:03d}": n for n in range(60)}}
+        assert sum(item.count for item in bench.out._items) == 60
 
 
 async def test_a_crash_finds_the_sum_and_the_records_in_step(tmp_path: Path) -> None:
@@ -212,7 +226,7 @@ def test_what_cannot_be_kept_is_refused() -> None:
 )
 def test_a_worker_cannot_want_what_a_hook_cannot(message: Wants) -> None:
     """Another call's, another store's, no value, no change, no path, no record."""
-    current = Round(2, 2, set())
+    current = Round([[0], [1]], set())
     with pytest.raises(RemoteProtocolError):
         current.hear(message)
 

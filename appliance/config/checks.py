@@ -12,6 +12,7 @@ from typing import Any
 from appliance.config import addresses, paths, patterns, planned
 from appliance.config.broker_checks import check_broker
 from appliance.config.capture_checks import check_captures
+from appliance.config.evidence_checks import check_evidence
 from appliance.config.hook_checks import check_hooks
 from appliance.config.lines import Key
 from appliance.config.report import Report, nearest, one_of, quote, show_key
@@ -26,7 +27,7 @@ __all__ = ["check", "mistakes_in_captures"]
 
 _HANDLER_FIELDS = ("name", "capture", "host", "pid", "seq")
 _SINK_FIELDS = ("path", "node", "source")
-_KINDS = {"hook": ("log", "event", "print", "segment", "file", "folder"), "sink": ("log", "event", "print")}
+_KINDS = {"hook": ("log", "event", "print", "segment", "file", "folder"), "sink": ("log", "event", "print"), "evidence": ("log", "event")}
 _DOORS = ("zmq", "tail", "capture")
 _POSITIVE: tuple[tuple[str | Each, ...], ...] = (
     ("zmq", EACH, "heartbeat"),
@@ -43,6 +44,10 @@ _POSITIVE: tuple[tuple[str | Each, ...], ...] = (
     ("hook", EACH, "backoff_max"),
     ("hook", EACH, "queue_bytes"),
     ("journal", "dead_letters_size"),
+    ("evidence", EACH, "queue_bytes"),
+    ("evidence", EACH, "max_span"),
+    ("uids", "queue_bytes"),
+    ("uids", "keep"),
     ("sink", EACH, "queue_bytes"),
     ("sink", EACH, "rotate_every"),
     ("sink", EACH, "flush_every"),
@@ -76,6 +81,7 @@ def check(config: Config, report: Report, *, state_dir: str, complete: bool) -> 
     _check_cluster(config, report)
     check_hooks(config, report)
     check_sinks(config, report)
+    check_evidence(config, report, complete=complete)
     check_captures(config, report, check_run=_check_run)
     _check_addresses(config, report, state_dir)
     _check_patterns(config, report)
@@ -103,7 +109,7 @@ def _check_names(config: Config, report: Report) -> None:
     def say(name: Any, other: str) -> str:
         return f"the name {quote(name)} is used twice, first by {other}"
 
-    for kind in (*_DOORS, "hook", "sink"):
+    for kind in (*_DOORS, "hook", "sink", "evidence"):
         _once(select(config, kind, EACH, "name"), report, say)
 
 

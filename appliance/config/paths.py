@@ -63,6 +63,7 @@ def make_absolute(config: Config, *, folder: str, python_folder: str) -> Config:
         tail=tuple(tail),
         capture=tuple(_capture(capture, state_dir, folder) for capture in config.capture),
         sink=tuple(sink),
+        evidence=tuple(replace(e, directory=output_pattern(e.directory, state_dir)) for e in config.evidence),
         api=replace(config.api, listen=listen),
     )
 

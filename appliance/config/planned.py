@@ -13,7 +13,6 @@ TABLES = {
     "websocket": "[[websocket]]",
     "watch": "[[watch]]",
     "recorder": "[[recorder]]",
-    "evidence": "[[evidence]]",
     "metrics": "[metrics]",
 }
 """Top-level tables, as headers."""

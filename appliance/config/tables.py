@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, field
 
+from appliance.config.evidence_tables import Evidence, Uids
 from appliance.config.table_parts import (
     NAME_PATTERN,
     Consumer,
@@ -32,6 +33,7 @@ __all__ = [
     "Cluster",
     "ClusterZeromq",
     "Config",
+    "Evidence",
     "Handler",
     "Hook",
     "Journal",
@@ -42,6 +44,7 @@ __all__ = [
     "Sink",
     "Table",
     "Tail",
+    "Uids",
     "Zmq",
 ]
 
@@ -396,4 +399,6 @@ class Config(Table, frozen=True, kw_only=True):
     journal: Journal = field(default_factory=Journal)
     hook: Annotated[tuple[Hook, ...], Meta(description="Python callables that are called for each item")] = ()
     sink: Annotated[tuple[Sink, ...], Meta(description="log records into files")] = ()
+    evidence: Annotated[tuple[Evidence, ...], Meta(description="packets for alarms")] = ()
+    uids: Uids = field(default_factory=Uids)
     api: Api = field(default_factory=Api)

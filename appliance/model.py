@@ -184,7 +184,7 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Ready(msgspec.Struct, frozen=True, kw_only=True):
-    """What finished files and folders have in common. Their content is not in the item, which weighs what its names do."""
+    """What finished files and folders have in common. An item weighs what its names do: the content is not in it."""
 
     watch: str
     """The watch that found it, or what the hook that produced it calls its results: what ``on`` names."""

@@ -114,7 +114,7 @@ def prepare(loaded: Loaded) -> Prepared:
 
         extend_path(loaded.config.appliance.python_path)
     for i, hook in enumerate(loaded.config.hook):
-        for key, make, found in (("run", _target, targets), ("where", _filter, filters)):
+        for key, make, found in ((hook.kind, _target, targets), ("where", _filter, filters)):
             try:
                 found[f"hook.{hook.name}"] = make(hook)
             except ValueError as exc:
@@ -179,7 +179,13 @@ def _tls_mistakes(loaded: Loaded) -> list[ConfigError]:
 
 
 def _target(hook: Hook) -> Any:
-    from appliance.hooks.callables import load_callable
+    from appliance.hooks.callables import HookCallable, load_callable
+
+    if hook.kind == "command":
+        from appliance.hooks.command import Command, find_program
+
+        find_program(hook.command)
+        return HookCallable(function=Command(hook), is_async=True, takes_context=True)
 
     target = load_callable(hook.run)
     if target.is_async and hook.isolation == "thread":

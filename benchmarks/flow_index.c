@@ -152,14 +152,14 @@ int main(int argc, char **argv)
                 offset = end;
             }
             if (work == 'j')
-                segidx_journal(writer, journal);
+                segidx_journal(writer, journal, UINT64_MAX);
             if (offset >= SEGMENT_BYTES || done >= packets) {
                 struct stat status;
                 double before = now();
                 segidx_get_counts(writer, &counts);
                 unindexed += counts.unindexed;
                 seen_flows += counts.flows;
-                if (ftruncate(fd, 0) != 0 || lseek(fd, 0, SEEK_SET) != 0 || segidx_finish(writer, fd) != 0)
+                if (ftruncate(fd, 0) != 0 || lseek(fd, 0, SEEK_SET) != 0 || segidx_finish(writer, fd, UINT64_MAX) != 0)
                     return 1;
                 fstat(fd, &status);
                 index_bytes += (uint64_t)status.st_size;

@@ -269,6 +269,11 @@ void flow_table_set_cutoff(struct flow_table *table, uint64_t cutoff)
     table->cutoff = cutoff;
 }
 
+uint64_t flow_table_cutoff(const struct flow_table *table)
+{
+    return table->cutoff;
+}
+
 int flow_table_lift(struct flow_table *table, const struct flow_key *key, uint64_t ts_ns)
 {
     uint64_t identity = identify(table, key);

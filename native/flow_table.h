@@ -59,6 +59,7 @@ void flow_table_track(struct flow_table *table, uint32_t linktype, const struct 
                       struct flow_hit *hits);
 
 void flow_table_set_cutoff(struct flow_table *table, uint64_t cutoff);
+uint64_t flow_table_cutoff(const struct flow_table *table);
 /* Cut a flow no more, and keep its entry until it is idle; it need not have been seen yet. ts_ns is the present of the
  * packets. ENOSPC if a quarter of the slots, or all of its set, are lifted. */
 int flow_table_lift(struct flow_table *table, const struct flow_key *key, uint64_t ts_ns);

@@ -186,6 +186,6 @@ int segidx_index_pcap(struct segidx_writer *writer, struct flow_table *table, ui
     }
     pcap_reader_close(&reader);
     if (error == 0 && out_fd >= 0)
-        error = segidx_finish(writer, out_fd);
+        error = segidx_finish(writer, out_fd, UINT64_MAX);
     return error;
 }

@@ -261,9 +261,12 @@ int ring_has_hardware_time(const struct ring *ring)
     return ring->has_hardware_time;
 }
 
-void ring_set_tap(struct ring *ring, const struct ring_tap *tap)
+int ring_set_tap(struct ring *ring, const struct ring_tap *tap)
 {
+    if (ring->batch.next < ring->batch.n)
+        return EBUSY;
     ring->tap = tap;
+    return 0;
 }
 
 int ring_error(const struct ring *ring)

@@ -41,9 +41,9 @@ uint32_t ring_linktype(const struct ring *ring);
 int32_t ring_fanout(const struct ring *ring);
 int ring_has_hardware_time(const struct ring *ring);
 
-/* Whoever looks at the packets as they pass, before they are stored and after; NULL: nobody. Outlives the ring or is
- * replaced; not while ring_run() runs. */
-void ring_set_tap(struct ring *ring, const struct ring_tap *tap);
+/* Whoever looks at the packets as they pass, before they are stored and after; NULL: nobody. It outlives the ring or is
+ * replaced; not while ring_run() runs. EBUSY between two calls of it that leave a batch half done. */
+int ring_set_tap(struct ring *ring, const struct ring_tap *tap);
 
 enum {
     RING_IDLE,  /* the time is up, and nothing more is ready */

@@ -33,10 +33,11 @@ struct ring_cursor {
     uint32_t left; /* packets */
 };
 
-/* Packets of a block that the tap has judged if it judges; those before next are done. */
+/* Packets of a block, those before next are done. */
 struct ring_batch {
     size_t n;
     size_t next;
+    int is_judged;
     struct packet_view packets[RING_BATCH];
     uint32_t tags[RING_BATCH]; /* TPID << 16 | TCI; 0: none */
     uint8_t keep[RING_BATCH];

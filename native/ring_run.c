@@ -123,7 +123,8 @@ static inline void note(struct ring *ring, const struct ring_output *output, uin
     if (news->n == RING_BATCH)
         tell(ring);
     uint64_t end = output->base + (uint64_t)(output->at - output->start);
-    news->places[news->n] = (struct ring_place){end - caplen - PCAP_RECORD_HEADER, end, ring->batch.next};
+    size_t index = ring->batch.is_judged ? ring->batch.next : RING_UNJUDGED;
+    news->places[news->n] = (struct ring_place){end - caplen - PCAP_RECORD_HEADER, end, index};
     news->packets[news->n++] = (struct packet_view){output->at - caplen, packet->ts_ns, caplen, packet->wire_len};
 }
 
@@ -165,13 +166,15 @@ static void discard(struct ring *ring)
         }
 }
 
-static void judge(struct ring *ring)
+static void judge(struct ring *ring, int is_judging)
 {
     struct ring_batch *batch = &ring->batch;
     memset(batch->keep, 1, batch->n);
-    if (ring->tap == NULL || ring->tap->judge == NULL)
+    if (batch->is_judged || is_judging)
+        tell(ring);
+    batch->is_judged = is_judging;
+    if (!is_judging)
         return;
-    tell(ring);
     ring->tap->judge(ring->tap->context, ring->linktype, batch->packets, batch->n, batch->keep);
     for (size_t i = 0; i < batch->n; i++)
         if (!batch->keep[i]) {
@@ -180,23 +183,19 @@ static void judge(struct ring *ring)
         }
 }
 
-/* Header, packet, header, packet is how the processor fetches ahead by itself; to look at many headers first costs IMIX
- * two thirds more. */
-static size_t batch_size(const struct ring *ring)
-{
-    return ring->tap != NULL && ring->tap->judge != NULL ? RING_BATCH : 1;
-}
-
 /* The rest of the block. */
 static int walk(struct ring *ring, struct ring_output *output)
 {
     int damage = 0, error = 0;
-    size_t most = batch_size(ring);
     while (error == 0) {
         if (ring->batch.next == ring->batch.n) {
+            int is_judging = ring->tap != NULL && atomic_load_explicit(&ring->tap->is_judging, memory_order_relaxed);
+            /* Header, packet, header, packet is how the processor fetches ahead by itself; to look at many headers
+             * first costs IMIX two thirds more. */
+            size_t most = is_judging ? RING_BATCH : 1;
             if (damage != 0 || ring_gather(&ring->cursor, most, &ring->batch, &ring->counts, &damage) == 0)
                 break;
-            judge(ring);
+            judge(ring, is_judging);
         }
         if (output == NULL)
             discard(ring);

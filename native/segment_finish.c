@@ -27,7 +27,10 @@ struct item {
 struct build {
     const struct segidx_writer *writer;
     size_t chunks;
-    uint32_t flows; /* different ones */
+    uint64_t pcap_bytes;
+    uint64_t packets;
+    uint32_t numbers; /* of flows in the chunks */
+    uint32_t flows;   /* different ones */
     uint32_t ported;
     struct item *items;
     struct item *spare;
@@ -109,7 +112,7 @@ static void merge_flow(struct segidx_flow *into, const struct segidx_flow *from)
 static void sort_flows(struct build *build)
 {
     const struct segidx_writer *writer = build->writer;
-    uint32_t n = writer->counts.flows;
+    uint32_t n = build->numbers;
     for (uint32_t i = 0; i < n; i++)
         build->items[i] = (struct item){.prefix = be64(writer->flows[i].key.addr[0]), .number = i};
     sort_items(build->items, build->spare, n, compare_keys, writer->flows);
@@ -262,8 +265,11 @@ static void put_chunks(struct output *out, struct segment_section *section, cons
 {
     section->offset = out->offset;
     section->bytes = build->chunks * sizeof(struct segment_chunk);
-    for (size_t i = 0; i < build->chunks; i++)
-        put(out, &segment_chunk_at(build->writer, i)->chunk, sizeof(struct segment_chunk));
+    for (size_t i = 0; i < build->chunks; i++) {
+        struct segment_chunk chunk = segment_chunk_at(build->writer, i)->chunk;
+        chunk.end = chunk.end < build->pcap_bytes ? chunk.end : build->pcap_bytes;
+        put(out, &chunk, sizeof chunk);
+    }
 }
 
 static int write_index(struct build *build, struct output *out, uint32_t communities)
@@ -279,8 +285,8 @@ static int write_index(struct build *build, struct output *out, uint32_t communi
         .community_seed = writer->community_seed,
         .flows = build->flows,
         .chunks = (uint32_t)build->chunks,
-        .pcap_bytes = counts->pcap_bytes,
-        .packets = counts->packets,
+        .pcap_bytes = build->pcap_bytes,
+        .packets = build->packets,
         .unindexed = counts->unindexed,
         .first_ns = counts->first_ns,
         .last_ns = counts->last_ns,
@@ -340,10 +346,27 @@ static void release(struct build *build)
     free(build->communities);
 }
 
-int segidx_finish(struct segidx_writer *writer, int fd)
+/* Leave out the chunks behind what the PCAP holds, and the flows that began there. */
+static void limit(struct build *build, uint64_t pcap_bytes)
+{
+    const struct segidx_writer *writer = build->writer;
+    build->pcap_bytes = pcap_bytes < writer->counts.pcap_bytes ? pcap_bytes : writer->counts.pcap_bytes;
+    build->packets = writer->counts.packets;
+    build->numbers = writer->counts.flows;
+    for (; build->chunks > 0; build->chunks--) {
+        const struct written_chunk *tail = segment_chunk_at(writer, build->chunks - 1);
+        if (tail->chunk.offset < build->pcap_bytes)
+            break;
+        build->packets -= tail->chunk.packets;
+        build->numbers = tail->flows_before;
+    }
+}
+
+int segidx_finish(struct segidx_writer *writer, int fd, uint64_t pcap_bytes)
 {
     segment_close_chunk(writer);
     struct build build = {.writer = writer, .chunks = writer->chunks.len / sizeof(struct written_chunk)};
+    limit(&build, pcap_bytes);
     struct output *out = calloc(1, sizeof *out);
     int error = out != NULL ? allocate(&build) : ENOMEM;
     if (error == 0) {

@@ -53,10 +53,12 @@ void segidx_post(struct segidx_writer *writer, struct flow_table *table, const s
 
 void segidx_get_counts(const struct segidx_writer *writer, struct segidx_counts *out);
 
-/* Append to fd the chunks that were completed since the last call, after the header at the first call of a segment.
- * Write their records to the PCAP before, for a reader goes there at once. A failed write leaves a torn frame, which
- * readers ignore; later calls add nothing then but return the same errno. */
-int segidx_journal(struct segidx_writer *writer, int fd);
-/* Write the index to fd, an empty file. Takes about 0.1 s for 65,000 flows in 1 GiB. 0, ENOMEM or the errno of
- * the write. The writer needs segidx_begin() before it is used again. */
-int segidx_finish(struct segidx_writer *writer, int fd);
+/* Append to fd the chunks that were completed since the last call and end within the first pcap_bytes of the PCAP,
+ * which a reader finds there, after the header at the first call of a segment. A failed write leaves a torn frame,
+ * which readers ignore; later calls add nothing then but return the same errno. */
+int segidx_journal(struct segidx_writer *writer, int fd, uint64_t pcap_bytes);
+/* Write the index of the first pcap_bytes of the PCAP to fd, an empty file; UINT64_MAX: of all. Less than all where a
+ * write of the PCAP failed: then nothing beyond is pointed at, but what flows of before lost stays in their counts.
+ * Takes about 0.1 s for 65,000 flows in 1 GiB. 0, ENOMEM or the errno of the write. The writer needs segidx_begin()
+ * before it is used again. */
+int segidx_finish(struct segidx_writer *writer, int fd, uint64_t pcap_bytes);

@@ -20,7 +20,7 @@ static void put(struct bytes *bytes, const void *data, size_t len)
     bytes->len += len;
 }
 
-static int write_header(struct segidx_writer *writer, int fd)
+static int put_header(struct segidx_writer *writer)
 {
     uint8_t page[SEGMENT_PAGE] = {0};
     struct segment_header header = {
@@ -34,18 +34,15 @@ static int write_header(struct segidx_writer *writer, int fd)
     };
     header.checksum = segment_checksum(0, &header, offsetof(struct segment_header, checksum));
     memcpy(page, &header, sizeof header);
+    int error = segment_reserve(&writer->scratch, sizeof page);
+    if (error != 0)
+        return error;
+    put(&writer->scratch, page, sizeof page);
     writer->journal_bytes = sizeof page;
-    return segment_write(fd, page, sizeof page);
+    return 0;
 }
 
-static int write_frames(struct segidx_writer *writer, int fd)
-{
-    size_t len = writer->scratch.len;
-    writer->scratch.len = 0;
-    return segment_write(fd, writer->scratch.data, len);
-}
-
-static int put_frame(struct segidx_writer *writer, int fd, uint32_t i)
+static int put_frame(struct segidx_writer *writer, uint32_t i)
 {
     const struct written_chunk *written = segment_chunk_at(writer, i);
     size_t chunks = writer->chunks.len / sizeof *written;
@@ -75,17 +72,35 @@ static int put_frame(struct segidx_writer *writer, int fd, uint32_t i)
     frame.checksum = segment_frame_checksum(writer->journal_bytes, &frame, writer->scratch.data + start + sizeof frame);
     memcpy(writer->scratch.data + start, &frame, sizeof frame);
     writer->journal_bytes += sizeof frame + bytes;
-    return writer->scratch.len < WRITE_BYTES ? 0 : write_frames(writer, fd);
+    return 0;
 }
 
-int segidx_journal(struct segidx_writer *writer, int fd)
+static int is_within(const struct segidx_writer *writer, uint64_t pcap_bytes)
 {
-    size_t chunks = writer->chunks.len / sizeof(struct written_chunk);
+    return writer->journalled < writer->chunks.len / sizeof(struct written_chunk) &&
+           segment_chunk_at(writer, writer->journalled)->chunk.end <= pcap_bytes;
+}
+
+void segment_journal_collect(struct segidx_writer *writer, uint64_t pcap_bytes)
+{
     if (writer->journal_error == 0 && writer->journal_bytes == 0)
-        writer->journal_error = write_header(writer, fd);
-    while (writer->journal_error == 0 && writer->journalled < chunks)
-        writer->journal_error = put_frame(writer, fd, writer->journalled++);
+        writer->journal_error = put_header(writer);
+    while (writer->journal_error == 0 && writer->scratch.len < WRITE_BYTES && is_within(writer, pcap_bytes))
+        writer->journal_error = put_frame(writer, writer->journalled++);
+}
+
+void segment_journal_write(struct segidx_writer *writer, int fd)
+{
     if (writer->journal_error == 0)
-        writer->journal_error = write_frames(writer, fd);
+        writer->journal_error = segment_write(fd, writer->scratch.data, writer->scratch.len);
+    writer->scratch.len = 0;
+}
+
+int segidx_journal(struct segidx_writer *writer, int fd, uint64_t pcap_bytes)
+{
+    do {
+        segment_journal_collect(writer, pcap_bytes);
+        segment_journal_write(writer, fd);
+    } while (writer->journal_error == 0 && is_within(writer, pcap_bytes));
     return writer->journal_error;
 }

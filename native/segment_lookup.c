@@ -254,6 +254,17 @@ static int lookup_index(struct segidx_reader *reader, const struct flow_query *q
     return error;
 }
 
+/* An index may cover more than there is by now, or was when the caller looked. */
+static void limit(struct extents *extents, uint64_t pcap_bytes)
+{
+    while (extents->len > 0 && extents->items[extents->len - 1].offset >= pcap_bytes)
+        extents->len--;
+    if (extents->len == 0)
+        return;
+    struct segidx_extent *tail = &extents->items[extents->len - 1];
+    tail->bytes = tail->bytes < pcap_bytes - tail->offset ? tail->bytes : pcap_bytes - tail->offset;
+}
+
 int segidx_lookup(struct segidx_reader *reader, const struct flow_query *query, uint64_t pcap_bytes,
                   struct segidx_extent **out, size_t *n)
 {
@@ -263,6 +274,7 @@ int segidx_lookup(struct segidx_reader *reader, const struct flow_query *query, 
                                                             : segment_lookup_journal(reader, query, &extents, &end);
     if (error == 0)
         error = extents_add(&extents, end, pcap_bytes);
+    limit(&extents, pcap_bytes);
     if (error != 0) {
         free(extents.items);
         extents = (struct extents){0};

@@ -51,6 +51,11 @@ static inline const struct written_chunk *segment_chunk_at(const struct segidx_w
     return (const struct written_chunk *)(const void *)writer->chunks.data + i;
 }
 
+/* The two halves of segidx_journal(): collect some frames of chunks that end within pcap_bytes, and write them; nothing
+ * was collected if scratch.len is 0 between them. While one thread writes, another may post. */
+void segment_journal_collect(struct segidx_writer *writer, uint64_t pcap_bytes);
+void segment_journal_write(struct segidx_writer *writer, int fd);
+
 /* Room for n more bytes; 0 or ENOMEM. */
 int segment_reserve(struct bytes *bytes, size_t n);
 int segment_write(int fd, const void *data, size_t len);

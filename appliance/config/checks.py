@@ -129,7 +129,8 @@ def _check_values(config: Config, report: Report) -> None:
 
 def _check_texts(config: Config, report: Report) -> None:
     for key, run in select(config, "hook", EACH, "run"):
-        _check_run(key, run, report)
+        if run:
+            _check_run(key, run, report)
     for key, rename in select(config, "zmq", EACH, "rename"):
         for old, new in rename.items():
             if new is not HOLE and not (old and new):

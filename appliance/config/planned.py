@@ -22,7 +22,7 @@ KEYS = {
     "cluster.zeromq": frozenset(
         {"read", "write", "subscribe", "curve_server_public_key_file", "curve_public_key_file"}
     ),
-    "hook": frozenset({"command", "sites", "batch", "order_by"}),
+    "hook": frozenset({"sites", "batch", "order_by"}),
     "sink": frozenset({"endpoint"}),
     "api": frozenset({"token_file", "certificate", "key", "legacy_routes", "ui"}),
 }
@@ -42,7 +42,7 @@ KINDS = frozenset({"node"})
 DOORS = frozenset({"websocket", "watch", "recorder"})
 """Tables that ``from`` may name."""
 
-INSTEAD = {"hook": {"command": "run", "sites": "run"}}
+INSTEAD = {"hook": {"sites": "run"}}
 """Keys that would stand for a required one: when they are refused, the required one is not reported as missing too."""
 
 VOID = {"capture.conn_type": ("address",), "sink.kind": ("path", "topic")}

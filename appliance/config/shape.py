@@ -121,10 +121,11 @@ def _build_table(value: Any, table: type[Table], key: Key, report: Report) -> An
             made[field.name] = build(value[name], field.type, (*key, name), report)
             if made[field.name] is HOLE:
                 void.update(planned.VOID.get(_path((*key, name)), ()))
+        elif name in excused:
+            made[field.name] = HOLE
         elif field.required:
             made[field.name] = HOLE
-            if name not in excused:
-                report.add((*key, name), "missing")
+            report.add((*key, name), "missing")
     return table(**made)
 
 

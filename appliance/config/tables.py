@@ -307,11 +307,25 @@ class Journal(Table, frozen=True, kw_only=True):
 _DURABLE_KEYS = frozenset({"attempts", "backoff", "backoff_max", "queue_full"})
 
 
+_KIND_KEYS = {
+    "run": frozenset({"run", "isolation", "options"}),
+    "command": frozenset({"command"}),
+}
+
+
 class Hook(Consumer, frozen=True, kw_only=True):
-    """A Python callable that is called for each item."""
+    """A Python callable or a program that is called for each item."""
 
     where: Annotated[str, Meta(description="rule-engine expression over the record's fields")] = ""
-    run: Annotated[str, Meta(description="package.module:attribute")]
+    run: Annotated[str, Meta(description="package.module:attribute; or there is a command")] = ""
+    command: Annotated[
+        tuple[str, ...],
+        Meta(
+            min_length=1,
+            description="program and arguments, no shell; {path} {name} {dir} {start} {end} stand for what the item is "
+            "about; it gets the record as JSON on standard input",
+        ),
+    ] = ()
     isolation: Annotated[
         Literal["auto", "task", "thread"], Meta(description="auto: async callables in a task, sync ones in a thread")
     ] = "auto"
@@ -336,9 +350,22 @@ class Hook(Consumer, frozen=True, kw_only=True):
     )
 
     @property
+    def kind(self) -> str:
+        """The key that says what is called: ``run`` or ``command``."""
+        return "command" if self.command else "run"
+
+    @property
     def foreign_keys(self) -> frozenset[str]:
-        """Keys that are for durable queues: of no effect with others, and refused when they are written."""
-        return frozenset() if self.queue == "durable" else _DURABLE_KEYS
+        """Keys that are for hooks of another kind, or for durable queues if this one is not: of no effect here, and
+        refused when they are written.
+        """
+        return frozenset(self.foreign_kinds).union(() if self.queue == "durable" else _DURABLE_KEYS)
+
+    @property
+    def foreign_kinds(self) -> dict[str, str]:
+        """Those of hooks of another kind → that kind."""
+        own = _KIND_KEYS[self.kind]
+        return {key: kind for kind, keys in _KIND_KEYS.items() for key in keys - own}
 
 
 class Sink(Consumer, frozen=True, kw_only=True):
@@ -397,7 +424,7 @@ class Config(Table, frozen=True, kw_only=True):
     tail: Annotated[tuple[Tail, ...], Meta(description="log files to follow")] = ()
     capture: Annotated[tuple[Capture, ...], Meta(description="socket capturers")] = ()
     journal: Journal = field(default_factory=Journal)
-    hook: Annotated[tuple[Hook, ...], Meta(description="Python callables that are called for each item")] = ()
+    hook: Annotated[tuple[Hook, ...], Meta(description="callables and programs that are called for each item")] = ()
     sink: Annotated[tuple[Sink, ...], Meta(description="log records into files")] = ()
     evidence: Annotated[tuple[Evidence, ...], Meta(description="packets for alarms")] = ()
     uids: Uids = field(default_factory=Uids)

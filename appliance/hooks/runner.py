@@ -25,7 +25,7 @@ from appliance.runtime.outlet import Outlet
 from .callables import Context, HookCallable
 from .filter import Filter
 from .publish import EventPublisher
-from .steer import Reject, Retry
+from .steer import Failed, Reject, Retry
 from .thread import TURN_S, Outcome, OverdueError, ThreadCaller
 
 __all__ = ["HookFigures", "HookRunner"]
@@ -204,13 +204,13 @@ class HookRunner:
         elif (held := self._throttle.admit(self._last_error[:80])) is not None:
             self._log.warning(
                 "hook failed", reason=failure.reason, error=self._last_error, more=held,
-                exc_info=outcome if failure.reason == "hook_error" else None,
+                exc_info=outcome if failure.reason == "hook_error" and not isinstance(outcome, Failed) else None,
             )  # fmt: skip
 
 
 def _failure_of(outcome: BaseException) -> Failure:
     """What a hook raised, as the journal keeps it."""
-    wish = isinstance(outcome, Retry | Reject)
+    wish = isinstance(outcome, Retry | Reject | Failed)
     text = str(outcome) if wish else "".join(traceback.format_exception_only(outcome)).strip()
     error = text.encode("utf-8", "backslashreplace").decode()[:MAX_ERROR]  # it is shown, and kept, as JSON
     if isinstance(outcome, Retry):
@@ -219,6 +219,8 @@ def _failure_of(outcome: BaseException) -> Failure:
         return Failure(reason="rejected", error=error, is_final=True)
     if isinstance(outcome, OverdueError):
         return Failure(reason="timeout", error=error)
+    if isinstance(outcome, Failed):
+        return Failure(reason="hook_error", error=error, trace=outcome.trace[-MAX_TRACE:])
     trace = "".join(traceback.format_exception(outcome, limit=-MAX_FRAMES))
     return Failure(reason="hook_error", error=error, trace=trace[-MAX_TRACE:])
 

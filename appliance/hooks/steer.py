@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-__all__ = ["Reject", "Retry"]
+__all__ = ["Failed", "Reject", "Retry"]
 
 
 class Retry(Exception):  # noqa: N818 - a wish, no error
@@ -35,3 +35,16 @@ class Reject(Exception):  # noqa: N818 - the same
 
     def __init__(self, reason: str = "") -> None:
         super().__init__(reason or "the hook rejected the record")
+
+
+class Failed(Exception):  # noqa: N818 - the same
+    """An attempt failed outside of Python.
+
+    Args:
+        reason: for people who look at what failed.
+        trace: what is kept in place of a traceback, e.g. the end of what a program wrote.
+    """
+
+    def __init__(self, reason: str, *, trace: str = "") -> None:
+        super().__init__(reason)
+        self.trace = trace

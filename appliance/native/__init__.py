@@ -47,6 +47,7 @@ from appliance.native.receivers import (
 )
 from appliance.native.ring import NEW_GROUP, Ring, RingCounts, RingStatus
 from appliance.native.ring_output import OutputKind, RingOutput, RingSegment
+from appliance.native.ring_tap import RingTap
 from appliance.native.segments import (
     Extent,
     ExtractCounts,
@@ -125,6 +126,7 @@ __all__ = [
     "RingOutput",
     "RingSegment",
     "RingStatus",
+    "RingTap",
     "Run",
     "RunKind",
     "Seen",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, NamedTuple
@@ -257,6 +256,17 @@ def fill_packets(packets: list[Seen]) -> tuple[Any, Any, list[Any]]:
     return views, hits, kept
 
 
+def make_totals(out: Any) -> FlowTotals:
+    """From the C struct; for the modules of this package."""
+    pairs = (tuple(out.packets), tuple(out.bytes), tuple(out.wire_bytes))
+    return FlowTotals(out.first_ns, out.last_ns, *pairs, bool(out.is_lifted))
+
+
+def make_counts(out: Any) -> FlowCounts:
+    """From the C struct; for the modules of this package."""
+    return FlowCounts(*(getattr(out, field) for field in FlowCounts._fields))
+
+
 class FlowTable(Owner):
     """Counts flows in fixed memory and says which packets are past the cutoff of their connection.
 
@@ -309,13 +319,10 @@ class FlowTable(Owner):
     def get(self, key: FlowKey) -> FlowTotals | None:
         """Counts of a flow, None if it is not known (any more)."""
         out = ffi.new("struct flow_totals *")
-        if lib.flow_table_get(self.open_handle, fill_key(key), out) == errno.ENOENT:
-            return None
-        pairs = (tuple(out.packets), tuple(out.bytes), tuple(out.wire_bytes))
-        return FlowTotals(out.first_ns, out.last_ns, *pairs, bool(out.is_lifted))
+        return None if lib.flow_table_get(self.open_handle, fill_key(key), out) else make_totals(out)
 
     def counts(self) -> FlowCounts:
         """What was done since the table was made."""
         out = ffi.new("struct flow_counts *")
         lib.flow_table_get_counts(self.open_handle, out)
-        return FlowCounts(*(getattr(out, field) for field in FlowCounts._fields))
+        return make_counts(out)

@@ -10,6 +10,7 @@ from appliance._native import ffi, lib
 from appliance.native.handles import Owner, fail, opened
 from appliance.native.pcap import SNAPLEN_MAX
 from appliance.native.ring_output import RingOutput
+from appliance.native.ring_tap import RingTap
 
 __all__ = ["NEW_GROUP", "Ring", "RingCounts", "RingStatus"]
 
@@ -129,6 +130,7 @@ class Ring(Owner):
         options.program, options.program_bytes = code, len(program or b"")
         error = lib.ring_open(interface.encode(), options, out)
         super().__init__(opened("Ring", error, out, lib.ring_close))
+        self._tap: object = None
         self.linktype = int(lib.ring_linktype(self._handle))
         self.fanout = fanout if fanout is None else int(lib.ring_fanout(self._handle))
         self.has_hardware_time = bool(lib.ring_has_hardware_time(self._handle))
@@ -176,6 +178,17 @@ class Ring(Owner):
         if error:
             fail(error)
 
+    def attach(self, tap: RingTap | None) -> None:
+        """Show it every packet from the next `run` on; None: nobody looks. Between two runs.
+
+        Raises:
+            ValueError: packets wait that the former tap has judged (`RingCounts.waiting`): run on before.
+        """
+        handle = None if tap is None else tap.open_handle
+        if lib.ring_index_attach(ffi.NULL if handle is None else handle, self.open_handle):
+            raise ValueError("packets wait that another tap has judged")
+        self._tap = handle
+
     def run(self, output: RingOutput | None, *, max_blocks: int = 0, run_ms: int = 0) -> RingStatus:
         """Copy packets into the output's open segment, or discard and count them if there is none. Without the GIL.
 
@@ -188,6 +201,7 @@ class Ring(Owner):
             Why it came back. Call it again after each: a block that is half done goes on behind its last packet.
         """
         handle = None if output is None else output.open_handle
+        tap = self._tap  # noqa: F841 - lives as long as the call, also if another thread closes the ring
         return RingStatus(lib.ring_run(self.open_handle, ffi.NULL if handle is None else handle, max_blocks, run_ms))
 
     @property

@@ -26,6 +26,7 @@ __all__ = [
 ]
 
 _BLOCK_BYTES = 1 << 20
+_ALL = (1 << 64) - 1
 
 
 class Extent(NamedTuple):
@@ -122,25 +123,31 @@ class SegmentIndexWriter(Owner):
         lib.segidx_get_counts(self.open_handle, out)
         return _counts(out)
 
-    def journal(self, fd: int) -> None:
+    def journal(self, fd: int, pcap_bytes: int = _ALL) -> None:
         """Append what was completed since the last call, for readers of the growing segment. Blocks, without the GIL.
 
         Args:
             fd: of a file that is empty at the first call for a segment.
+            pcap_bytes: how much of the PCAP a reader finds; what ends behind it is left out until then.
 
         Raises:
             OSError: the write failed; so do all further calls for this segment.
         """
-        _check(lib.segidx_journal(self.open_handle, fd))
+        _check(lib.segidx_journal(self.open_handle, fd, pcap_bytes))
 
-    def finish(self, fd: int) -> None:
+    def finish(self, fd: int, pcap_bytes: int = _ALL) -> None:
         """Write the index to an empty file. Blocks, without the GIL.
+
+        Args:
+            fd: of the file.
+            pcap_bytes: how much of the PCAP there is if a write of it failed; what lies behind it is left out, but
+                stays in the counts of flows that had packets before it.
 
         Raises:
             OSError: the write failed.
             MemoryError: there is not enough memory to sort it.
         """
-        _check(lib.segidx_finish(self.open_handle, fd))
+        _check(lib.segidx_finish(self.open_handle, fd, pcap_bytes))
 
 
 class SegmentIndex(Owner):

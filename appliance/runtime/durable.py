@@ -37,6 +37,8 @@ class DurableQueue(ConsumerQueue):
         retry: how often a record is tried.
     """
 
+    is_durable = True
+
     def __init__(
         self,
         journal: Journal,

@@ -16,7 +16,8 @@ import trio
 from appliance.model import EventBatch, Item, LogBatch
 
 from .journal.entries import Failure
-from .ledger import Account
+from .ledger import DELIBERATE, Account
+from .receipts import Fate
 
 __all__ = ["ConsumerQueue", "Parcel", "QueueFigures"]
 
@@ -80,10 +81,13 @@ class Parcel:
     def deliver(self, count: int) -> None:
         self._advance(count)
         self._account.delivered += count
+        self._account.report(self.items, self.settled - count, self.settled, "done")
 
     def drop(self, reason: str, count: int) -> None:
         self._advance(count)
         self._account.drop(reason, count)
+        fate: Fate = "done" if reason in DELIBERATE else "failed"
+        self._account.report(self.items, self.settled - count, self.settled, fate)
 
     def fail(self, failure: Failure) -> None:
         """The attempt with the next record failed: it is tried again later, or dropped for the failure's reason."""
@@ -110,6 +114,9 @@ class ConsumerQueue(ABC):
         max_records: bound on records.
         max_bytes: bound on their bytes.
     """
+
+    is_durable = False
+    """Whether what it holds outlives the process."""
 
     def __init__(self, account: Account, *, policy: str, max_records: int, max_bytes: int) -> None:
         self.account = account
@@ -173,6 +180,10 @@ class ConsumerQueue(ABC):
         elif not self._retired:  # else it was booked then
             self._pending -= rest.count
             self.account.drop(reason, rest.count)
+
+    def has_room(self, item: Item) -> bool:
+        """Whether `put_nowait` would take all of `item` in."""
+        return not self._closed and self._successor is None and self._fits(item)
 
     def close(self) -> None:
         """No more items; leases go on until the queue is empty. Later puts are dropped for ``shutdown``."""

@@ -6,9 +6,13 @@ derived from the other figures: the holder of the items is asked how many it hol
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
+
+from appliance.model import Item
+
+from .receipts import Fate, Receipts, things_in
 
 __all__ = ["DELIBERATE", "MAX_ENDED", "REFUSED", "Account", "AccountFigures", "Ledger"]
 
@@ -88,13 +92,15 @@ class Account:
     Args:
         name: e.g. ``zmq.bro``, ``sink.archive``.
         unit: what is counted, ``records`` or ``packets``.
+        receipts: carries what becomes of files and folders; None: nobody asks.
     """
 
-    __slots__ = ("_holders", "_keepers", "delivered", "dropped", "name", "received", "recovered", "unit")
+    __slots__ = ("_holders", "_keepers", "_receipts", "delivered", "dropped", "name", "received", "recovered", "unit")
 
-    def __init__(self, name: str, *, unit: str = "records") -> None:
+    def __init__(self, name: str, *, unit: str = "records", receipts: Receipts | None = None) -> None:
         self.name = name
         self.unit = unit
+        self._receipts = receipts
         self.received = 0
         self.recovered = 0
         self.delivered = 0
@@ -118,6 +124,12 @@ class Account:
         """Book `count` items as dropped for `reason`; nothing happens for 0."""
         if count:
             self.dropped[reason] = self.dropped.get(reason, 0) + count
+
+    def report(self, items: Sequence[Item], begin: int, end: int, fate: Fate) -> None:
+        """Tell the door of the files and folders among these records of `items` what became of them."""
+        if self._receipts is not None:
+            for thing in things_in(items, begin, end):
+                self._receipts.report(thing, self.name, fate)
 
     def absorb(self, other: Account) -> None:
         """Take over what `other` has booked; it begins anew."""
@@ -169,6 +181,7 @@ class Ledger:
     """
 
     def __init__(self) -> None:
+        self.receipts = Receipts()
         self._accounts: dict[str, Account] = {}
         self._held: dict[str, int] = {}
         self._ended: dict[str, None] = {}
@@ -177,7 +190,7 @@ class Ledger:
     def account(self, name: str, *, unit: str = "records") -> Account:
         """The account of that name, opened if there is none."""
         if name not in self._accounts:
-            self._accounts[name] = Account(name, unit=unit)
+            self._accounts[name] = Account(name, unit=unit, receipts=self.receipts)
         if name in self._ended:
             del self._ended[name]
             self._ended[name] = None

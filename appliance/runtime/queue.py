@@ -183,3 +183,4 @@ class ItemQueue(ConsumerQueue):
             self._waiting -= oldest.count
             self._bytes -= oldest.size
             self.account.drop("queue_full", oldest.count)
+            self.account.report([oldest], 0, oldest.count, "lost")

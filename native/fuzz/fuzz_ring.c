@@ -117,7 +117,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint8_t flags = data[0];
     struct ring_segment_options options = {.linktype = 1, .snaplen = CAPLEN_MAX, .max_bytes = (uint64_t)data[1] << 9,
                                            .until_ns = UINT64_MAX};
-    struct ring_tap tap = {.context = &witness, .judge = flags & 1 ? judge : NULL, .stored = stored};
+    struct ring_tap tap = {.context = &witness, .is_judging = flags & 1, .judge = judge, .stored = stored};
     struct ring ring = {.fd = socket(AF_UNIX, SOCK_STREAM, 0), .wake_fd = eventfd(0, EFD_NONBLOCK), .map = map,
                         .blocks = BLOCKS, .linktype = 1, .snaplen = data[2] != 0 ? data[2] * 64U : CAPLEN_MAX, .tap = &tap};
     struct ring_output *output;
@@ -144,7 +144,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct ring_counts *counts = &ring.counts;
     REQUIRE(counts->packets == counts->stored + counts->cut && counts->stored == in_files);
     REQUIRE(witness.stored == in_files && ring.index == 0 && counts->blocks == BLOCKS);
-    REQUIRE(tap.judge == NULL || (witness.judged == counts->packets && witness.kept == counts->stored));
+    REQUIRE(!tap.is_judging || (witness.judged == counts->packets && witness.kept == counts->stored));
     ring_output_close(output);
     close(ring.fd);
     close(ring.wake_fd);

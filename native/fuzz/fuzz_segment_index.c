@@ -140,7 +140,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int pcap = file_of(data, size), index = memfd_create("index", 0), journal = memfd_create("journal", 0);
     REQUIRE(flow_table_open(8, 1000, UINT64_MAX, &table) == 0 && segidx_writer_open(64, &writer) == 0);
     if (segidx_index_pcap(writer, table, 0, pcap, index, &counts) == 0) {
-        REQUIRE(counts.pcap_bytes <= size && segidx_journal(writer, journal) == 0);
+        REQUIRE(counts.pcap_bytes <= size && segidx_journal(writer, journal, UINT64_MAX) == 0);
         for (int kind = 0; kind < 2; kind++) {
             ssize_t len = pread(kind == 0 ? index : journal, file, sizeof file, 0);
             REQUIRE(len > 0);

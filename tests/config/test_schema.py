@@ -49,11 +49,11 @@ def test_tables_and_keys_are_described(schema: dict[str, Any]) -> None:
 
 
 def test_names_are_as_in_the_file(schema: dict[str, Any]) -> None:
-    """`from`, and what is required."""
+    """`from`, and what is always required."""
     hook = schema["$defs"]["Hook"]
     assert "from" in hook["properties"]
     assert "from_" not in hook["properties"]
-    assert set(hook["required"]) == {"name", "on", "run"}
+    assert set(hook["required"]) == {"name", "on"}
     assert schema["properties"]["hook"]["items"] == {"$ref": "#/$defs/Hook"}
     assert schema["$defs"]["Capture"]["properties"]["handler"]["items"] == {"$ref": "#/$defs/Handler"}
 

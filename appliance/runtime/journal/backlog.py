@@ -186,6 +186,7 @@ class Backlog:
         self.unwritten -= item.count
         self.unwritten_size -= item.size
         self.account.drop(reason, item.count)
+        self.account.report([item], 0, item.count, "lost")
         self._tell_room()
         self._tell_arrival()
 
@@ -345,6 +346,7 @@ class Backlog:
             self._finish(chunk, begin, end)
             freed += before - self.size
             self.account.drop("queue_full", end - begin)
+            self.account.report(chunk.items, begin, end, "lost")
             count -= end - begin
         return freed
 
@@ -396,6 +398,7 @@ class Backlog:
         self.letters -= 1
         self.dead += 1
         self.account.drop(letter.reason, 1)
+        self.account.report([letter.item], 0, 1, "failed")
 
     def settle_letter(self, letter: Letter) -> None:
         self._out.discard(letter.id)

@@ -24,7 +24,7 @@ class OpenChunk:
         done: records that need not be done again.
     """
 
-    __slots__ = ("_at", "_items", "_rest", "done", "flight", "free", "id", "records", "size")
+    __slots__ = ("_at", "_rest", "done", "flight", "free", "id", "items", "records", "size")
 
     def __init__(
         self, number: int, items: Sequence[Item], records: int, size: int, done: Sequence[tuple[int, int]] = ()
@@ -34,7 +34,7 @@ class OpenChunk:
         self.done = Ranges(done)
         self.free = self.done.outside(records)
         self.flight = Ranges()
-        self._items = items
+        self.items = items
         self._at = 0
         """The record with which `_rest` begins."""
         self._rest = list(reversed(items))
@@ -62,7 +62,7 @@ class OpenChunk:
         return begin, item
 
     def _seek(self, begin: int) -> None:
-        self._at, self._rest = begin, list(reversed(self._items))
+        self._at, self._rest = begin, list(reversed(self.items))
         while self._rest[-1].count <= begin:
             begin -= self._rest.pop().count
         if begin:
@@ -71,7 +71,7 @@ class OpenChunk:
 
     def record(self, index: int) -> Item:
         """One record as an item of its own."""
-        return record_at(self._items, index)
+        return record_at(self.items, index)
 
     def finish(self, begin: int, end: int) -> int:
         """Records are done; returns their share of the bytes."""

@@ -11,6 +11,8 @@ import msgspec
 
 from appliance.model import Item
 
+from .store import Change
+
 __all__ = ["Attempt", "Chunk", "Failure", "Group", "Keep", "Letter", "LetterFigures", "Loaded", "NewChunk", "Progress",
            "Recovered", "make_history"]  # fmt: skip
 
@@ -104,6 +106,8 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
     """New, or in the place of those with the same id."""
     settled: tuple[int, ...] = ()
     """Letters that are no more."""
+    changes: tuple[tuple[tuple[str, bytes], Change], ...] = ()
+    """Of values in the store, by space and key."""
 
     @property
     def is_worth_syncing(self) -> bool:
@@ -172,6 +176,12 @@ class Keep(Protocol):
 
     def load(self, hook: str, after: int, *, max_records: int, max_size: int) -> Loaded:
         """The chunks with higher ids than `after`, as far as the bounds allow, but at least one."""
+
+    def value(self, space: str, key: bytes) -> bytes | None:
+        """A value of the store; None: there is none."""
+
+    def values(self, space: str, after: bytes | None, limit: int) -> list[tuple[bytes, bytes]]:
+        """Keys and values of a space in the order of the keys, from behind `after` on."""
 
     def waiting_letters(self, hook: str, limit: int) -> list[Letter]:
         """Those that are not dead and not in flight, by when they are due."""

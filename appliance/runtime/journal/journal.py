@@ -18,6 +18,7 @@ from appliance.runtime.ledger import Account
 from .backlog import Backlog
 from .chunk import OpenChunk
 from .entries import Group, Keep, Letter, NewChunk
+from .store import Change, compose, merge
 from .worker import Outcome, Worker
 
 __all__ = ["Journal"]
@@ -39,9 +40,10 @@ SYNC_S = 1.0
 class _Entry:
     """An item that is to be written, and for whom."""
 
-    __slots__ = ("backlogs", "item")
+    __slots__ = ("backlogs", "item", "number")
 
-    def __init__(self, item: Item, backlog: Backlog) -> None:
+    def __init__(self, number: int, item: Item, backlog: Backlog) -> None:
+        self.number = number
         self.item = item
         self.backlogs = [backlog]
 
@@ -71,6 +73,7 @@ class _Sealed:
         self.touched: dict[tuple[str, int], tuple[Backlog, OpenChunk]] = {}
         self.letters: dict[int, Letter] = {}
         self.settled: dict[int, None] = {}
+        self.changes: dict[tuple[str, bytes], Change] = {}
 
     def group(self) -> Group:
         return Group(
@@ -78,6 +81,7 @@ class _Sealed:
             progress=tuple(chunk.progress(backlog.name) for backlog, chunk in self.touched.values()),
             letters=tuple(self.letters.values()),
             settled=tuple(self.settled),
+            changes=tuple(self.changes.items()),
         )
 
 
@@ -101,6 +105,9 @@ class Journal:
         self._touched: dict[tuple[str, int], tuple[Backlog, OpenChunk]] = {}
         self._letters: dict[int, Letter] = {}
         self._settled: dict[int, None] = {}
+        self._changes: dict[tuple[str, bytes], Change] = {}
+        self._entries = 0
+        """Items that were handed over so far."""
         self._next_chunk = 1
         self._number = 1
         """Of the group that is being collected."""
@@ -140,7 +147,7 @@ class Journal:
 
     async def flush(self) -> None:
         """Wait until everything that was handed over is written."""
-        while self._inbox or self._touched or self._letters or self._settled or self._busy:
+        while self._inbox or self._touched or self._letters or self._settled or self._changes or self._busy:
             self._schedule()
             await self._changed.park()
         await trio.lowlevel.checkpoint()
@@ -186,8 +193,18 @@ class Journal:
         if last is not None and last.item is item and backlog not in last.backlogs:
             last.backlogs.append(backlog)
         else:
-            self._inbox.append(_Entry(item, backlog))
+            self._entries += 1
+            self._inbox.append(_Entry(self._entries, item, backlog))
         self._schedule()
+
+    async def wait_stored(self) -> None:
+        """Wait until every item that was handed over so far is written, or refused."""
+        last = self._entries
+        await trio.lowlevel.checkpoint()
+        while (self._busy and self._busy.entries and self._busy.entries[0].number <= last) or (
+            self._inbox and self._inbox[0].number <= last
+        ):
+            await self._changed.park()
 
     def touch(self, backlog: Backlog, chunk: OpenChunk) -> None:
         """Write how far a hook is with a chunk."""
@@ -205,6 +222,16 @@ class Journal:
         self._letters.pop(number, None)
         self._settled[number] = None
         self._schedule()
+
+    def change(self, space: str, key: bytes, change: Change) -> None:
+        """Change a value of the store in the same transaction as everything else that is handed over in this moment."""
+        self._changes[space, key] = compose(self._changes.get((space, key)), change)
+        self._schedule()
+
+    @property
+    def changes(self) -> dict[tuple[str, bytes], Change]:
+        """Those that are not written yet."""
+        return merge(self._busy.changes, self._changes) if self._busy else self._changes
 
     @property
     def has_unwritten_letters(self) -> bool:
@@ -244,8 +271,8 @@ class Journal:
 
         self._worker.submit(work, finish)
 
-    async def call(self, job: Callable[[Keep], T]) -> T:
-        """Do `job` in the journal's thread.
+    async def call(self, job: Callable[[Keep], T], then: Callable[[T], T] | None = None) -> T:
+        """Do `job` in the journal's thread, and `then` with its result in the loop, before anything else happens there.
 
         Raises:
             Exception: what `job` raised.
@@ -259,6 +286,8 @@ class Journal:
         done = trio.Event()
 
         def finish(outcome: Outcome[T]) -> None:
+            if then is not None and outcome.error is None:
+                outcome = Outcome(then(outcome.unwrap()), None)
             outcomes.append(outcome)
             done.set()
 
@@ -292,7 +321,8 @@ class Journal:
         sealed.touched, self._touched = self._touched, {}
         sealed.letters, self._letters = self._letters, {}
         sealed.settled, self._settled = self._settled, {}
-        if not (sealed.chunks or sealed.touched or sealed.letters or sealed.settled):
+        sealed.changes, self._changes = self._changes, {}
+        if not (sealed.chunks or sealed.touched or sealed.letters or sealed.settled or sealed.changes):
             return
         self._number += 1
         self._busy = sealed
@@ -361,6 +391,7 @@ class Journal:
         self._touched = sealed.touched | self._touched
         self._letters = {k: v for k, v in (sealed.letters | self._letters).items() if k not in self._settled}
         self._settled = sealed.settled | self._settled
+        self._changes = merge(sealed.changes, self._changes)
         until = time.monotonic() + RETRY_S
         if sealed.entries:
             self._chunks_blocked_until = until

@@ -20,6 +20,7 @@ _TABLES = {
     "chunk": ("id",),
     "letter": ("id",),
     "counter": ("name",),
+    "store": ("space", "key"),
     "backlog": ("hook", "chunk"),
 }
 """Tables and their keys; what refers to others comes after them."""

@@ -13,7 +13,7 @@ from appliance.errors import ApplianceError
 
 __all__ = ["DamagedError", "connect", "translated"]
 
-VERSION = 1
+VERSION = 2
 _PAGES = 1024
 """Of the write-ahead log before it is taken over into the database: 4 MiB."""
 
@@ -30,6 +30,8 @@ create table letter (id integer primary key autoincrement, hook integer not null
                      facts blob not null, item blob not null);
 create index letter_due on letter (hook, dead, due_ns);
 create index letter_dead on letter (dead, id);
+create table store (space text not null, key blob not null, value blob not null,
+                    primary key (space, key)) without rowid;
 create table counter (name text primary key, value integer not null) without rowid;
 """
 

@@ -27,6 +27,7 @@ from .records import record_at
 from .reserve import Reserve
 from .salvage import salvage
 from .schema import DamagedError, connect, translated
+from .store import StoreTable
 
 __all__ = ["SqliteKeep"]
 
@@ -75,6 +76,10 @@ class SqliteKeep:
         """What a person may wish with dead letters; call `transaction` around changes."""
         assert self._letters is not None
         return self._letters
+
+    @property
+    def store(self) -> StoreTable:
+        return StoreTable(self.db)
 
     def new_letter_id(self) -> int:
         with self._ids:
@@ -201,6 +206,7 @@ class SqliteKeep:
         self.finish(finished)
         self.letters.put(group.letters, self.hook_id)
         self.letters.remove(group.settled)
+        self.store.write(group.changes)
 
     def finish(self, pairs: Sequence[tuple[int, int]]) -> None:
         """Hooks need chunks no more, within a transaction: pairs of their numbers."""
@@ -339,6 +345,14 @@ class SqliteKeep:
                 if (read := self._read(hook, number, chunk)) is not None:
                     chunks.append(read)
         return Loaded(chunks=tuple(chunks), last=after, is_all=is_all)
+
+    def value(self, space: str, key: bytes) -> bytes | None:
+        with translated(self.path):
+            return self.store.get(space, key)
+
+    def values(self, space: str, after: bytes | None, limit: int) -> list[tuple[bytes, bytes]]:
+        with translated(self.path):
+            return self.store.items(space, after, limit)
 
     def waiting_letters(self, hook: str, limit: int) -> list[Letter]:
         with self.transaction():

@@ -27,7 +27,11 @@ __all__ = ["check", "mistakes_in_captures"]
 
 _HANDLER_FIELDS = ("name", "capture", "host", "pid", "seq")
 _SINK_FIELDS = ("path", "node", "source")
-_KINDS = {"hook": ("log", "event", "print", "segment", "file", "folder"), "sink": ("log", "event", "print"), "evidence": ("log", "event")}
+_KINDS = {
+    "hook": ("log", "event", "print", "segment", "file", "folder"),
+    "sink": ("log", "event", "print"),
+    "evidence": ("log", "event"),
+}
 _DOORS = ("zmq", "tail", "capture")
 _POSITIVE: tuple[tuple[str | Each, ...], ...] = (
     ("zmq", EACH, "heartbeat"),

@@ -28,7 +28,7 @@ def check_evidence(config: Config, report: Report, *, complete: bool) -> None:
             report.add((*key, "queue_full"), "is for durable queues", told)
     for key, entry in select(config, "uids", "on", EACH):
         if not entry.startswith("log:") or not entry.removeprefix("log:").strip():
-            report.add(key, f"takes only \"log:\", got {quote(entry)}", 'write "log:conn"')
+            report.add(key, f'takes only "log:", got {quote(entry)}', 'write "log:conn"')
     if complete:
         _check_recorders(config, report)
 

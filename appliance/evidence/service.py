@@ -97,9 +97,7 @@ class EvidenceService:
         self._where, self._queue, self._around, self._turn, self._clock_ns = where, queue, around, turn, clock_ns
         self._log = log.bind(evidence=config.name)
         self._desk = Desk(_limits(config))
-        pattern = PathPattern(
-            f"{config.directory}/{{name}}-%Y%m%dT%H%M%SZ-{{tag}}.{{kind}}", fields={"name", "tag", "kind"}
-        )
+        pattern = make_pattern(config)
         self._files = Files(config, pattern)
         self._tidier = Tidier(
             pattern, compress="none", keep=config.keep, owner={"evidence": config.name}, clock_ns=clock_ns

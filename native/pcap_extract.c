@@ -12,23 +12,18 @@
 #include "segment_lookup.h"
 #include "pcap_extract.h"
 
-#include "fragment_table.h"
-#include "keyed_hash.h"
+#include "packet_match.h"
 #include "pcap_reader.h"
 
 #define WINDOW_BYTES (512U << 10)
 #define CALL_BYTES (4U << 20)
 #define CAPACITY_MIN (512U << 10)
-#define FRAGMENT_SLOTS 1024
 #define BATCH 64
-#define REFUSED 1024 /* keys that are remembered as unwanted, for a Community ID costs a SHA-1 to refuse */
 #define SECOND_NS UINT64_C(1000000000)
 
 struct pcap_extract {
     struct pcap_reader reader;
-    struct flow_query query;
-    struct fragment_table *fragments;
-    struct flow_key refused[REFUSED];
+    struct packet_match match;
     struct pcap_extract_counts counts;
     size_t next; /* extent */
     size_t n;
@@ -42,14 +37,12 @@ int pcap_extract_open(int fd, const struct flow_query *query, const struct segid
     struct pcap_extract *extract = calloc(1, sizeof *extract + n * sizeof extract->extents[0]);
     if (extract == NULL)
         return ENOMEM;
-    extract->query = *query;
     extract->n = n;
     if (n > 0)
         memcpy(extract->extents, extents, n * sizeof extents[0]);
-    extract->fragments = fragment_table_open(FRAGMENT_SLOTS);
-    int error = pcap_reader_open(&extract->reader, fd, WINDOW_BYTES);
-    if (error == 0 && extract->fragments == NULL)
-        error = ENOMEM;
+    int error = packet_match_open(&extract->match, query);
+    if (error == 0)
+        error = pcap_reader_open(&extract->reader, fd, WINDOW_BYTES);
     if (error != 0) {
         pcap_extract_close(extract);
         return error;
@@ -66,27 +59,8 @@ void pcap_extract_close(struct pcap_extract *extract)
     if (extract == NULL)
         return;
     pcap_reader_close(&extract->reader);
-    fragment_table_close(extract->fragments);
+    packet_match_close(&extract->match);
     free(extract);
-}
-
-static int wants(struct pcap_extract *extract, const struct pcap_record *record)
-{
-    struct flow_packet packet;
-    if (record->ts_ns < extract->query.from_ns || record->ts_ns > extract->query.to_ns)
-        return 0;
-    flow_parse(extract->reader.linktype, record->data, record->caplen, record->wire_len, &packet);
-    if (packet.fragment != FLOW_WHOLE)
-        fragment_table_resolve(extract->fragments, record->ts_ns, &packet);
-    if (!extract->query.has_community)
-        return flow_query_wants(&extract->query, &packet.key);
-    struct flow_key *refused = &extract->refused[kh_hash(0, (const uint8_t *)&packet.key, sizeof packet.key) % REFUSED];
-    if (memcmp(refused, &packet.key, sizeof packet.key) == 0)
-        return 0;
-    int is_wanted = flow_query_wants(&extract->query, &packet.key);
-    if (!is_wanted)
-        *refused = packet.key;
-    return is_wanted;
 }
 
 static size_t put_record(struct pcap_extract *extract, const struct pcap_record *record, uint8_t *out)
@@ -117,7 +91,7 @@ int pcap_extract_read(struct pcap_extract *extract, uint8_t *out, size_t capacit
         int error = pcap_reader_next(reader, &record);
         if (error == 0) {
             extract->counts.read_packets++;
-            if (wants(extract, &record))
+            if (packet_match_wants(&extract->match, reader->linktype, &record))
                 *used += put_record(extract, &record, out + *used);
         } else if (error == ENODATA && extract->next < extract->n) {
             const struct segidx_extent *extent = &extract->extents[extract->next++];

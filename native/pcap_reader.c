@@ -52,11 +52,12 @@ int pcap_reader_open(struct pcap_reader *reader, int fd, size_t window)
     if (!S_ISREG(status.st_mode))
         return ESPIPE;
     reader->window = window;
-    reader->end = UINT64_MAX;
     reader->buffer = malloc(window);
     if (reader->buffer == NULL)
         return ENOMEM;
+    reader->end = PCAP_HEADER_BYTES;
     int error = fill(reader, 0);
+    reader->end = UINT64_MAX;
     if (error != 0)
         return error;
     if (reader->len < PCAP_HEADER_BYTES)

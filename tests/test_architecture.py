@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "extract": {"errors", "units", "model", "native", "pcap", "runtime"},
     "ait": LOWER | {"capture"},
     **dict.fromkeys(DOORS_AND_CONSUMERS, LOWER),
+    "api": LOWER | {"extract"},
     "recorder": LOWER | {"extract"},
     "evidence": LOWER | {"extract"},
     "status": {"runtime"},
@@ -122,6 +123,9 @@ def test_command_line_imports_nothing_heavy_before_it_knows_the_command(path: Pa
         "import_.py",
         "capture.py",
         "capture_arguments.py",
+        "extract.py",
+        "extract_arguments.py",
+        "extract_remote.py",
     ):
         assert not {name.partition(".")[0] for name in imports(path, top_level_only=True)} & HEAVY
 

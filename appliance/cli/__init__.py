@@ -19,10 +19,11 @@ def _leaves(exc: BaseException) -> list[BaseException]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0 success, 1 failure, 2 configuration or usage, 3 attention."""
+    from .extract_arguments import join_times
     from .parser import make_parser
 
     parser = make_parser()
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_args(join_times(sys.argv[1:] if argv is None else argv))
     if arguments.command is None and arguments.config is None:
         parser.error("--config FILE is needed to run; try 'broappliance demo', or --help")
     try:

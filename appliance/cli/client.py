@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 from appliance.errors import ApplianceError
 
-__all__ = ["DEFAULT_SOCKET", "RefusedError", "ask", "fetch_status", "find_socket", "follow", "publish"]
+__all__ = ["DEFAULT_SOCKET", "RefusedError", "ask", "fetch", "fetch_status", "find_socket", "follow", "publish"]
 
 DEFAULT_SOCKET = Path("/run/broappliance/api.sock")
 EVENTS = "/v1/events"
@@ -93,6 +93,17 @@ def ask(path: Path, method: str, target: str, document: Any = None, *, timeout_s
     body = None if document is None else json.dumps(document).encode()
     with _request(path, method, target, body=body, timeout_s=timeout_s) as response:
         return response.status, json.loads(response.read())
+
+
+@contextmanager
+def fetch(path: Path, target: str, *, timeout_s: float = TIMEOUT_S) -> Iterator[http.client.HTTPResponse]:
+    """An answer that is read piece by piece.
+
+    Raises:
+        ApplianceError: nobody answers there, or not to the end.
+    """
+    with _request(path, "GET", target, timeout_s=timeout_s) as response:
+        yield response
 
 
 def fetch_status(path: Path) -> dict[str, Any]:

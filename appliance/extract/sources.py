@@ -60,6 +60,11 @@ class SegmentName(NamedTuple):
             return None
         return cls(match["recorder"], int(opened.timestamp()) * 10**9 + int(match["fraction"]), int(match["member"]))
 
+    def __str__(self) -> str:
+        seconds, fraction = divmod(self.opened_ns, 10**9)
+        opened = datetime.fromtimestamp(seconds, UTC)
+        return f"{self.recorder}-{opened:%Y%m%dT%H%M%S}.{fraction:09}Z-{self.member}.pcap"
+
 
 class OpenFile:
     """A source while it is open.
@@ -144,7 +149,7 @@ class FileSource:
             FileNotFoundError: it was deleted meanwhile.
             OSError: it cannot be read.
         """
-        opened = _open(self.path)
+        opened = _open(self.path, self.first_ns)
         try:
             yield opened
         finally:
@@ -156,17 +161,22 @@ def _plain(path: Path) -> Path:
     return path.with_name(path.name.removesuffix(PART).removesuffix(ZST))
 
 
-def _open(path: Path) -> OpenFile:
-    plain = _plain(path)
-    pcap = _open_first([path, plain, plain.with_name(plain.name + ZST)])
+def _open(path: Path, first_ns: int = 0) -> OpenFile:
+    names = [path, _plain(path)]
+    if path.name.endswith(PART) and first_ns and (name := SegmentName.parse(names[1].name)):
+        # While it was empty it had the time of its opening; a finished one has that of its first packet.
+        names.append(path.with_name(str(name._replace(opened_ns=first_ns))))
+    pcap = _open_first(each for name in names for each in (name, name.with_name(name.name + ZST)))
     if pcap is None:
         raise FileNotFoundError(errno.ENOENT, "the segment was deleted", str(path))
+    found = Path(str(pcap.name))
+    index = _plain(found)
+    index = index.with_name(index.name + INDEX)
     try:
-        index = plain.with_name(plain.name + INDEX)
         sidecar = _open_first([index, index.with_name(index.name + PART)])
     except OSError:
         sidecar = None  # the PCAP can be read without
-    return OpenFile(pcap, sidecar, is_packed=str(pcap.name).endswith(ZST))
+    return OpenFile(pcap, sidecar, is_packed=found.suffix == ZST)
 
 
 def _open_first(paths: Iterable[Path]) -> BinaryIO | None:

@@ -17,6 +17,7 @@ import trio
 
 from appliance.config import Hook
 from appliance.model import Item
+from appliance.runtime.histogram import Histogram, HistogramFigures
 from appliance.runtime.intake import ConsumerQueue, Parcel
 from appliance.runtime.journal.entries import Failure
 from appliance.runtime.logs import Throttle
@@ -48,13 +49,21 @@ class HookFigures(msgspec.Struct, frozen=True, kw_only=True):
     """One hook at one moment."""
 
     calls: int
+    done: int
+    """Calls that returned."""
+    failed: int
+    """Calls that did not, for whatever reason."""
     errors: int
     timeouts: int
+    running: int
+    """Workers that are in calls."""
     hung: int
     """Threads that exceeded their time and still run."""
     busy_s: float
     """Time spent in calls, all workers together."""
     last_error: str
+    durations: HistogramFigures
+    """Of the calls."""
 
 
 class HookRunner:
@@ -68,21 +77,28 @@ class HookRunner:
         self._where = where
         self._queue = queue
         self._publisher = EventPublisher(outlet)
-        self._threads = ThreadCaller(concurrency=config.concurrency, timeout_s=config.timeout.seconds)
+        self._durations = Histogram()
+        self._threads = ThreadCaller(
+            concurrency=config.concurrency, timeout_s=config.timeout.seconds, durations=self._durations
+        )
         self._log = log.bind(hook=config.name)
         self._throttle = Throttle()
-        self._calls = self._errors = self._timeouts = 0
+        self._calls = self._failed = self._errors = self._timeouts = self._running = 0
         self._busy_s = 0.0
         self._last_error = ""
 
     def statistics(self) -> HookFigures:
         return HookFigures(
             calls=self._calls,
+            done=self._calls - self._failed,
+            failed=self._failed,
             errors=self._errors,
             timeouts=self._timeouts,
+            running=self._running,
             hung=self._threads.hung,
             busy_s=round(self._busy_s, 3),
             last_error=self._last_error,
+            durations=self._durations.statistics(),
         )
 
     def stop(self) -> None:
@@ -129,6 +145,7 @@ class HookRunner:
         """
         outcomes: list[Outcome] = []
         began = time.monotonic()
+        self._running += 1
         try:
             if self._target.is_async:
                 await self._await(partial(self._call, parcel, *calls[0][1:]), outcomes)
@@ -137,6 +154,7 @@ class HookRunner:
                     self._log.error("too many calls hang, making no more until one returns", hung=self._threads.hung)
                 await self._threads.run([partial(self._call, parcel, *call[1:]) for call in calls], outcomes)
         finally:
+            self._running -= 1
             self._busy_s += time.monotonic() - began
             self._settle(parcel, calls, outcomes)
         return calls[len(outcomes) :]
@@ -161,6 +179,7 @@ class HookRunner:
         """Make one asynchronous call and append its outcome, as `ThreadCaller.run` does."""
         await trio.lowlevel.checkpoint()
         outcome: Outcome = None
+        began = time.monotonic()
         try:
             with trio.move_on_after(self.config.timeout.seconds) as scope:
                 awaitable = call()
@@ -173,6 +192,7 @@ class HookRunner:
         if scope.cancel_called:
             outcome = OverdueError(f"not finished within {self.config.timeout}")
         outcomes.append(outcome)
+        self._durations.add(time.monotonic() - began)
 
     def _settle(self, parcel: Parcel, calls: list[_Call], outcomes: list[Outcome]) -> None:
         """Book the outcomes of the first of `calls` in their order."""
@@ -196,6 +216,7 @@ class HookRunner:
     def _fail(self, parcel: Parcel, outcome: BaseException) -> None:
         failure = _failure_of(outcome)
         parcel.fail(failure)
+        self._failed += 1
         self._timeouts += failure.reason == "timeout"
         self._errors += failure.reason == "hook_error"
         self._last_error = failure.error

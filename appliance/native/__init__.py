@@ -24,6 +24,7 @@ from appliance.native.flows import (
 )
 from appliance.native.logs import LogCounts, LogGroup, LogIntake, LogSequence, ZmqDrain, check_json_row
 from appliance.native.memory_ring import MemoryRing, MemorySegment
+from appliance.native.merge import MergeCounts, MergeEnd, PcapMerge
 from appliance.native.pcap import (
     SNAPLEN_MAX,
     PcapBlock,
@@ -109,6 +110,8 @@ __all__ = [
     "LogSequence",
     "MemoryRing",
     "MemorySegment",
+    "MergeCounts",
+    "MergeEnd",
     "OutputKind",
     "OversizeFrameError",
     "Packet",
@@ -117,6 +120,7 @@ __all__ = [
     "PcapBlock",
     "PcapExtract",
     "PcapFormat",
+    "PcapMerge",
     "PcapScan",
     "PcapSpan",
     "Received",

@@ -14,9 +14,10 @@ import trio
 from appliance.model import Item
 
 from .intake import ConsumerQueue, Parcel, QueueFigures
-from .journal.backlog import Backlog, Lease
+from .journal.backlog import Backlog
 from .journal.entries import Failure
 from .journal.journal import Journal
+from .journal.lease import Lease
 from .journal.shelf import RetryPolicy
 
 __all__ = ["DurableQueue"]
@@ -64,11 +65,13 @@ class DurableQueue(ConsumerQueue):
         return QueueFigures(
             policy=self.policy,
             records=records,
+            leased=self._backlog.in_hands,
             size=size,
             max_records=self.max_records,
             max_bytes=self.max_bytes,
             stalled=self._stalled,
             durable=True,
+            oldest_s=self._backlog.oldest_s(),
             retrying=self._backlog.letters,
             retried=self._backlog.retried,
             dead=self._backlog.dead,

@@ -28,13 +28,17 @@ class QueueFigures(msgspec.Struct, frozen=True, kw_only=True):
     policy: str
     records: int
     """Waiting and leased."""
+    leased: int
+    """The part of `records` that is in the consumer's hands."""
     size: int
-    """Their bytes."""
+    """Bytes of `records`."""
     max_records: int
     max_bytes: int
     stalled: bool
     """The consumer has taken nothing for so long that doors no longer wait for it."""
     durable: bool = False
+    oldest_s: float | None = None
+    """How long ago the oldest of `records` arrived; None: there is none, or nobody knows."""
     retrying: int = 0
     """The part of `records` that failed and waits for another attempt."""
     retried: int = 0

@@ -57,6 +57,7 @@ class ItemQueue(ConsumerQueue):
         return QueueFigures(
             policy=self.policy,
             records=self._waiting + self._leased,
+            leased=self._leased,
             size=self._bytes + self._leased_bytes,
             max_records=self.max_records,
             max_bytes=self.max_bytes,

@@ -14,6 +14,7 @@
 #include "segment_index.h"
 #include "segment_lookup.h"
 #include "pcap_extract.h"
+#include "pcap_merge.h"
 
 #include "segment_format.h"
 
@@ -105,6 +106,31 @@ static void extract(int fd, const struct flow_query *query, const struct segidx_
     pcap_extract_close(source);
 }
 
+/* The same file thrice, each time as another one: every input ends, with times below the bound first. */
+static void merge(int fd, const struct flow_query *query, const struct segidx_extent *extents, size_t n)
+{
+    static uint8_t out[OUT_BYTES];
+    struct pcap_merge *merged;
+    struct pcap_merge_ended ended;
+    struct pcap_merge_counts counts;
+    uint32_t number, linktype;
+    size_t used, given = 0, ends = 0;
+    REQUIRE(pcap_merge_open(query, NULL, 0, 4096, &merged) == 0);
+    int error = 0;
+    for (uint32_t i = 0; i < 3 && error == 0; i++)
+        error = pcap_merge_add(merged, fd, extents, n, &number, &linktype);
+    for (int i = 0; i < 64 && error == 0; i++) {
+        int status = pcap_merge_read(merged, i < 2 ? 1000 : UINT64_MAX, out, sizeof out, &used);
+        REQUIRE(used <= sizeof out && (status == 0 || status == EAGAIN || status == EFBIG));
+        given += used;
+        while (pcap_merge_take_ended(merged, &ended) == 0)
+            REQUIRE(++ends <= 3 && ended.error == 0 && ended.number < 3);
+    }
+    pcap_merge_get_counts(merged, &counts);
+    REQUIRE(given == counts.bytes && given <= 4096);
+    pcap_merge_close(merged);
+}
+
 static void look(uint8_t *file, size_t size, int pcap, const struct flow_query *query)
 {
     struct segidx_reader *reader;
@@ -118,6 +144,7 @@ static void look(uint8_t *file, size_t size, int pcap, const struct flow_query *
             for (size_t i = 0; i < n; i++)
                 REQUIRE(extents[i].bytes > 0 && (i == 0 || extents[i].offset > extents[i - 1].offset));
             extract(pcap, query, extents, n);
+            merge(pcap, query, extents, n);
             segidx_free_extents(extents);
         }
         (void)segidx_find_flows(reader, query, flows, 4, &n);

@@ -108,6 +108,17 @@ def test_a_source_is_found_under_its_new_name(tmp_path: Path) -> None:
         pass
 
 
+def test_a_source_is_found_when_its_name_gets_the_time_of_its_first_packet(tmp_path: Path) -> None:
+    """A segment is opened before its first packet comes."""
+    part = segment(tmp_path, "edge-20261121T101459.000000000Z-0.pcap.part", T + 7, is_indexed=False)
+    source = read_source(part)
+    assert source is not None
+    part.rename(tmp_path / "edge-20261121T101500.000000007Z-0.pcap")
+    with source.open() as opened:
+        assert opened.index_fd is None
+        assert os.pread(opened.pcap_fd, 4, 0)
+
+
 def test_a_damaged_compressed_segment_says_so(tmp_path: Path) -> None:
     """Both when it is looked at and when it is read."""
     path = tmp_path / "a.pcap.zst"

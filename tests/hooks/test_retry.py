@@ -28,6 +28,11 @@ def batch(count: int) -> LogBatch:
     return LogBatch(path="conn", source="zmq.a", data=data, count=count)
 
 
+async def wait_until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 - accounts and hooks tell nobody when they move
+        await trio.sleep(0.005)
+
+
 async def work_off(queue: ConsumerQueue, function: Callable[..., Any], *, is_async: bool = False) -> None:
     """Run the hook until nothing is queued."""
     target = HookCallable(function=function, is_async=is_async, takes_context=True)
@@ -36,8 +41,7 @@ async def work_off(queue: ConsumerQueue, function: Callable[..., Any], *, is_asy
     with trio.fail_after(20):
         async with trio.open_nursery() as nursery:
             await nursery.start(runner.run)
-            while queue.account.queued:  # noqa: ASYNC110 - accounts tell nobody when they move
-                await trio.sleep(0.005)
+            await wait_until(lambda: not queue.account.queued)
             nursery.cancel_scope.cancel()
 
 
@@ -131,3 +135,56 @@ def test_times_that_make_no_sense_are_refused(after: float | timedelta) -> None:
     """Where they are given, in the hook."""
     with pytest.raises(ValueError, match="cannot try again"):
         Retry(after=after)
+
+
+async def test_a_dead_letter_that_is_revived_does_not_wait_for_others(tmp_path: Path) -> None:
+    """Though another record of the hook waits for an attempt in an hour."""
+    seen: list[tuple[int, int]] = []
+
+    def hook(record: dict[str, Any], context: Context) -> None:
+        seen.append((record["n"], context.attempt))
+        if record["n"] == 0 and len(seen) == 1:
+            raise Reject("not like this")
+        if record["n"] == 1:
+            raise Retry(after=3600)
+
+    async with bench(tmp_path) as b:
+        queue = await b.queue()
+        queue.put_nowait(batch(2))
+        with trio.fail_after(20):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(work_off, queue, hook)
+                await wait_until(lambda: len(seen) == 2)
+                assert await b.desk.retry() == 1
+                await wait_until(lambda: len(seen) == 3)
+                nursery.cancel_scope.cancel()
+        assert seen == [(0, 1), (1, 1), (0, 1)]
+
+
+async def test_figures_of_a_hook_and_its_queue(tmp_path: Path) -> None:
+    """How the calls ended and how long they took, what waits, and since when."""
+
+    def hook(record: dict[str, Any]) -> None:
+        if record["n"] == 1:
+            raise Retry(after=3600)
+        if record["n"] == 2:
+            raise Reject
+
+    async with bench(tmp_path) as b:
+        queue = await b.queue()
+        assert queue.statistics().oldest_s is None
+        target = HookCallable(function=hook, is_async=False, takes_context=False)
+        config = Hook(name="h", on=("log:*",), run="a:b")
+        runner = HookRunner(config, target=target, where=Everything(), queue=queue, outlet=Outlet())
+        queue.put_nowait(batch(4))
+        with trio.fail_after(20):
+            async with trio.open_nursery() as nursery:
+                await nursery.start(runner.run)
+                await wait_until(lambda: runner.statistics().calls == 4)
+                nursery.cancel_scope.cancel()
+        figures, held = runner.statistics(), queue.statistics()
+        assert (figures.done, figures.failed, figures.errors, figures.running) == (2, 2, 0, 0)
+        assert figures.durations.count == 4
+        assert (held.records, held.leased, held.retrying, held.retried, held.dead) == (1, 0, 1, 1, 1)
+        assert held.oldest_s is not None
+        assert held.oldest_s < 60

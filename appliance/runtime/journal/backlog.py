@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -20,13 +20,14 @@ from appliance.runtime.ledger import Account
 
 from .chunk import OpenChunk
 from .entries import Attempt, Failure, Letter, Loaded, NewChunk, make_history
+from .lease import Lease
 from .shelf import LIMIT, RetryPolicy, Shelf
 from .worker import Outcome
 
 if TYPE_CHECKING:
     from .journal import Journal
 
-__all__ = ["Backlog", "Front", "Lease"]
+__all__ = ["Backlog", "Front"]
 
 log = structlog.get_logger("journal")
 
@@ -46,51 +47,6 @@ class Front(Protocol):
 
     def arrived(self) -> None:
         """Something came into memory."""
-
-
-class Lease:
-    """Records in the hands of a hook: pieces of chunks in their order, or one letter."""
-
-    def __init__(self, backlog: Backlog, pieces: Sequence[tuple[OpenChunk, int, Item]], letter: Letter | None) -> None:
-        self._backlog = backlog
-        self._pieces = [(chunk, begin, begin + item.count) for chunk, begin, item in pieces]
-        self._next = 0
-        self.letter = letter
-        self.items = [item for _, _, item in pieces] if letter is None else [letter.item]
-
-    @property
-    def attempt(self) -> int:
-        """The number of the attempt that this is."""
-        return 1 if self.letter is None else self.letter.attempts + 1
-
-    def settle(self, count: int) -> None:
-        """The first `count` records are done."""
-        if self.letter is not None:
-            self._backlog.settle_letter(self.letter)
-            self._pieces = []
-            return
-        while count:
-            chunk, begin, end = self._pieces[self._next]
-            step = min(count, end - begin)
-            self._backlog.settle(chunk, begin, begin + step)
-            self._pieces[self._next] = (chunk, begin + step, end)
-            self._next += begin + step == end
-            count -= step
-
-    def fail(self, failure: Failure, retry: RetryPolicy) -> bool:
-        """The first record failed; returns whether it is tried again. It is not in the lease any more."""
-        if self.letter is not None:
-            return self._backlog.fail(self.letter, failure, retry)
-        chunk, begin, _ = self._pieces[self._next]
-        letter = self._backlog.make_letter(chunk.record(begin))
-        self.settle(1)
-        return self._backlog.fail(letter, failure, retry)
-
-    def give_back(self) -> None:
-        """What is not settled waits again."""
-        for chunk, begin, end in self._pieces[self._next :]:
-            self._backlog.give_back(chunk, begin, end)
-        self._pieces = []
 
 
 class Backlog:
@@ -137,6 +93,20 @@ class Backlog:
     def waiting(self) -> int:
         """Fresh records that are not leased."""
         return self.fresh - self.leased
+
+    @property
+    def in_hands(self) -> int:
+        """Records that are leased, letters too."""
+        return self.leased + len(self._out)
+
+    def oldest_s(self) -> float | None:
+        """How long ago the oldest record arrived that is in memory and not done; what failed counts from its first
+        attempt. None: there is none.
+        """
+        found = [chunk.at_ns for chunk in islice(self._window.values(), 1)]
+        if (letter_ns := self.shelf.oldest_ns) is not None:
+            found.append(letter_ns)
+        return max(0.0, round((time.time_ns() - min(found)) / 1e9, 3)) if found else None
 
     def _count(self) -> int:
         return self.records
@@ -202,7 +172,7 @@ class Backlog:
         if self._has_more or self._is_full(chunk.size, chunk.records):
             self._has_more = True
         else:
-            self._take_in(OpenChunk(chunk.id, chunk.items, chunk.records, chunk.size))
+            self._take_in(OpenChunk(chunk.id, chunk.items, chunk.records, chunk.size, at_ns=chunk.at_ns))
         self._tell_room()
         self._tell_arrival()
 
@@ -247,7 +217,7 @@ class Backlog:
             return
         loaded = outcome.unwrap()
         for chunk in loaded.chunks:
-            self._take_in(OpenChunk(chunk.id, chunk.items, chunk.records, chunk.size, chunk.done))
+            self._take_in(OpenChunk(chunk.id, chunk.items, chunk.records, chunk.size, chunk.done, at_ns=chunk.at_ns))
         self._last = max(self._last, loaded.last)
         self._has_more = not loaded.is_all
         self._tell_arrival()
@@ -433,5 +403,5 @@ class Backlog:
         self.letters += count
         self.account.received += count
         self.account.recovered += count
-        self.shelf.has_more = True
+        self.shelf.refresh()
         self.pump()

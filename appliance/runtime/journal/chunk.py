@@ -22,14 +22,23 @@ class OpenChunk:
         records: their number.
         size: their bytes.
         done: records that need not be done again.
+        at_ns: when it arrived, nanoseconds since the epoch.
     """
 
-    __slots__ = ("_at", "_rest", "done", "flight", "free", "id", "items", "records", "size")
+    __slots__ = ("_at", "_rest", "at_ns", "done", "flight", "free", "id", "items", "records", "size")
 
     def __init__(
-        self, number: int, items: Sequence[Item], records: int, size: int, done: Sequence[tuple[int, int]] = ()
+        self,
+        number: int,
+        items: Sequence[Item],
+        records: int,
+        size: int,
+        done: Sequence[tuple[int, int]] = (),
+        *,
+        at_ns: int,
     ) -> None:
         self.id = number
+        self.at_ns = at_ns
         self.records, self.size = records, size
         self.done = Ranges(done)
         self.free = self.done.outside(records)

@@ -82,6 +82,8 @@ class NewChunk(msgspec.Struct, frozen=True, kw_only=True):
     items: tuple[Item, ...]
     records: int
     size: int
+    at_ns: int
+    """When it was put together, nanoseconds since the epoch."""
     hooks: tuple[str, ...]
 
 
@@ -122,6 +124,7 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     items: tuple[Item, ...]
     records: int
     size: int
+    at_ns: int
     done: tuple[tuple[int, int], ...]
 
 

@@ -349,7 +349,7 @@ class Journal:
     def _seal_chunk(self, sealed: _Sealed, route: tuple[Backlog, ...], bag: _Bag) -> None:
         chunk = NewChunk(
             id=self._next_chunk, items=tuple(bag.items), records=bag.records, size=bag.size,
-            hooks=tuple(backlog.name for backlog in route),
+            at_ns=time.time_ns(), hooks=tuple(backlog.name for backlog in route),
         )  # fmt: skip
         self._next_chunk += 1
         sealed.chunks.append((chunk, route))

@@ -20,7 +20,7 @@ _PAGES = 1024
 _TABLES = """
 create table hook (id integer primary key, name text not null unique);
 create table chunk (id integer primary key, records integer not null, size integer not null, crc integer not null,
-                    body blob not null);
+                    at_ns integer not null, body blob not null);
 create table backlog (hook integer not null, chunk integer not null, records integer not null,
                       remaining integer not null, size integer not null, state blob,
                       primary key (hook, chunk)) without rowid;

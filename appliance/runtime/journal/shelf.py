@@ -43,6 +43,7 @@ class Shelf:
         self._ids: set[int] = set()
         self.has_more = False
         """There may be letters in the journal that are not here."""
+        self._is_stale = False
 
     def __len__(self) -> int:
         return len(self._letters)
@@ -53,7 +54,16 @@ class Shelf:
     @property
     def is_low(self) -> bool:
         """Whether letters are to be loaded."""
-        return self.has_more and not self._letters
+        return self.has_more and (self._is_stale or not self._letters)
+
+    def refresh(self) -> None:
+        """There are letters in the journal that may be due before those that are here."""
+        self.has_more = self._is_stale = True
+
+    @property
+    def oldest_ns(self) -> int | None:
+        """When the letter that failed first of those in memory did so."""
+        return min((letter.first_ns for _, _, letter in self._letters), default=None)
 
     @property
     def next_due_ns(self) -> int | None:
@@ -71,7 +81,7 @@ class Shelf:
 
     def fill(self, letters: Iterable[Letter], *, without: Collection[int], is_all: bool) -> None:
         """Take in what was loaded, except for those ids."""
-        self.has_more = False
+        self.has_more = self._is_stale = False
         for letter in letters:
             if letter.id not in self._ids and letter.id not in without:
                 self.add(letter)

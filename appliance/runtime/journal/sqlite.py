@@ -190,8 +190,8 @@ class SqliteKeep:
         db = self.db
         for chunk in group.chunks:
             body = encode_items(chunk.items)
-            row = (chunk.id, chunk.records, chunk.size, zlib.crc32(body), body)
-            db.execute("insert into chunk values (?, ?, ?, ?, ?)", row)
+            row = (chunk.id, chunk.records, chunk.size, zlib.crc32(body), chunk.at_ns, body)
+            db.execute("insert into chunk values (?, ?, ?, ?, ?, ?)", row)
             rows = [(self.hook_id(hook), chunk.id, chunk.records, chunk.records, chunk.size) for hook in chunk.hooks]
             db.executemany("insert into backlog values (?, ?, ?, ?, ?, null)", rows)
         finished: list[tuple[int, int]] = []
@@ -297,11 +297,11 @@ class SqliteKeep:
     def _read(self, hook: str, number: int, chunk: int) -> Chunk | None:
         """A chunk; None if it is damaged: then it is in quarantine, and the hook's records are booked as lost."""
         row = self.db.execute(
-            "select chunk.records, chunk.size, crc, body, remaining, state"
+            "select chunk.records, chunk.size, crc, at_ns, body, remaining, state"
             " from backlog left join chunk on chunk.id = backlog.chunk where hook = ? and chunk = ?",
             (number, chunk),
         ).fetchone()
-        records, size, crc, body, left, state = row
+        records, size, crc, at_ns, body, left, state = row
         try:
             if body is None or zlib.crc32(body) != crc:
                 raise CodecError("wrong checksum")
@@ -317,7 +317,7 @@ class SqliteKeep:
             self.finish([(number, chunk)])
             return None
         done = _state.decode(state)[0] if state is not None else ()
-        return Chunk(id=chunk, items=items, records=records, size=size, done=done)
+        return Chunk(id=chunk, items=items, records=records, size=size, at_ns=at_ns, done=done)
 
     def load(self, hook: str, after: int, *, max_records: int, max_size: int) -> Loaded:
         try:

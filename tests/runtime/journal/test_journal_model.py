@@ -178,7 +178,7 @@ crashes = st.tuples(st.just("crash"), st.booleans())
 
 
 # A round is what a life of a record consists of, so that short examples get far; single steps come between.
-rounds = st.tuples(puts, leases, settles, crashes).map(list)
+rounds: st.SearchStrategy[list[Any]] = st.tuples(puts, leases, settles, crashes).map(list)
 steps_ = st.one_of(rounds, st.one_of(puts, leases, settles, ends, flushes, crashes).map(lambda step: [step]))
 
 

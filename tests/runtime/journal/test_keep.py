@@ -25,7 +25,7 @@ def chunk(number: int, count: int, *hooks: str, pad: int = 0) -> NewChunk:
     if pad:
         data = b"".join(row + b" " * pad + b"\n" for row in item.rows())
         item = type(item)(path="conn", source="zmq.a", data=data, count=count)
-    return NewChunk(id=number, items=(item,), records=count, size=item.size, hooks=hooks)
+    return NewChunk(id=number, items=(item,), records=count, size=item.size, at_ns=0, hooks=hooks)
 
 
 def letter(number: int, *, is_dead: bool = True) -> Letter:

@@ -54,3 +54,15 @@ def test_what_is_being_tried_is_not_taken_in_again() -> None:
     assert 1 not in shelf
     assert 2 in shelf
     assert not shelf.has_more
+
+
+def test_what_comes_back_earlier_than_what_is_here_is_looked_for() -> None:
+    """A letter that a person revives is due at once, however long those in memory have to wait."""
+    shelf = Shelf()
+    shelf.add(letter(1, 1000))
+    assert not shelf.is_low
+    shelf.refresh()
+    assert shelf.is_low
+    shelf.fill([letter(2, 5), letter(1, 1000)], without=(), is_all=True)
+    assert not shelf.is_low
+    assert [shelf.pop_due(2000), shelf.pop_due(2000), shelf.pop_due(2000)] == [letter(2, 5), letter(1, 1000), None]

@@ -139,7 +139,7 @@ class EvidenceService:
         self._around.ledger.hold(self._segments)
         task_status.started()
         async with self._turn:
-            state = await trio.to_thread.run_sync(State, self._around.state_dir / "evidence" / f"{self.config.name}.db")
+            state = await trio.to_thread.run_sync(State, self._around.state_dir / "pending" / f"{self.config.name}.db")
             try:
                 await self._run(state)
             finally:

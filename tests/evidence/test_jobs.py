@@ -116,5 +116,10 @@ def test_spans_are_as_sets_of_moments(parts: list[Span], wanted: Span) -> None:
 
 def test_one_gap_seen_by_several_stages_is_told_once() -> None:
     """Its packets are not counted twice; two gaps that do not meet stay two."""
-    seen = [Missing("kernel", 5, 9, 3), Missing("kernel", 9, 12, 3), Missing("kernel", 20, 22, 3), Missing("down", 1, 5)]
+    seen = [
+        Missing("kernel", 5, 9, 3),
+        Missing("kernel", 9, 12, 3),
+        Missing("kernel", 20, 22, 3),
+        Missing("down", 1, 5),
+    ]
     assert merge_missing(seen) == [Missing("down", 1, 5), Missing("kernel", 5, 12, 3), Missing("kernel", 20, 22, 3)]

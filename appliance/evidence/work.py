@@ -299,8 +299,9 @@ class Worker:
             )  # fmt: skip
             self.answer(answer, asked.topic)
         assert self._state is not None
-        await self.on_disk(partial(self._state.remove, job.id))
-        await self.on_disk(partial(self._files.forget, job))
+        with trio.CancelScope(shield=True):  # or the next start would tell it again
+            await self.on_disk(partial(self._state.remove, job.id))
+            await self.on_disk(partial(self._files.forget, job))
         self._desk.remove(job)
         self.finished += 1
         self.incomplete += bool(job.missing)

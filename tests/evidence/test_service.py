@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 
@@ -73,8 +74,8 @@ async def test_what_lies_before_is_taken_at_once(tmp_path: Path, clock: Clock, s
     """The ring in memory moves on, again and again, and nothing is missing."""
     frames = [(T + i * S, tcp(ACK, 20 + i)) for i in range(-20, 40)]
     site = Site(tmp_path, clock, store, before=seconds(10))
-    for frame in frames[:21]:
-        store.record(*frame)
+    for ts, frame in frames[:21]:
+        store.record(ts, frame)
     async with running(site) as run:
         site.log(NOTICE)
         await run.wait_idle()
@@ -267,7 +268,7 @@ async def test_scan_of_ten_thousand_alarms(
         assert run.service.statistics().left_out == 9980
     assert (site.account.delivered, site.account.dropped) == (21, {"rate_limit": 9980})
     (path,) = site.files("left-out.json")
-    note = service_module.msgspec.json.decode(path.read_bytes())
+    note = msgspec.json.decode(path.read_bytes())
     assert (note["left_out"], len(note["alarms"]), note["not_listed"]) == ({"rate_limit": 9980}, 9980, 0)
     assert note["alarms"][0] == {
         "ts": "2026-11-21T10:15:00.000000000Z", "reason": "rate_limit", "query": f"conn {A}:1234 {B}:21/6",

@@ -103,6 +103,7 @@ class Appliance:
                 documents=documents,
                 outlet=self.outlet,
                 captures=lambda: self.captures,
+                running=lambda: self._assembly.units.values() if self._assembly else (),
             )
             assembly = Assembly(supervisor=supervisor, dispatcher=self.dispatcher, parts=parts)
             self._assembly, self._parts = assembly, parts

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from appliance.config import (
     Peering,
     Sink,
     Tail,
+    Watch,
     Zmq,
     group_captures,
     mistakes_in_captures,
@@ -35,6 +37,7 @@ from appliance.runtime.queues import Queues
 from appliance.runtime.supervisor import Handle, Service
 
 if TYPE_CHECKING:
+    from appliance.api.hooks import HookRoutes
     from appliance.capture.changes import Changes
     from appliance.capture.control import CaptureControl as CaptureControl
     from appliance.capture.disks import Disks
@@ -42,10 +45,10 @@ if TYPE_CHECKING:
 __all__ = ["CONSUMERS", "DOORS", "Documents", "Parts", "Prepared", "Unit", "prepare", "tables_of"]
 
 CONSUMERS = ("sink", "hook")
-DOORS = ("zmq", "cluster", "tail", "capture", "broker")
+DOORS = ("zmq", "cluster", "tail", "watch", "capture", "broker")
 CAPTURE_FIELDS = {"name", "capture", "host", "pid", "seq"}
 Documents = Mapping[str, Callable[[], bytes]]
-Table = Zmq | Cluster | Tail | CaptureGroup | Peering | Hook | Sink | Api
+Table = Zmq | Cluster | Tail | Watch | CaptureGroup | Peering | Hook | Sink | Api
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,7 +92,7 @@ def tables_of(config: Config, captures: Sequence[CaptureGroup] | None = None) ->
     for kind in CONSUMERS:
         tables |= {f"{kind}.{table.name}": table for table in getattr(config, kind)}
     tables["api"] = config.api
-    for kind in ("zmq", "tail"):
+    for kind in ("zmq", "tail", "watch"):
         tables |= {f"{kind}.{table.name}": table for table in getattr(config, kind)}
     groups = group_captures(config.capture) if captures is None else captures
     tables |= {f"capture.{group.first.name}": group for group in groups}
@@ -188,10 +191,12 @@ def _target(hook: Hook) -> Any:
         return HookCallable(function=Command(hook), is_async=True, takes_context=True)
 
     target = load_callable(hook.run)
-    if target.is_async and hook.isolation == "thread":
+    if target.is_async and hook.isolation in ("thread", "process"):
         raise ValueError(f'{hook.run!r} is asynchronous; use isolation = "task", or leave it out')
     if not target.is_async and hook.isolation == "task":
-        raise ValueError(f'{hook.run!r} is not asynchronous; use isolation = "thread", or leave it out')
+        raise ValueError(f'{hook.run!r} is not asynchronous; use isolation = "process", or leave it out')
+    if target.is_async and (hook.max_items or hook.memory_limit or hook.cpu_limit):
+        raise ValueError(f"{hook.run!r} is asynchronous; max_items, memory_limit and cpu_limit are for processes")
     return target
 
 
@@ -214,6 +219,7 @@ class Parts:
         documents: what the status endpoint serves.
         outlet: through which consumers publish; one of its own if it is left out.
         captures: gives what changes captures over the endpoint; None: nobody does.
+        running: gives every unit that runs; None: hooks cannot be looked at over the endpoint.
     """
 
     def __init__(
@@ -224,12 +230,14 @@ class Parts:
         documents: Documents,
         outlet: Outlet | None = None,
         captures: Callable[[], CaptureControl] | None = None,
+        running: Callable[[], Iterable[Unit]] | None = None,
     ) -> None:
         self._ledger = ledger
         self._dispatcher = dispatcher
         self._documents = documents
         self._outlet = outlet or Outlet()
         self._captures = captures
+        self._running = running
         self._disks: Disks | None = None
         self.queues = Queues(ledger)
         self.changes: Changes | None = None
@@ -298,6 +306,8 @@ class Parts:
             return self._consumer(key, table, prepared)
         if isinstance(table, CaptureGroup):
             return Unit(key=key, table=table, service=self._capture(table, prepared))
+        if isinstance(table, Watch):
+            return Unit(key=key, table=table, service=self._watch(key, table, prepared.config))
         return Unit(key=key, table=table, service=self._door(key, table, prepared.config.appliance))
 
     def _api(self, table: Api, prepared: Prepared) -> Service:
@@ -310,8 +320,21 @@ class Parts:
             self._documents,
             events=EventsApi(outlet=self._outlet, dispatcher=self._dispatcher, ledger=self._ledger),
             captures=self._captures and CaptureRoutes(self._captures, state_dir=prepared.config.appliance.state_dir),
+            hooks=self._running and self._hook_routes(self._running, prepared.config),
             is_optional=not prepared.loaded.is_set("api.listen"),
         )
+
+    def _hook_routes(self, running: Callable[[], Iterable[Unit]], config: Config) -> HookRoutes:
+        from appliance.api.hooks import HookLine, HookRoutes
+
+        def lines() -> dict[str, HookLine]:
+            return {
+                unit.table.name: HookLine(unit.handle.state.value, unit.service.statistics(), unit.queue.statistics())
+                for unit in running()
+                if isinstance(unit.table, Hook) and unit.handle is not None and unit.queue is not None
+            }
+
+        return HookRoutes(partial(self.queues.desk, config), lines)
 
     def _consumer(self, key: str, table: Hook | Sink, prepared: Prepared) -> Unit:
         if isinstance(table, Hook):
@@ -361,6 +384,17 @@ class Parts:
             account=self._ledger.account(key),
             ledger=self._ledger,
             dispatcher=self._dispatcher,
+        )
+
+    def _watch(self, key: str, table: Watch, config: Config) -> Service:
+        from appliance.watch.door import WatchDoor
+
+        return WatchDoor(
+            table,
+            account=self._ledger.account(key),
+            dispatcher=self._dispatcher,
+            receipts=self._ledger.receipts,
+            journal=self.queues.make_journal(config),
         )
 
     def _capture(self, group: CaptureGroup, prepared: Prepared) -> Service:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import trio
 
-from appliance.config import Api, CaptureGroup, Cluster, Hook, Peering, Sink, Tail, Zmq
+from appliance.config import Api, CaptureGroup, Cluster, Hook, Peering, Sink, Tail, Watch, Zmq
 from appliance.errors import ApplianceError
 from appliance.model import EventBatch, LogBatch
 from appliance.parts import Parts, Prepared, Table, Unit
@@ -159,7 +159,7 @@ class FakeDoor:
     def __init__(
         self,
         key: str,
-        table: Zmq | Cluster | Tail | CaptureGroup | Peering,
+        table: Zmq | Cluster | Tail | Watch | CaptureGroup | Peering,
         account: Account,
         dispatcher: Dispatcher,
         occupied: set[str],

@@ -12,7 +12,19 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "appliance"
 
-DOORS_AND_CONSUMERS = {"broker", "zeromq", "tail", "capture", "recorder", "evidence", "hooks", "sinks", "api", "demo"}
+DOORS_AND_CONSUMERS = {
+    "broker",
+    "zeromq",
+    "tail",
+    "watch",
+    "capture",
+    "recorder",
+    "evidence",
+    "hooks",
+    "sinks",
+    "api",
+    "demo",
+}
 BASE = {"errors", "units", "model"}
 LOWER = BASE | {"zeek", "wire", "config", "runtime", "native"}
 # Room → rooms of ours that it may import, besides itself.
@@ -36,7 +48,7 @@ MAY_IMPORT = {
     "parts": LOWER | DOORS_AND_CONSUMERS - {"demo"} | {"evidence"},
     "assembly": LOWER | {"parts"},
     "app": LOWER | {"parts", "assembly", "status"},
-    "cli": LOWER | {"app", "parts", "demo", "pcap", "ait", "evidence", "extract"},
+    "cli": LOWER | {"app", "hooks", "parts", "demo", "pcap", "ait", "evidence", "extract"},
     "__main__": {"cli"},
     "__init__": set(),
 }
@@ -123,6 +135,8 @@ def test_command_line_imports_nothing_heavy_before_it_knows_the_command(path: Pa
         "import_.py",
         "capture.py",
         "capture_arguments.py",
+        "hooks.py",
+        "hooks_arguments.py",
         "extract.py",
         "extract_arguments.py",
         "extract_remote.py",

@@ -14,7 +14,17 @@ from urllib.parse import urlencode
 
 from appliance.errors import ApplianceError
 
-__all__ = ["DEFAULT_SOCKET", "RefusedError", "ask", "fetch", "fetch_status", "find_socket", "follow", "publish"]
+__all__ = [
+    "DEFAULT_SOCKET",
+    "NoAnswerError",
+    "RefusedError",
+    "ask",
+    "fetch",
+    "fetch_status",
+    "find_socket",
+    "follow",
+    "publish",
+]
 
 DEFAULT_SOCKET = Path("/run/broappliance/api.sock")
 EVENTS = "/v1/events"
@@ -22,6 +32,10 @@ TIMEOUT_S = 10.0
 SILENCE_S = 45.0
 """A stream of events that says nothing for so long is broken: it has a heartbeat of 15 s."""
 KEYS = {"name", "state", "services", "ledger", "last_reload"}
+
+
+class NoAnswerError(ApplianceError):
+    """There is nobody to be asked."""
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -40,7 +54,7 @@ def find_socket(config: Path | None, path: Path | None) -> Path:
 
     Raises:
         ExceptionGroup: the configuration file has mistakes.
-        ApplianceError: the file asks for no socket.
+        NoAnswerError: the file asks for no socket.
     """
     if path is not None:
         return path
@@ -50,7 +64,7 @@ def find_socket(config: Path | None, path: Path | None) -> Path:
 
     listen = load(config).config.api.listen
     if not listen:
-        raise ApplianceError(f"{config} has an empty [api] listen: its appliance cannot be asked")
+        raise NoAnswerError(f"{config} has an empty [api] listen: its appliance cannot be asked")
     return Path(listen[0].removeprefix("unix:"))
 
 
@@ -70,7 +84,8 @@ def _request(
             yield response
     except (OSError, http.client.HTTPException, ValueError) as exc:
         reason = getattr(exc, "strerror", None) or exc
-        raise ApplianceError(
+        is_absent = isinstance(exc, FileNotFoundError | ConnectionRefusedError)
+        raise (NoAnswerError if is_absent else ApplianceError)(
             f"no appliance answers at {path}: {reason}", hint="is it running, and is this its [api] listen?"
         ) from exc
     finally:

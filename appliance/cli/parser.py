@@ -12,6 +12,7 @@ from appliance import __version__
 
 from .capture_arguments import add_capture
 from .extract_arguments import add_extract
+from .hooks_arguments import add_hooks
 from .pcap_arguments import add_pcap
 
 __all__ = ["make_parser"]
@@ -35,7 +36,7 @@ examples:
   kill -HUP $(pidof broappliance)                    read the file again
 
 exit codes: 0 success, 1 failure while running, 2 mistake in the configuration or the arguments,
-3 (status) something needs attention, (pcap) a file is torn or damaged, (extract) packets are missing
+3 (status, hooks failed) something needs attention, (pcap) a file is torn or damaged, (extract) packets are missing
 """
 
 LITERALS = """\
@@ -165,6 +166,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     add_capture(commands, _command, _add_socket)
     add_extract(commands, _command, _add_socket)
+    add_hooks(commands, _command, _add_socket)
     add_pcap(commands, _command)
 
     import_ = _command(

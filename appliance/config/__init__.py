@@ -32,6 +32,7 @@ from appliance.config.tables import (
     Table,
     Tail,
     Uids,
+    Watch,
     Zmq,
 )
 from appliance.errors import ConfigError
@@ -66,6 +67,7 @@ __all__ = [
     "Table",
     "Tail",
     "Uids",
+    "Watch",
     "Zmq",
     "address_of",
     "diff",

@@ -20,6 +20,7 @@ from appliance.config.shape import EACH, HOLE, Each, select
 from appliance.config.sink_checks import check_endpoint, check_sinks
 from appliance.config.sockets import address_of
 from appliance.config.tables import Capture, Config
+from appliance.config.watch_checks import check_watches
 from appliance.errors import ConfigError
 from appliance.units import Size
 
@@ -32,7 +33,7 @@ _KINDS = {
     "sink": ("log", "event", "print"),
     "evidence": ("log", "event"),
 }
-_DOORS = ("zmq", "tail", "capture")
+_DOORS = ("zmq", "tail", "watch", "capture")
 _POSITIVE: tuple[tuple[str | Each, ...], ...] = (
     ("zmq", EACH, "heartbeat"),
     ("zmq", EACH, "max_wait"),
@@ -42,6 +43,8 @@ _POSITIVE: tuple[tuple[str | Each, ...], ...] = (
     ("tail", EACH, "poll"),
     ("tail", EACH, "max_record"),
     ("tail", EACH, "max_wait"),
+    ("watch", EACH, "settle"),
+    ("watch", EACH, "poll"),
     ("capture", EACH, "receive_buffer"),
     ("hook", EACH, "timeout"),
     ("hook", EACH, "backoff"),
@@ -84,6 +87,7 @@ def check(config: Config, report: Report, *, state_dir: str, complete: bool) -> 
     check_broker(config, report)
     _check_cluster(config, report)
     check_hooks(config, report)
+    check_watches(config, report, state_dir=state_dir)
     check_sinks(config, report)
     check_evidence(config, report, complete=complete)
     check_captures(config, report, check_run=_check_run)

@@ -4,6 +4,7 @@ which items, and which delays make sense.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from appliance.config.commands import PLACEHOLDERS, mistakes_in_word, placeholders_of
@@ -15,6 +16,8 @@ from appliance.config.tables import Config
 __all__ = ["check_hooks"]
 
 _KINDS = ("run", "command")
+_PROCESS_KEYS = ("max_items", "memory_limit", "cpu_limit")
+"""What only a process of its own can have."""
 
 
 def check_hooks(config: Config, report: Report) -> None:
@@ -24,13 +27,20 @@ def check_hooks(config: Config, report: Report) -> None:
             _check_kind(key, hook, report)
         if hook.command is not HOLE:
             _check_command(key, hook, report)
+        if hook.isolation in ("task", "thread"):
+            _refuse(key, _PROCESS_KEYS, report, "is for processes", 'leave it out, or write isolation = "process"')
         if hook.queue not in (HOLE, "durable"):
-            for name in sorted(hook.foreign_keys - hook.foreign_kinds.keys()):
-                if (*key, name) in report.places:
-                    report.add((*key, name), "is for durable queues", 'leave it out, or write queue = "durable"')
+            names = sorted(hook.foreign_keys - hook.foreign_kinds.keys())
+            _refuse(key, names, report, "is for durable queues", 'leave it out, or write queue = "durable"')
         if HOLE not in (hook.backoff, hook.backoff_max) and hook.backoff > hook.backoff_max:
             place = (*key, "backoff" if (*key, "backoff") in report.places else "backoff_max")
             report.add(place, f"backoff is longer than backoff_max: {hook.backoff} and {hook.backoff_max}")
+
+
+def _refuse(key: Key, names: Iterable[str], report: Report, message: str, hint: str) -> None:
+    for name in names:
+        if (*key, name) in report.places:
+            report.add((*key, name), message, hint)
 
 
 def _check_kind(key: Key, hook: Any, report: Report) -> None:

@@ -11,7 +11,6 @@ __all__ = ["DOORS", "INSTEAD", "KEYS", "KINDS", "TABLES", "VALUES", "VOID"]
 TABLES = {
     "store": "[[store]]",
     "websocket": "[[websocket]]",
-    "watch": "[[watch]]",
     "recorder": "[[recorder]]",
     "metrics": "[metrics]",
 }
@@ -22,7 +21,7 @@ KEYS = {
     "cluster.zeromq": frozenset(
         {"read", "write", "subscribe", "curve_server_public_key_file", "curve_public_key_file"}
     ),
-    "hook": frozenset({"sites", "batch", "order_by"}),
+    "hook": frozenset({"sites", "order_by"}),
     "sink": frozenset({"endpoint"}),
     "api": frozenset({"token_file", "certificate", "key", "legacy_routes", "ui"}),
 }
@@ -30,7 +29,6 @@ KEYS = {
 
 VALUES = {
     "cluster.backend": frozenset({"broker"}),
-    "hook.isolation": frozenset({"process"}),
     "sink.kind": frozenset({"zmq"}),
     "sink.queue": frozenset({"durable"}),
 }
@@ -39,7 +37,7 @@ VALUES = {
 KINDS = frozenset({"node"})
 """Kinds of items that ``on`` may name."""
 
-DOORS = frozenset({"websocket", "watch", "recorder"})
+DOORS = frozenset({"websocket", "recorder"})
 """Tables that ``from`` may name."""
 
 INSTEAD = {"hook": {"sites": "run"}}

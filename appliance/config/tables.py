@@ -23,6 +23,7 @@ from appliance.config.table_parts import (
     Policy,
     Table,
 )
+from appliance.config.watch_tables import Watch
 from appliance.units import Duration, Size
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "Table",
     "Tail",
     "Uids",
+    "Watch",
     "Zmq",
 ]
 
@@ -308,7 +310,7 @@ _DURABLE_KEYS = frozenset({"attempts", "backoff", "backoff_max", "queue_full"})
 
 
 _KIND_KEYS = {
-    "run": frozenset({"run", "isolation", "options"}),
+    "run": frozenset({"run", "isolation", "max_items", "options"}),
     "command": frozenset({"command"}),
 }
 
@@ -327,8 +329,12 @@ class Hook(Consumer, frozen=True, kw_only=True):
         ),
     ] = ()
     isolation: Annotated[
-        Literal["auto", "task", "thread"], Meta(description="auto: async callables in a task, sync ones in a thread")
+        Literal["auto", "task", "thread", "process"],
+        Meta(description="auto: async callables in a task, sync ones in a process, which can be killed"),
     ] = "auto"
+    batch: Annotated[
+        int, Meta(ge=1, le=100_000, description="more than 1: each call gets a list of at most so many records")
+    ] = 1
     concurrency: Annotated[int, Meta(ge=1, le=256, description="calls at the same time")] = 1
     timeout: Annotated[Duration, Meta(description="for one call")] = Duration(30 * 10**9)
     attempts: Annotated[
@@ -345,6 +351,16 @@ class Hook(Consumer, frozen=True, kw_only=True):
     queue_full: Annotated[
         Policy, Meta(description="durable: what happens when the queue is full or its disk takes nothing")
     ] = "drop_newest"
+    max_items: Annotated[
+        int, Meta(ge=0, description="records after which a worker process is replaced by a new one; 0: never")
+    ] = 0
+    memory_limit: Annotated[
+        Size | None, Meta(description="memory of its own that a worker process or program may use; absent: no limit")
+    ] = None
+    cpu_limit: Annotated[
+        Duration | None,
+        Meta(description="processor time for one call in a worker process or program; absent: no limit"),
+    ] = None
     options: Annotated[dict[str, Any], Meta(description="the hook's own table, handed over as ctx.config")] = field(
         default_factory=dict
     )
@@ -422,6 +438,7 @@ class Config(Table, frozen=True, kw_only=True):
     broker: Broker = field(default_factory=Broker)
     cluster: Cluster = field(default_factory=Cluster)
     tail: Annotated[tuple[Tail, ...], Meta(description="log files to follow")] = ()
+    watch: Annotated[tuple[Watch, ...], Meta(description="folders of finished files and folders")] = ()
     capture: Annotated[tuple[Capture, ...], Meta(description="socket capturers")] = ()
     journal: Journal = field(default_factory=Journal)
     hook: Annotated[tuple[Hook, ...], Meta(description="callables and programs that are called for each item")] = ()

@@ -18,7 +18,7 @@ import trio
 from appliance.config import Hook
 from appliance.config.commands import fill_words, placeholders_of
 from appliance.model import EventBatch, Item, LogBatch, Print
-from appliance.runtime.children import child_environment, describe_exit, open_child
+from appliance.runtime.children import Limits, child_environment, describe_exit, open_child
 from appliance.zeek.events import plain_args
 
 from .callables import Context
@@ -65,6 +65,8 @@ class Command:
         self._wanted = placeholders_of(config.command)
         self._environment = child_environment()
         self._environment["HOOK_NAME"] = config.name
+        cpu_s = None if config.cpu_limit is None else config.cpu_limit.seconds
+        self._limits = Limits(memory=config.memory_limit, cpu_s=cpu_s)
         self._log = log.bind(hook=config.name)
 
     async def __call__(self, record: dict[str, Any] | list[dict[str, Any]], context: Context) -> None:
@@ -107,7 +109,7 @@ class Command:
                 captures.append(Capture(reading))
                 ours.callback(captures[-1].close)
             async with (
-                open_child(words, descriptors=descriptors, environment=environment) as child,
+                open_child(words, descriptors=descriptors, environment=environment, limits=self._limits) as child,
                 trio.open_nursery() as nursery,
             ):
                 theirs.close()

@@ -6,9 +6,7 @@ A hook that raises, hangs or is slow costs its own records, booked by reason, an
 from __future__ import annotations
 
 import time
-import traceback
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -24,10 +22,14 @@ from appliance.runtime.logs import Throttle
 from appliance.runtime.outlet import Outlet
 
 from .callables import Context, HookCallable
+from .failure import Outcome, failure_of
 from .filter import Filter
+from .lanes import Call, Job, Lane, ProcessLane, TaskLane, ThreadLane
+from .progress import TURN_S
 from .publish import EventPublisher
-from .steer import Failed, Reject, Retry
-from .thread import TURN_S, Outcome, OverdueError, ThreadCaller
+from .services import make_services
+from .steer import Failed
+from .thread import ThreadCaller
 
 __all__ = ["HookFigures", "HookRunner"]
 
@@ -35,14 +37,6 @@ log = structlog.get_logger("hook")
 
 MAX_SHARE = 256
 """Records for each lease: enough to spread the cost of a thread hop over the calls of a fast hook."""
-MAX_ERROR = 500
-"""Characters of an exception that are kept."""
-MAX_TRACE = 16_384
-"""The same of a traceback, the end of it."""
-MAX_FRAMES = 50
-
-_Call = tuple[int, Item, dict[str, Any] | None]
-"""Position of a record in its parcel, the item that it is in, and what it is; None if it cannot be decoded."""
 
 
 class HookFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,8 +53,11 @@ class HookFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Workers that are in calls."""
     hung: int
     """Threads that exceeded their time and still run."""
+    workers: int
+    """Worker processes that run."""
+    workers_started: int
     busy_s: float
-    """Time spent in calls, all workers together."""
+    """Time spent in calls, all lanes together."""
     last_error: str
     durations: HistogramFigures
     """Of the calls."""
@@ -83,6 +80,8 @@ class HookRunner:
         )
         self._log = log.bind(hook=config.name)
         self._throttle = Throttle()
+        self._stopping = trio.Event()
+        self._processes: list[ProcessLane] = []
         self._calls = self._failed = self._errors = self._timeouts = self._running = 0
         self._busy_s = 0.0
         self._last_error = ""
@@ -96,50 +95,91 @@ class HookRunner:
             timeouts=self._timeouts,
             running=self._running,
             hung=self._threads.hung,
+            workers=sum(lane.is_running for lane in self._processes),
+            workers_started=sum(lane.started for lane in self._processes),
             busy_s=round(self._busy_s, 3),
             last_error=self._last_error,
             durations=self._durations.statistics(),
         )
 
     def stop(self) -> None:
+        self._stopping.set()
         self._queue.close()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         self._publisher.attach()
         await self._queue.open()
+        self._processes = []
         async with trio.open_nursery() as nursery:
             for _ in range(self.config.concurrency):
-                nursery.start_soon(self._work)
+                nursery.start_soon(self._work, self._make_lane(nursery))
             task_status.started()
 
-    async def _work(self) -> None:
-        share = 1
+    def _make_lane(self, nursery: trio.Nursery) -> Lane:
+        timeout_s = self.config.timeout.seconds
+        if self._target.is_async:
+            return TaskLane(
+                self._target,
+                is_batch=self.config.batch > 1,
+                make_context=self._make_context,
+                timeout_s=timeout_s,
+                durations=self._durations,
+            )
+        if self.config.isolation == "thread":
+            return ThreadLane(
+                self._target, is_batch=self.config.batch > 1, make_context=self._make_context, threads=self._threads,
+                log=self._log,
+            )  # fmt: skip
+        lane = ProcessLane(
+            self.config, services=make_services(self._publisher, self._log), nursery=nursery, stopping=self._stopping,
+            durations=self._durations, log=self._log,
+        )  # fmt: skip
+        self._processes.append(lane)
+        return lane
+
+    async def _work(self, lane: Lane) -> None:
+        share = self.config.batch
+        most = max(MAX_SHARE, self.config.batch)
         try:
             while True:
-                async with self._queue.lease(share) as parcel:
+                await lane.wait_ready()
+                async with self._queue.lease(min(share, lane.room)) as parcel:
                     began = trio.current_time()
-                    await self._work_off(parcel, until=began + TURN_S)
+                    await self._work_off(lane, parcel, until=began + TURN_S)
                     pace = parcel.settled / max(trio.current_time() - began, 1e-6)
-                # Of a slow hook's records the other workers get theirs, and the queue sees that it moves.
-                share = max(1, min(MAX_SHARE, share * 4, int(pace * TURN_S)))
+                # Of a slow hook's records the other lanes get theirs, and the queue sees that it moves.
+                share = max(self.config.batch, min(most, share * 4, int(pace * TURN_S)))
         except trio.EndOfChannel:
-            return
+            await lane.aclose()
 
-    async def _work_off(self, parcel: Parcel, *, until: float) -> None:
-        """Settle the records of `parcel` in order, until the turn is over."""
-        calls: list[_Call] = []
-        offset = 0
-        for item in parcel.items:
-            calls += [(offset + position, item, record) for position, record in self._where.select(item)]
-            offset += item.count
+    async def _work_off(self, lane: Lane, parcel: Parcel, *, until: float) -> None:
+        """Settle the records of `parcel` in order, until the turn is over or the lane is."""
+        undecodable: set[int] = set()
+        calls: Sequence[Call] = self._plan(parcel, undecodable, is_decoded=not isinstance(lane, ProcessLane))
         while calls:
-            calls = await self._call_some(parcel, calls)
-            if calls and trio.current_time() >= until:
+            job = Job(items=parcel.items, attempt=parcel.attempt, calls=calls, undecodable=undecodable)
+            made = await self._call_some(lane, parcel, job)
+            calls = calls[made:]
+            if calls and (not made or trio.current_time() >= until or isinstance(lane, ProcessLane)):
                 return
         parcel.drop("where", parcel.left)
 
-    async def _call_some(self, parcel: Parcel, calls: list[_Call]) -> list[_Call]:
-        """Make the first of `calls`, settle their records; returns the others.
+    def _plan(self, parcel: Parcel, undecodable: set[int], *, is_decoded: bool) -> list[Call]:
+        """The calls for `parcel`, with their records if the lane does not decode them."""
+        batch = self.config.batch
+        if not is_decoded:
+            positions = _all_positions(parcel.items, self._where)
+            return [Call(positions=positions[at : at + batch]) for at in range(0, len(positions), batch)]
+        found: list[tuple[int, Item, Any]] = []
+        offset = 0
+        for item in parcel.items:
+            found += [(offset + position, item, record) for position, record in self._where.select(item)]
+            offset += item.count
+        undecodable.update(position for position, _, record in found if record is None)
+        return [_make_call(found[at : at + batch]) for at in range(0, len(found), batch)]
+
+    async def _call_some(self, lane: Lane, parcel: Parcel, job: Job) -> int:
+        """Make the first of the calls, settle their records; returns how many.
 
         Cancellation: what was called to its end is settled.
         """
@@ -147,27 +187,45 @@ class HookRunner:
         began = time.monotonic()
         self._running += 1
         try:
-            if self._target.is_async:
-                await self._await(partial(self._call, parcel, *calls[0][1:]), outcomes)
-            else:
-                if self._threads.is_exhausted and self._throttle.admit("exhausted") is not None:
-                    self._log.error("too many calls hang, making no more until one returns", hung=self._threads.hung)
-                await self._threads.run([partial(self._call, parcel, *call[1:]) for call in calls], outcomes)
+            await lane.run(job, outcomes)
         finally:
             self._running -= 1
             self._busy_s += time.monotonic() - began
-            self._settle(parcel, calls, outcomes)
-        return calls[len(outcomes) :]
+            self._settle(parcel, job, outcomes)
+        return len(outcomes)
 
-    def _call(self, parcel: Parcel, item: Item, record: dict[str, Any] | None) -> Any:
-        if record is None:
-            return None
-        context = self._make_context(item, parcel.attempt) if self._target.takes_context else None
-        return self._target.call(record, context)
+    def _settle(self, parcel: Parcel, job: Job, outcomes: Sequence[Outcome]) -> None:
+        """Book the outcomes of the first calls in their order."""
+        good = 0
+        for call, outcome in zip(job.calls, outcomes, strict=False):
+            count = len(call.positions)
+            is_whole = call.positions[0] == parcel.settled + good and call.positions[-1] - call.positions[0] < count
+            if outcome is None and is_whole and not job.undecodable:
+                good += count
+                self._calls += 1
+                continue
+            parcel.deliver(good)
+            good = 0
+            self._settle_singly(parcel, call, outcome, job.undecodable)
+        parcel.deliver(good)
 
-    def _make_context(self, item: Item, attempt: int) -> Context:
+    def _settle_singly(self, parcel: Parcel, call: Call, outcome: Outcome, undecodable: set[int]) -> None:
+        failure = None if outcome is None else failure_of(outcome)
+        self._calls += not undecodable.issuperset(call.positions)
+        for position in call.positions:
+            parcel.drop("where", position - parcel.settled)
+            if position in undecodable:
+                parcel.drop("undecodable", 1)
+            elif failure is None:
+                parcel.deliver(1)
+            else:
+                parcel.fail(failure)
+        if failure is not None:
+            self._note(failure, outcome)
+
+    def _make_context(self, items: Sequence[Item], attempt: int) -> Context:
         return Context(
-            item=item,
+            item=items[0],
             attempt=attempt,
             deadline=time.monotonic() + self.config.timeout.seconds,
             log=self._log,
@@ -175,79 +233,43 @@ class HookRunner:
             publish_event=self._publisher.publish_event,
         )
 
-    async def _await(self, call: Callable[[], Any], outcomes: list[Outcome]) -> None:
-        """Make one asynchronous call and append its outcome, as `ThreadCaller.run` does."""
-        await trio.lowlevel.checkpoint()
-        outcome: Outcome = None
-        began = time.monotonic()
-        try:
-            with trio.move_on_after(self.config.timeout.seconds) as scope:
-                awaitable = call()
-                if awaitable is not None:
-                    await awaitable
-        except BaseException as exc:
-            if _is_ours(exc):
-                raise
-            outcome = exc
-        if scope.cancel_called:
-            outcome = OverdueError(f"not finished within {self.config.timeout}")
-        outcomes.append(outcome)
-        self._durations.add(time.monotonic() - began)
-
-    def _settle(self, parcel: Parcel, calls: list[_Call], outcomes: list[Outcome]) -> None:
-        """Book the outcomes of the first of `calls` in their order."""
-        good = 0
-        for (position, _, record), outcome in zip(calls, outcomes, strict=False):
-            skipped = position - parcel.settled - good
-            if skipped or record is None or outcome is not None:
-                parcel.deliver(good)
-                parcel.drop("where", skipped)
-                good = 0
-            if record is None:
-                parcel.drop("undecodable", 1)
-                continue
-            self._calls += 1
-            if outcome is None:
-                good += 1
-            else:
-                self._fail(parcel, outcome)
-        parcel.deliver(good)
-
-    def _fail(self, parcel: Parcel, outcome: BaseException) -> None:
-        failure = _failure_of(outcome)
-        parcel.fail(failure)
+    def _note(self, failure: Failure, outcome: Outcome) -> None:
         self._failed += 1
         self._timeouts += failure.reason == "timeout"
-        self._errors += failure.reason == "hook_error"
+        self._errors += failure.reason in ("hook_error", "crash")
         self._last_error = failure.error
         if failure.reason in ("retry", "rejected"):
             self._log.debug("hook gave a record back", reason=failure.reason, error=failure.error)
         elif (held := self._throttle.admit(self._last_error[:80])) is not None:
-            self._log.warning(
-                "hook failed", reason=failure.reason, error=self._last_error, more=held,
-                exc_info=outcome if failure.reason == "hook_error" and not isinstance(outcome, Failed) else None,
-            )  # fmt: skip
+            more: dict[str, Any] = {"traceback": failure.trace} if failure.trace else {}
+            if (
+                isinstance(outcome, BaseException)
+                and failure.reason == "hook_error"
+                and not isinstance(outcome, Failed)
+            ):
+                more = {"exc_info": outcome}
+            self._log.warning("hook failed", reason=failure.reason, error=self._last_error, more=held, **more)
 
 
-def _failure_of(outcome: BaseException) -> Failure:
-    """What a hook raised, as the journal keeps it."""
-    wish = isinstance(outcome, Retry | Reject | Failed)
-    text = str(outcome) if wish else "".join(traceback.format_exception_only(outcome)).strip()
-    error = text.encode("utf-8", "backslashreplace").decode()[:MAX_ERROR]  # it is shown, and kept, as JSON
-    if isinstance(outcome, Retry):
-        return Failure(reason="retry", error=error, retry_after_s=outcome.after_s)
-    if isinstance(outcome, Reject):
-        return Failure(reason="rejected", error=error, is_final=True)
-    if isinstance(outcome, OverdueError):
-        return Failure(reason="timeout", error=error)
-    if isinstance(outcome, Failed):
-        return Failure(reason="hook_error", error=error, trace=outcome.trace[-MAX_TRACE:])
-    trace = "".join(traceback.format_exception(outcome, limit=-MAX_FRAMES))
-    return Failure(reason="hook_error", error=error, trace=trace[-MAX_TRACE:])
+def _all_positions(items: Iterable[Item], where: Filter) -> Sequence[int]:
+    """Where the matches are in a parcel; a range if they are all of it."""
+    found: list[Sequence[int]] = []
+    offset = 0
+    for item in items:
+        positions = where.positions(item)
+        found.append(
+            range(offset, offset + item.count) if isinstance(positions, range) else [offset + p for p in positions]
+        )
+        offset += item.count
+    if all(isinstance(positions, range) for positions in found):
+        return range(offset)
+    return [position for positions in found for position in positions]
 
 
-def _is_ours(exc: BaseException) -> bool:
-    """Whether an exception that came out of a hook is not about the hook: we are cancelled, or interrupted."""
-    if isinstance(exc, BaseExceptionGroup):
-        return any(map(_is_ours, exc.exceptions))
-    return isinstance(exc, trio.Cancelled | KeyboardInterrupt)
+def _make_call(found: Sequence[tuple[int, Item, Any]]) -> Call:
+    kept = [each for each in found if each[2] is not None]
+    return Call(
+        positions=[position for position, _, _ in found],
+        records=[record for _, _, record in kept],
+        items=[item for _, item, _ in kept],
+    )

@@ -15,19 +15,13 @@ import trio
 
 from appliance.runtime.histogram import Histogram
 
-__all__ = ["MAX_HUNG", "TURN_S", "Outcome", "OverdueError", "ThreadCaller"]
+from .failure import Outcome, OverdueError
+from .progress import TURN_S
+
+__all__ = ["MAX_HUNG", "ThreadCaller"]
 
 MAX_HUNG = 4
 """Threads that one hook may leave hanging, besides its working ones."""
-TURN_S = 0.05
-"""A hop ends after the call with which it has lasted so long, so that what was done is settled soon."""
-
-Outcome = BaseException | None
-"""How a call ended: None, or what it raised."""
-
-
-class OverdueError(TimeoutError):
-    """A call was not finished in its time."""
 
 
 class _Round:

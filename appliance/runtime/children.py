@@ -18,13 +18,10 @@ import trio
 
 from appliance.native.child import spawn
 
+from .environment import child_environment
+
 __all__ = ["Child", "Limits", "child_environment", "describe_exit", "open_child"]
 
-_OURS = frozenset({"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES",
-                   "_MEIPASS2"})  # fmt: skip
-_OURS_BY_PREFIX = ("_PYI_",)
-_REPLACED = ("LD_LIBRARY_PATH", "LD_PRELOAD")
-"""A bundled program finds its own libraries through these, and keeps what was there under ``…_ORIG``."""
 _GRACE_CPU_S = 5
 """A child that catches SIGXCPU has so much longer until it is killed."""
 
@@ -46,22 +43,6 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             seconds = max(1, -int(-self.cpu_s // 1))
             found[resource.RLIMIT_CPU] = (seconds, seconds + _GRACE_CPU_S)
         return found
-
-
-def child_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """`environ` without what is meant for us alone.
-
-    Source: sd_notify(3), sd_watchdog_enabled(3), sd_listen_fds(3); PyInstaller's manual, "LD_LIBRARY_PATH / LIBPATH
-    considerations" and "Using PyInstaller-frozen executables as sub-processes".
-    """
-    found = {k: v for k, v in environ.items() if k not in _OURS and not k.startswith(_OURS_BY_PREFIX)}
-    for name in _REPLACED:
-        before = found.pop(f"{name}_ORIG", None)
-        if before is not None:
-            found[name] = before
-        elif "_PYI_APPLICATION_HOME_DIR" in environ or "_MEIPASS2" in environ:
-            found.pop(name, None)
-    return found
 
 
 def describe_exit(code: int) -> str:

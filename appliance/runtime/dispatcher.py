@@ -51,7 +51,8 @@ class Dispatcher:
         self._subscriptions.pop(consumer, None)
         self._routes.clear()
 
-    def _route(self, item: Item) -> tuple[ConsumerQueue, ...]:
+    def route(self, item: Item) -> tuple[ConsumerQueue, ...]:
+        """The queues of all who want `item`."""
         key = (item.kind, item.name, item.source)
         queues = self._routes.get(key)
         if queues is None:
@@ -69,7 +70,7 @@ class Dispatcher:
 
         Cancellation: the item has been offered to all queues; what still waited is dropped there for ``shutdown``.
         """
-        queues = self._route(item)
+        queues = self.route(item)
         if not queues:
             account.drop("unwanted", item.count)
             return

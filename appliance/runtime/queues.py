@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import trio
+
 from appliance.config import Config, Hook, Sink
 
 from .intake import ConsumerQueue
@@ -12,7 +14,9 @@ from .ledger import Ledger
 from .queue import ItemQueue
 
 if TYPE_CHECKING:
+    from .journal.desk import Desk
     from .journal.journal import Journal
+    from .journal.sqlite import SqliteKeep
 
 __all__ = ["JOURNAL", "Queues"]
 
@@ -33,6 +37,7 @@ class Queues:
         self._ledger = ledger
         self.journal: Journal | None = None
         """None: no hook has a durable queue, or had one. It opens its file when the first queue is opened."""
+        self._desk: Desk | None = None
 
     def make_queue(self, key: str, table: Sink) -> ItemQueue:
         account = self._ledger.account(key)
@@ -46,7 +51,7 @@ class Queues:
         from .durable import DurableQueue
         from .journal.shelf import RetryPolicy
 
-        journal = self._make_journal(config)
+        journal = self.make_journal(config)
         return DurableQueue(
             journal,
             journal.backlog(table.name, account),
@@ -58,7 +63,8 @@ class Queues:
             ),
         )
 
-    def _make_journal(self, config: Config) -> Journal:
+    def make_journal(self, config: Config) -> Journal:
+        """The journal, which is not open yet if this is the first time."""
         from .journal.journal import Journal
         from .journal.sqlite import SqliteKeep
 
@@ -69,7 +75,26 @@ class Queues:
                 max_dead_size=int(config.journal.dead_letters_size),
             )
             self.journal = Journal(keep, durability=config.journal.durability)
+            self._desk = self._make_desk(self.journal, keep)
         return self.journal
+
+    @staticmethod
+    def _make_desk(journal: Journal, keep: SqliteKeep) -> Desk:
+        from .journal.desk import Desk
+
+        return Desk(journal, keep)
+
+    async def desk(self, config: Config) -> Desk | None:
+        """Where people see to dead letters; None: there is no journal. What hooks left that nobody runs is there, too.
+
+        Raises:
+            OSError: the journal cannot be opened.
+            ApplianceError: the same, and a person must act.
+        """
+        if self.journal is None and not await trio.Path(config.appliance.state_dir, JOURNAL).exists():
+            return None
+        await self.make_journal(config).open()
+        return self._desk
 
     def reconfigure(self, config: Config) -> None:
         """Take over the table ``[journal]``."""

@@ -87,7 +87,7 @@ SINK = '[[sink]]\nname = "s"\non = ["log:*"]\n'
          'site.toml:5: hook[0].from[0]: no door matches "broker", there are no doors'),
         (BROKER + HOOK + "from = ['broke']",
          'site.toml:7: hook[0].from[0]: no door matches "broke", did you mean "broker"?'),
-        (HOOK + "from = ['watch.x']", "site.toml:5: hook[0].from[0]: [[watch]] is not available in this version"),
+        (HOOK + "from = ['recorder.x']", "site.toml:5: hook[0].from[0]: [[recorder]] is not available in this version"),
         (
             "[[sink]]\nname = 's'\non = ['log:*']\nkind = 'tsv'\nadd_fields = ['_path']\n",
             'site.toml:5: sink[0].add_fields: is for JSON lines, leave it out, or write kind = "jsonl"',

@@ -26,6 +26,7 @@ from appliance.config.tables import (
     Log,
     Sink,
     Tail,
+    Watch,
     Zmq,
 )
 from appliance.units import Duration, Size
@@ -94,6 +95,7 @@ def _configs(draw: st.DrawFn) -> Config:
         broker=draw(st.builds(Broker, listen=st.just(("[::1]:0",)), publish=st.none() | st.just(("a", "b/")))),
         cluster=draw(st.sampled_from([Cluster(), Cluster(backend="zeromq", zeromq=zeromq, zeek_version="9.0")])),
         tail=draw(_unique(st.builds(Tail, name=_NAMES, paths=st.just(("/l/*.log",)), poll=_LONGER))),
+        watch=draw(_unique(st.builds(Watch, name=_NAMES, directory=_FOLDERS, settle=_LONGER, what=st.just("folders")))),
         capture=tuple(_with(c, handler=(_with(c.handler[0], log_dir=f"/c{n}"),)) for n, c in enumerate(captures)),
         journal=draw(st.builds(Journal, durability=st.sampled_from(["batch", "always"]), dead_letters_size=_SIZES)),
         hook=draw(_unique(hook)),
@@ -177,7 +179,7 @@ def test_names_in_other_tables_are_not_masked() -> None:
 def test_every_table_is_covered_here() -> None:
     """A new table must be added to the round trip above."""
     assert set(Config.__struct_fields__) == {
-        "appliance", "log", "zmq", "broker", "cluster", "tail", "capture", "journal", "hook",
+        "appliance", "log", "zmq", "broker", "cluster", "tail", "watch", "capture", "journal", "hook",
         "sink", "api",
     }  # fmt: skip
     assert tables.Config is Config

@@ -113,7 +113,7 @@ async def test_batch_is_a_stream_of_json_lines(tmp_path: Path) -> None:
     out = tmp_path / "out"
     hook = sh(f"cat > {out}")
     target = hook.runner._target
-    context = hook.runner._make_context(batch(1), 1)
+    context = hook.runner._make_context([batch(1)], 1)
     await target.function([{"n": 1}, {"n": 2}], context)
     assert out.read_text() == '{"n":1}\n{"n":2}\n'
 
@@ -244,7 +244,7 @@ async def test_output_is_read_to_its_end_and_its_end_is_kept() -> None:
 async def test_end_of_the_output_is_what_is_kept(tmp_path: Path) -> None:
     """With a note of how much is missing."""
     hook = sh("seq 1 100000; exit 1")
-    context = hook.runner._make_context(batch(1), 1)
+    context = hook.runner._make_context([batch(1)], 1)
     with pytest.raises(Exception, match="exited with 1: 100000") as caught:
         await hook.runner._target.function({}, context)
     trace = caught.value.trace  # type: ignore[attr-defined]

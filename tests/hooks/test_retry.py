@@ -36,7 +36,7 @@ async def wait_until(condition: Callable[[], bool]) -> None:
 async def work_off(queue: ConsumerQueue, function: Callable[..., Any], *, is_async: bool = False) -> None:
     """Run the hook until nothing is queued."""
     target = HookCallable(function=function, is_async=is_async, takes_context=True)
-    config = Hook(name="h", on=("log:*",), run="a:b")
+    config = Hook(name="h", on=("log:*",), run="a:b", isolation="thread")
     runner = HookRunner(config, target=target, where=Everything(), queue=queue, outlet=Outlet())
     with trio.fail_after(20):
         async with trio.open_nursery() as nursery:
@@ -174,7 +174,7 @@ async def test_figures_of_a_hook_and_its_queue(tmp_path: Path) -> None:
         queue = await b.queue()
         assert queue.statistics().oldest_s is None
         target = HookCallable(function=hook, is_async=False, takes_context=False)
-        config = Hook(name="h", on=("log:*",), run="a:b")
+        config = Hook(name="h", on=("log:*",), run="a:b", isolation="thread")
         runner = HookRunner(config, target=target, where=Everything(), queue=queue, outlet=Outlet())
         queue.put_nowait(batch(4))
         with trio.fail_after(20):

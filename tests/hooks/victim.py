@@ -42,7 +42,7 @@ async def main(folder: Path, durability: str) -> None:
         journal, journal.backlog("h", Account("hook.h")), policy="block", max_records=1_000_000, max_bytes=1 << 30,
         retry=RetryPolicy(attempts=1000, first_s=0.01, longest_s=0.05),
     )  # fmt: skip
-    config = Hook(name="h", on=("log:*",), run="a:b", timeout=Duration(60 * 10**9))
+    config = Hook(name="h", on=("log:*",), run="a:b", isolation="thread", timeout=Duration(60 * 10**9))
     target = HookCallable(function=hook, is_async=False, takes_context=True)
     runner = HookRunner(config, target=target, where=Everything(), queue=queue, outlet=Outlet())
     async with trio.open_nursery() as nursery:

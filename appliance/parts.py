@@ -18,11 +18,13 @@ from appliance.config import (
     CaptureGroup,
     Cluster,
     Config,
+    Evidence,
     Hook,
     Loaded,
     Peering,
     Sink,
     Tail,
+    Uids,
     Watch,
     Zmq,
     group_captures,
@@ -41,14 +43,16 @@ if TYPE_CHECKING:
     from appliance.capture.changes import Changes
     from appliance.capture.control import CaptureControl as CaptureControl
     from appliance.capture.disks import Disks
+    from appliance.evidence.build import EvidenceMaker
+    from appliance.runtime.packets import PacketStore
 
 __all__ = ["CONSUMERS", "DOORS", "Documents", "Parts", "Prepared", "Unit", "prepare", "tables_of"]
 
-CONSUMERS = ("sink", "hook")
+CONSUMERS = ("sink", "hook", "evidence", "uids")
 DOORS = ("zmq", "cluster", "tail", "watch", "capture", "broker")
 CAPTURE_FIELDS = {"name", "capture", "host", "pid", "seq"}
 Documents = Mapping[str, Callable[[], bytes]]
-Table = Zmq | Cluster | Tail | Watch | CaptureGroup | Peering | Hook | Sink | Api
+Table = Zmq | Cluster | Tail | Watch | CaptureGroup | Peering | Hook | Evidence | Uids | Sink | Api
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,8 +93,10 @@ def tables_of(config: Config, captures: Sequence[CaptureGroup] | None = None) ->
         captures: what runs instead of the file's captures.
     """
     tables: dict[str, Table] = {}
-    for kind in CONSUMERS:
+    for kind in ("sink", "hook", "evidence"):
         tables |= {f"{kind}.{table.name}": table for table in getattr(config, kind)}
+    if config.has_uids:
+        tables["uids"] = config.uids
     tables["api"] = config.api
     for kind in ("zmq", "tail", "watch"):
         tables |= {f"{kind}.{table.name}": table for table in getattr(config, kind)}
@@ -122,6 +128,11 @@ def prepare(loaded: Loaded) -> Prepared:
                 found[f"hook.{hook.name}"] = make(hook)
             except ValueError as exc:
                 mistakes.append(loaded.error(f"hook[{i}].{key}", str(exc)))
+    for i, evidence in enumerate(loaded.config.evidence):
+        try:
+            filters[f"evidence.{evidence.name}"] = _filter(evidence)
+        except ValueError as exc:
+            mistakes.append(loaded.error(f"evidence[{i}].where", str(exc)))
     mistakes += _pattern_mistakes(loaded) + _transform_mistakes(loaded) + _tls_mistakes(loaded)
     if mistakes:
         raise ExceptionGroup("the configuration has mistakes", mistakes)
@@ -130,7 +141,7 @@ def prepare(loaded: Loaded) -> Prepared:
 
 def _pattern_mistakes(loaded: Loaded) -> list[ConfigError]:
     """Patterns whose names could become too long: what only the room that renders them knows."""
-    if not (loaded.config.sink or loaded.config.capture):
+    if not (loaded.config.sink or loaded.config.capture or loaded.config.evidence):
         return []
     from appliance.runtime.pattern import PathPattern
 
@@ -140,6 +151,10 @@ def _pattern_mistakes(loaded: Loaded) -> list[ConfigError]:
         for i, sink in enumerate(loaded.config.sink)
         if "path" not in sink.foreign_keys
     ]
+    for i, evidence in enumerate(loaded.config.evidence):
+        from appliance.evidence.names import FIELDS, file_pattern
+
+        found.append((f"evidence[{i}].directory", file_pattern(evidence.directory), FIELDS))
     for i, capture in enumerate(loaded.config.capture):
         for j, handler in enumerate(capture.handler):
             whole = f"{handler.log_dir}/{handler.file_name_pattern}"
@@ -200,14 +215,14 @@ def _target(hook: Hook) -> Any:
     return target
 
 
-def _filter(hook: Hook) -> Any:
-    if not hook.where:
+def _filter(table: Hook | Evidence) -> Any:
+    if not table.where:
         from appliance.hooks.filter import Everything
 
         return Everything()
     from appliance.hooks.where import Where
 
-    return Where(hook.where)
+    return Where(table.where)
 
 
 class Parts:
@@ -239,6 +254,9 @@ class Parts:
         self._captures = captures
         self._running = running
         self._disks: Disks | None = None
+        self._evidence_maker: EvidenceMaker | None = None
+        self.recorders: dict[str, PacketStore] = {}
+        """Those that run, by name."""
         self.queues = Queues(ledger)
         self.changes: Changes | None = None
         """What was changed in the captures while running; None: it was not looked at yet."""
@@ -304,6 +322,8 @@ class Parts:
             return Unit(key=key, table=table, service=self._api(table, prepared))
         if isinstance(table, Hook | Sink):
             return self._consumer(key, table, prepared)
+        if isinstance(table, Evidence | Uids):
+            return self._evidence(key, table, prepared)
         if isinstance(table, CaptureGroup):
             return Unit(key=key, table=table, service=self._capture(table, prepared))
         if isinstance(table, Watch):
@@ -345,6 +365,22 @@ class Parts:
             runner = HookRunner(table, target=target, where=where, queue=queue, outlet=self._outlet)
             return Unit(key=key, table=table, service=runner, queue=queue)
         return self._sink(key, table)
+
+    def _evidence(self, key: str, table: Evidence | Uids, prepared: Prepared) -> Unit:
+        from appliance.evidence.build import EvidenceMaker
+
+        self._evidence_maker = maker = self._evidence_maker or EvidenceMaker(
+            ledger=self._ledger, dispatcher=self._dispatcher, outlet=self._outlet, recorders=self.recorders
+        )
+        state_dir = Path(prepared.config.appliance.state_dir)
+        if isinstance(table, Uids):
+            records = self.queues.make_uids_queue(key, table)
+            return Unit(
+                key=key, table=table, service=maker.uids(table, queue=records, state_dir=state_dir), queue=records
+            )
+        queue = self.queues.make_evidence_queue(key, table, prepared.config)
+        service = maker.evidence(table, queue=queue, where=prepared.filters[key], state_dir=state_dir)
+        return Unit(key=key, table=table, service=service, queue=queue)
 
     def _sink(self, key: str, table: Sink) -> Unit:
         queue = self.queues.make_queue(key, table)

@@ -62,7 +62,7 @@ def _services(config: Config) -> dict[str, Table]:
         services["broker"] = config.broker
     if config.cluster.is_logger:
         services["cluster"] = config.cluster
-    if config.evidence and config.uids.on:
+    if config.has_uids:
         services["uids"] = config.uids
     return services | {name: getattr(config, name) for name in _SINGLE}
 

@@ -445,4 +445,10 @@ class Config(Table, frozen=True, kw_only=True):
     sink: Annotated[tuple[Sink, ...], Meta(description="log records into files")] = ()
     evidence: Annotated[tuple[Evidence, ...], Meta(description="packets for alarms")] = ()
     uids: Uids = field(default_factory=Uids)
+
+    @property
+    def has_uids(self) -> bool:
+        """Whether the map of uids is kept."""
+        return bool(self.uids.on and self.evidence)
+
     api: Api = field(default_factory=Api)

@@ -9,21 +9,12 @@ from appliance.config import Evidence
 from appliance.runtime.pattern import PathPattern
 
 from .jobs import Job, Piece
+from .names import FIELDS, file_pattern
 from .note import job_note, left_out_note, write_note
 from .stages import put_together
 from .state import State
 
-__all__ = ["Files", "make_pattern"]
-
-
-def make_pattern(config: Evidence) -> PathPattern:
-    """Of the finished files.
-
-    Raises:
-        ValueError: their names could become too long, or cannot be made at all.
-    """
-    whole = f"{config.directory}/{{name}}-%Y%m%dT%H%M%SZ-{{tag}}.{{kind}}"
-    return PathPattern(whole, fields={"name", "tag", "kind"})
+__all__ = ["Files"]
 
 
 class Files:
@@ -31,12 +22,12 @@ class Files:
 
     Args:
         config: the table.
-        pattern: of the finished files, with the fields ``name``, ``tag`` and ``kind``.
     """
 
-    def __init__(self, config: Evidence, pattern: PathPattern) -> None:
+    def __init__(self, config: Evidence) -> None:
         self._config = config
-        self._pattern = pattern
+        self.pattern = pattern = PathPattern(file_pattern(config.directory), fields=FIELDS)
+        """Of the finished files."""
         self.stages = Path(pattern.static_root) / f".{config.name}.stages"
         """The folder of pieces: on the disk of the files, and nothing that looks like one."""
 
@@ -45,7 +36,7 @@ class Files:
         return self._render(job.ts_ns, job.tag, kind)
 
     def _render(self, ts_ns: int, tag: str, kind: str) -> Path:
-        return Path(self._pattern.render(ts_ns, {"name": self._config.name, "tag": tag, "kind": kind}))
+        return Path(self.pattern.render(ts_ns, {"name": self._config.name, "tag": tag, "kind": kind}))
 
     def finish(self, job: Job, now_ns: int, check: Callable[[], object]) -> tuple[Path | None, Path, int]:
         """Write a job's PCAP and note; the PCAP has its name last.

@@ -22,7 +22,7 @@ from appliance.runtime.intake import ConsumerQueue, Parcel
 from appliance.runtime.tidy import Tidier
 
 from .alarms import Refused, make_alarm
-from .files import Files, make_pattern
+from .files import Files
 from .jobs import Alarm, Asked, Desk, Job, Limits
 from .requests import REQUEST, REQUEST_TOPIC, Answer
 from .state import LeftOut, State, pack
@@ -97,10 +97,9 @@ class EvidenceService:
         self._where, self._queue, self._around, self._turn, self._clock_ns = where, queue, around, turn, clock_ns
         self._log = log.bind(evidence=config.name)
         self._desk = Desk(_limits(config))
-        pattern = make_pattern(config)
-        self._files = Files(config, pattern)
+        self._files = Files(config)
         self._tidier = Tidier(
-            pattern, compress="none", keep=config.keep, owner={"evidence": config.name}, clock_ns=clock_ns
+            self._files.pattern, compress="none", keep=config.keep, owner={"evidence": config.name}, clock_ns=clock_ns
         )
         self._segments = around.ledger.account(f"evidence.{config.name}.segments", unit="segments")
         self._work = Worker(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +30,8 @@ from .parts import DOORS, Parts, Prepared, prepare
 from .status import LedgerLine, ReloadOutcome, ServiceLine, Status
 
 if TYPE_CHECKING:
+    from appliance.runtime.packets import PacketStore
+
     from .parts import CaptureControl
 
 __all__ = ["Appliance", "run"]
@@ -223,6 +225,11 @@ class Appliance:
             running=lambda: [unit.service for unit in assembly.units.values()],
             change=change,
         )
+
+    @property
+    def recorders(self) -> Mapping[str, PacketStore]:
+        """The recorders that run, by name."""
+        return self._parts.recorders if self._parts is not None else {}
 
     # ── what it says ──
 

@@ -20,8 +20,8 @@ from appliance.config import (
     Config,
     Evidence,
     Hook,
-    Loaded,
     Peering,
+    Recorder,
     Sink,
     Tail,
     Uids,
@@ -30,7 +30,6 @@ from appliance.config import (
     group_captures,
     mistakes_in_captures,
 )
-from appliance.errors import ConfigError
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.intake import ConsumerQueue
 from appliance.runtime.ledger import Ledger
@@ -38,35 +37,23 @@ from appliance.runtime.outlet import Outlet
 from appliance.runtime.queues import Queues
 from appliance.runtime.supervisor import Handle, Service
 
+from .preparation import Prepared, prepare
+
 if TYPE_CHECKING:
     from appliance.api.hooks import HookRoutes
     from appliance.capture.changes import Changes
     from appliance.capture.control import CaptureControl as CaptureControl
     from appliance.capture.disks import Disks
     from appliance.evidence.build import EvidenceMaker
+    from appliance.recorder.recorder import Recorder as RecorderService
     from appliance.runtime.packets import PacketStore
 
 __all__ = ["CONSUMERS", "DOORS", "Documents", "Parts", "Prepared", "Unit", "prepare", "tables_of"]
 
 CONSUMERS = ("sink", "hook", "evidence", "uids")
-DOORS = ("zmq", "cluster", "tail", "watch", "capture", "broker")
-CAPTURE_FIELDS = {"name", "capture", "host", "pid", "seq"}
+DOORS = ("zmq", "cluster", "tail", "watch", "capture", "recorder", "broker")
 Documents = Mapping[str, Callable[[], bytes]]
-Table = Zmq | Cluster | Tail | Watch | CaptureGroup | Peering | Hook | Evidence | Uids | Sink | Api
-
-
-class Prepared(msgspec.Struct, frozen=True, kw_only=True):
-    """A configuration that was checked as far as possible without opening anything."""
-
-    loaded: Loaded
-    targets: dict[str, Any]
-    """`HookCallable` of each hook, by the hook's key."""
-    filters: dict[str, Any]
-    """`Filter` of each hook."""
-
-    @property
-    def config(self) -> Config:
-        return self.loaded.config
+Table = Zmq | Cluster | Tail | Watch | CaptureGroup | Recorder | Peering | Hook | Evidence | Uids | Sink | Api
 
 
 class Unit(msgspec.Struct, kw_only=True):
@@ -102,127 +89,12 @@ def tables_of(config: Config, captures: Sequence[CaptureGroup] | None = None) ->
         tables |= {f"{kind}.{table.name}": table for table in getattr(config, kind)}
     groups = group_captures(config.capture) if captures is None else captures
     tables |= {f"capture.{group.first.name}": group for group in groups}
+    tables |= {f"recorder.{table.name}": table for table in config.recorder}
     if config.cluster.is_logger:
         tables["cluster"] = config.cluster
     if config.broker.is_endpoint:
         tables["broker"] = Peering(broker=config.broker, zeek_version=config.cluster.zeek_version)
     return tables
-
-
-def prepare(loaded: Loaded) -> Prepared:
-    """Import hooks, compile expressions, and read certificates of Broker peers.
-
-    Raises:
-        ExceptionGroup: one `ConfigError` for each mistake.
-    """
-    targets: dict[str, Any] = {}
-    filters: dict[str, Any] = {}
-    mistakes: list[ConfigError] = []
-    if loaded.config.hook or loaded.config.capture:
-        from appliance.runtime.imports import extend_path
-
-        extend_path(loaded.config.appliance.python_path)
-    for i, hook in enumerate(loaded.config.hook):
-        for key, make, found in ((hook.kind, _target, targets), ("where", _filter, filters)):
-            try:
-                found[f"hook.{hook.name}"] = make(hook)
-            except ValueError as exc:
-                mistakes.append(loaded.error(f"hook[{i}].{key}", str(exc)))
-    for i, evidence in enumerate(loaded.config.evidence):
-        try:
-            filters[f"evidence.{evidence.name}"] = _filter(evidence)
-        except ValueError as exc:
-            mistakes.append(loaded.error(f"evidence[{i}].where", str(exc)))
-    mistakes += _pattern_mistakes(loaded) + _transform_mistakes(loaded) + _tls_mistakes(loaded)
-    if mistakes:
-        raise ExceptionGroup("the configuration has mistakes", mistakes)
-    return Prepared(loaded=loaded, targets=targets, filters=filters)
-
-
-def _pattern_mistakes(loaded: Loaded) -> list[ConfigError]:
-    """Patterns whose names could become too long: what only the room that renders them knows."""
-    if not (loaded.config.sink or loaded.config.capture or loaded.config.evidence):
-        return []
-    from appliance.runtime.pattern import PathPattern
-
-    mistakes: list[ConfigError] = []
-    found = [
-        (f"sink[{i}].path", sink.path, {"path", "node", "source"})
-        for i, sink in enumerate(loaded.config.sink)
-        if "path" not in sink.foreign_keys
-    ]
-    for i, evidence in enumerate(loaded.config.evidence):
-        from appliance.evidence.names import FIELDS, file_pattern
-
-        found.append((f"evidence[{i}].directory", file_pattern(evidence.directory), FIELDS))
-    for i, capture in enumerate(loaded.config.capture):
-        for j, handler in enumerate(capture.handler):
-            whole = f"{handler.log_dir}/{handler.file_name_pattern}"
-            found.append((f"capture[{i}].handler[{j}].file_name_pattern", whole, CAPTURE_FIELDS))
-    for key, template, fields in found:
-        try:
-            PathPattern(template, fields=fields)
-        except ValueError as exc:
-            mistakes.append(loaded.error(key, str(exc)))
-    return mistakes
-
-
-def _transform_mistakes(loaded: Loaded) -> list[ConfigError]:
-    """Transforms that cannot be imported or called."""
-    mistakes: list[ConfigError] = []
-    for i, capture in enumerate(loaded.config.capture):
-        for j, handler in enumerate(capture.handler):
-            for k, name in enumerate(handler.pre_write_transforms):
-                from appliance.capture.transform import load_chain
-
-                try:
-                    load_chain([name])
-                except ValueError as exc:
-                    key = f"capture[{i}].handler[{j}].pre_write_transforms[{k}]"
-                    mistakes.append(loaded.error(key, str(exc)))
-    return mistakes
-
-
-def _tls_mistakes(loaded: Loaded) -> list[ConfigError]:
-    """Certificates of Broker peers that are no use, or a TLS library that is none."""
-    if not loaded.config.broker.is_endpoint:
-        return []
-    from appliance.broker.tls import make_contexts
-
-    try:
-        make_contexts(loaded.config.broker)
-    except ConfigError as exc:
-        return [loaded.error(exc.key, exc.message, hint=exc.hint)]
-    return []
-
-
-def _target(hook: Hook) -> Any:
-    from appliance.hooks.callables import HookCallable, load_callable
-
-    if hook.kind == "command":
-        from appliance.hooks.command import Command, find_program
-
-        find_program(hook.command)
-        return HookCallable(function=Command(hook), is_async=True, takes_context=True)
-
-    target = load_callable(hook.run)
-    if target.is_async and hook.isolation in ("thread", "process"):
-        raise ValueError(f'{hook.run!r} is asynchronous; use isolation = "task", or leave it out')
-    if not target.is_async and hook.isolation == "task":
-        raise ValueError(f'{hook.run!r} is not asynchronous; use isolation = "process", or leave it out')
-    if target.is_async and (hook.max_items or hook.memory_limit or hook.cpu_limit):
-        raise ValueError(f"{hook.run!r} is asynchronous; max_items, memory_limit and cpu_limit are for processes")
-    return target
-
-
-def _filter(table: Hook | Evidence) -> Any:
-    if not table.where:
-        from appliance.hooks.filter import Everything
-
-        return Everything()
-    from appliance.hooks.where import Where
-
-    return Where(table.where)
 
 
 class Parts:
@@ -326,6 +198,8 @@ class Parts:
             return self._evidence(key, table, prepared)
         if isinstance(table, CaptureGroup):
             return Unit(key=key, table=table, service=self._capture(table, prepared))
+        if isinstance(table, Recorder):
+            return Unit(key=key, table=table, service=self._recorder(table))
         if isinstance(table, Watch):
             return Unit(key=key, table=table, service=self._watch(key, table, prepared.config))
         return Unit(key=key, table=table, service=self._door(key, table, prepared.config.appliance))
@@ -449,6 +323,17 @@ class Parts:
             clock_ns=time.time_ns,
         )
         return SocketCapture(group, around=around)
+
+    def _recorder(self, table: Recorder) -> RecorderService:
+        from appliance.capture.disks import Disks
+        from appliance.recorder.recorder import Recorder as RecorderService
+        from appliance.recorder.recorder import Surroundings
+
+        self._disks = self._disks or Disks()
+        around = Surroundings(
+            ledger=self._ledger, dispatcher=self._dispatcher, shares=self._disks.shares, recorders=self.recorders
+        )
+        return RecorderService(table, around=around)
 
     def _endpoint(self, key: str, peering: Peering, state_dir: Path) -> Service:
         from appliance.broker.endpoint import BrokerEndpoint

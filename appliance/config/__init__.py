@@ -28,6 +28,7 @@ from appliance.config.tables import (
     Log,
     Peering,
     Policy,
+    Recorder,
     Sink,
     Table,
     Tail,
@@ -36,7 +37,7 @@ from appliance.config.tables import (
     Zmq,
 )
 from appliance.errors import ConfigError
-from appliance.units import Duration, Secret, Size
+from appliance.units import Duration, Limit, Secret, Size
 
 __all__ = [
     "SOCKET_KEYS",
@@ -57,10 +58,12 @@ __all__ = [
     "Hook",
     "Journal",
     "Keep",
+    "Limit",
     "Loaded",
     "Log",
     "Peering",
     "Policy",
+    "Recorder",
     "Secret",
     "Sink",
     "Size",

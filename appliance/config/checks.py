@@ -15,6 +15,7 @@ from appliance.config.capture_checks import check_captures
 from appliance.config.evidence_checks import check_evidence
 from appliance.config.hook_checks import check_hooks
 from appliance.config.lines import Key
+from appliance.config.recorder_checks import check_recorders
 from appliance.config.report import Report, nearest, one_of, quote, show_key
 from appliance.config.shape import EACH, HOLE, Each, select
 from appliance.config.sink_checks import check_endpoint, check_sinks
@@ -33,7 +34,7 @@ _KINDS = {
     "sink": ("log", "event", "print"),
     "evidence": ("log", "event"),
 }
-_DOORS = ("zmq", "tail", "watch", "capture")
+_DOORS = ("zmq", "tail", "watch", "capture", "recorder")
 _POSITIVE: tuple[tuple[str | Each, ...], ...] = (
     ("zmq", EACH, "heartbeat"),
     ("zmq", EACH, "max_wait"),
@@ -46,6 +47,7 @@ _POSITIVE: tuple[tuple[str | Each, ...], ...] = (
     ("watch", EACH, "settle"),
     ("watch", EACH, "poll"),
     ("capture", EACH, "receive_buffer"),
+    ("recorder", EACH, "segment_every"),
     ("hook", EACH, "timeout"),
     ("hook", EACH, "backoff"),
     ("hook", EACH, "backoff_max"),
@@ -91,6 +93,7 @@ def check(config: Config, report: Report, *, state_dir: str, complete: bool) -> 
     check_sinks(config, report)
     check_evidence(config, report, complete=complete)
     check_captures(config, report, check_run=_check_run)
+    check_recorders(config, report)
     _check_addresses(config, report, state_dir)
     _check_patterns(config, report)
     _check_outputs(config, report, state_dir)

@@ -23,9 +23,9 @@ def check_evidence(config: Config, report: Report, *, complete: bool) -> None:
         for mistake, hint in patterns.mistakes_in(text, _FIELDS):
             report.add(key, mistake, hint)
     for key, evidence in select(config, "evidence", EACH):
-        if evidence.queue not in (HOLE, "durable") and (*key, "queue_full") in report.places:
-            told = 'leave it out, or write queue = "durable"'
-            report.add((*key, "queue_full"), "is for durable queues", told)
+        for name in evidence.foreign_keys if evidence.queue is not HOLE else ():
+            if (*key, name) in report.places:
+                report.add((*key, name), "is for durable queues", 'leave it out, or write queue = "durable"')
     for key, entry in select(config, "uids", "on", EACH):
         if not entry.startswith("log:") or not entry.removeprefix("log:").strip():
             report.add(key, f'takes only "log:", got {quote(entry)}', 'write "log:conn"')

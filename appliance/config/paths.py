@@ -71,6 +71,10 @@ def make_absolute(config: Config, *, folder: str, python_folder: str) -> Config:
         tail=tuple(tail),
         watch=tuple(watch),
         capture=tuple(_capture(capture, state_dir, folder) for capture in config.capture),
+        recorder=tuple(
+            replace(each, directory=absolute(each.directory or f"recorder/{each.name}", state_dir))
+            for each in config.recorder
+        ),
         sink=tuple(sink),
         evidence=tuple(replace(e, directory=output_pattern(e.directory, state_dir)) for e in config.evidence),
         api=replace(config.api, listen=listen),

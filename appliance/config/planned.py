@@ -11,7 +11,6 @@ __all__ = ["DOORS", "INSTEAD", "KEYS", "KINDS", "TABLES", "VALUES", "VOID"]
 TABLES = {
     "store": "[[store]]",
     "websocket": "[[websocket]]",
-    "recorder": "[[recorder]]",
     "metrics": "[metrics]",
 }
 """Top-level tables, as headers."""
@@ -37,7 +36,7 @@ VALUES = {
 KINDS = frozenset({"node"})
 """Kinds of items that ``on`` may name."""
 
-DOORS = frozenset({"websocket", "recorder"})
+DOORS = frozenset({"websocket"})
 """Tables that ``from`` may name."""
 
 INSTEAD = {"hook": {"sites": "run"}}

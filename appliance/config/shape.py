@@ -19,7 +19,7 @@ from appliance.config import planned
 from appliance.config.lines import Key
 from appliance.config.report import Report, describe, nearest, one_of, quote
 from appliance.config.tables import Table
-from appliance.units import Duration, Secret, Size
+from appliance.units import Duration, Limit, Secret, Size
 
 __all__ = ["EACH", "HOLE", "Each", "build", "select", "toml_fields"]
 
@@ -169,7 +169,7 @@ def _build_plain(value: Any, kind: Any, metas: list[Meta], key: Key, report: Rep
     try:
         if kind is Any:
             return value
-        if kind in (Duration, Size):
+        if kind in (Duration, Size, Limit):
             return _build_unit(value, kind)
         if typing.get_origin(kind) is Literal:
             return _build_literal(value, typing.get_args(kind), key, report)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from appliance.config import Evidence
-from appliance.runtime.pattern import PathPattern
+from appliance.runtime.pattern import MAX_COUNTER, PathPattern, numbered
 
 from .jobs import Job, Piece
 from .names import FIELDS, file_pattern
@@ -102,7 +102,8 @@ class Files:
         """
         listed, more = state.left_out()
         note = left_out_note(listed, more, evidence=self._config.name, recorder=self._config.recorder, now_ns=now_ns)
-        path = self._render(now_ns, "left-out", "json")
+        base = str(self._render(now_ns, "left-out", "json"))
+        path = next(path for n in range(MAX_COUNTER) if not (path := Path(numbered(base, n))).exists())
         path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         write_note(path, note)
         state.told()

@@ -21,6 +21,7 @@ MAX_ENDED = 256
 
 DELIBERATE = frozenset(
     {
+        "cutoff",
         "excluded",
         "identifier_update",
         "no_subscriber",

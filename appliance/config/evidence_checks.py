@@ -26,11 +26,15 @@ def check_evidence(config: Config, report: Report, *, complete: bool) -> None:
         for name in evidence.foreign_keys if evidence.queue is not HOLE else ():
             if (*key, name) in report.places:
                 report.add((*key, name), "is for durable queues", 'leave it out, or write queue = "durable"')
+    _check_uids(config, report)
+    if complete:
+        _check_recorders(config, report)
+
+
+def _check_uids(config: Config, report: Report) -> None:
     for key, entry in select(config, "uids", "on", EACH):
         if not entry.startswith("log:") or not entry.removeprefix("log:").strip():
             report.add(key, f'takes only "log:", got {quote(entry)}', 'write "log:conn"')
-    if complete:
-        _check_recorders(config, report)
 
 
 def _check_recorders(config: Config, report: Report) -> None:

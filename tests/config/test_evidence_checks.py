@@ -19,7 +19,7 @@ EVIDENCE = '[[evidence]]\nname = "n"\non = ["log:notice"]\nrecorder = "edge"\n'
         (EVIDENCE, 'evidence[0].recorder: there is no recorder "edge", write a table [[recorder]]'),
         (
             RECORDER + EVIDENCE.replace("edge", "egde"),
-            'evidence[0].recorder: there is no recorder "egde", did you mean',
+            'there is no recorder "egde", did you mean "edge"?',
         ),
         (RECORDER + EVIDENCE + 'max_size = "1KiB"', "evidence[0].max_size: must be at least 4KiB, got 1KiB"),
         (RECORDER + EVIDENCE + 'directory = "/x/{path}"', "evidence[0].directory: unknown field {path}"),

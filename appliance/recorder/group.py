@@ -192,6 +192,12 @@ class Group:
         for tap in self.taps:
             lift(tap)
 
+    def rotate(self) -> None:
+        """End the segments that hold packets, each between two blocks of its ring."""
+        for member in self.members:
+            if isinstance(member.shelf, FileShelf):
+                member.order(member.shelf.rotate)
+
     def set_filter(self, program: bytes | None) -> None:
         """Change the filter of all rings, each between two of its blocks."""
         for member in self.members:

@@ -362,6 +362,12 @@ class Recorder:
         if self._group is not None:
             self._group.lift_cutoff(partial(_lift, key=key, now_ns=now_ns))
 
+    async def rotate_all(self) -> None:
+        """End the segments that hold packets, and begin others."""
+        await trio.lowlevel.checkpoint()
+        if self._group is not None:
+            self._group.rotate()
+
     # ── what it says ──
 
     def statistics(self) -> RecorderFigures:

@@ -132,7 +132,7 @@ class SitesHost:
                 await self._stop.wait()
             finally:
                 self._hosts.take_out(self.config.name, self)
-            await self.finish()
+            await self._finish()
             nursery.cancel_scope.cancel()
 
     async def call(self, callee: str, *, name: str, path: str) -> Result:
@@ -165,8 +165,12 @@ class SitesHost:
         """Run the EXIT callables, in their order and each with its own time, and end the processes. Calls that are
         being made end before; those that come meanwhile wait, and then begin with the package loaded anew.
 
-        Nothing is done if nothing was called since the last time.
+        Nothing is done if nothing was called since the last time, or when the service ends, which does the same.
         """
+        if not self._stop.is_set():
+            await self._finish()
+
+    async def _finish(self) -> None:
         try:
             async with self._finishing:
                 if not self._is_used:

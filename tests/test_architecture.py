@@ -47,7 +47,7 @@ MAY_IMPORT = {
     "status": {"runtime"},
     "hook_parts": LOWER | {"hooks"},
     "preparation": LOWER | {"hook_parts"} | DOORS_AND_CONSUMERS - {"demo"},
-    "parts": LOWER | {"preparation", "hook_parts"} | DOORS_AND_CONSUMERS - {"demo"} | {"evidence"},
+    "parts": LOWER | {"preparation", "hook_parts"} | DOORS_AND_CONSUMERS - {"demo"},
     "assembly": LOWER | {"parts"},
     "errands": LOWER | {"parts", "hook_parts"},
     "app": LOWER | {"parts", "assembly", "errands", "status"},

@@ -50,6 +50,7 @@ MAY_IMPORT = {
     "parts": LOWER | {"preparation", "hook_parts"} | DOORS_AND_CONSUMERS - {"demo"},
     "assembly": LOWER | {"parts"},
     "errands": LOWER | {"parts", "hook_parts"},
+    "sites": LOWER | {"hooks", "hook_parts", "preparation", "parts", "assembly"},
     "app": LOWER | {"parts", "assembly", "errands", "status"},
     "cli": LOWER | {"app", "hooks", "parts", "demo", "pcap", "ait", "evidence", "extract"},
     "__main__": {"cli"},

@@ -18,17 +18,18 @@ from appliance.config import (
     CaptureGroup,
     Cluster,
     Config,
+    Evidence,
     Hook,
-    Loaded,
     Peering,
+    Recorder,
     Sink,
     Tail,
+    Uids,
     Watch,
     Zmq,
     group_captures,
     mistakes_in_captures,
 )
-from appliance.errors import ConfigError
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.intake import ConsumerQueue
 from appliance.runtime.ledger import Ledger
@@ -36,33 +37,28 @@ from appliance.runtime.outlet import Outlet
 from appliance.runtime.queues import Queues
 from appliance.runtime.supervisor import Handle, Service
 
+from .hook_parts import Callee, SitesTable, make_call, make_host, spread
+from .preparation import Prepared, prepare
+
 if TYPE_CHECKING:
     from appliance.api.hooks import HookRoutes
     from appliance.capture.changes import Changes
     from appliance.capture.control import CaptureControl as CaptureControl
     from appliance.capture.disks import Disks
+    from appliance.evidence.build import EvidenceMaker
+    from appliance.hooks.around import Around
+    from appliance.hooks.sites.host import Hosts
+    from appliance.recorder.recorder import Recorder as RecorderService
+    from appliance.runtime.packets import PacketStore
 
 __all__ = ["CONSUMERS", "DOORS", "Documents", "Parts", "Prepared", "Unit", "prepare", "tables_of"]
 
-CONSUMERS = ("sink", "hook")
-DOORS = ("zmq", "cluster", "tail", "watch", "capture", "broker")
-CAPTURE_FIELDS = {"name", "capture", "host", "pid", "seq"}
+CONSUMERS = ("sink", "hook", "evidence", "uids")
+DOORS = ("zmq", "cluster", "tail", "watch", "capture", "recorder", "broker")
 Documents = Mapping[str, Callable[[], bytes]]
-Table = Zmq | Cluster | Tail | Watch | CaptureGroup | Peering | Hook | Sink | Api
-
-
-class Prepared(msgspec.Struct, frozen=True, kw_only=True):
-    """A configuration that was checked as far as possible without opening anything."""
-
-    loaded: Loaded
-    targets: dict[str, Any]
-    """`HookCallable` of each hook, by the hook's key."""
-    filters: dict[str, Any]
-    """`Filter` of each hook."""
-
-    @property
-    def config(self) -> Config:
-        return self.loaded.config
+Table = (
+    Zmq | Cluster | Tail | Watch | CaptureGroup | Recorder | Peering | Hook | Evidence | Uids | Sink | Api | SitesTable
+)
 
 
 class Unit(msgspec.Struct, kw_only=True):
@@ -89,125 +85,21 @@ def tables_of(config: Config, captures: Sequence[CaptureGroup] | None = None) ->
         captures: what runs instead of the file's captures.
     """
     tables: dict[str, Table] = {}
-    for kind in CONSUMERS:
+    for kind in ("sink", "hook", "evidence"):
         tables |= {f"{kind}.{table.name}": table for table in getattr(config, kind)}
+    if config.has_uids:
+        tables["uids"] = config.uids
     tables["api"] = config.api
     for kind in ("zmq", "tail", "watch"):
         tables |= {f"{kind}.{table.name}": table for table in getattr(config, kind)}
     groups = group_captures(config.capture) if captures is None else captures
     tables |= {f"capture.{group.first.name}": group for group in groups}
+    tables |= {f"recorder.{table.name}": table for table in config.recorder}
     if config.cluster.is_logger:
         tables["cluster"] = config.cluster
     if config.broker.is_endpoint:
         tables["broker"] = Peering(broker=config.broker, zeek_version=config.cluster.zeek_version)
     return tables
-
-
-def prepare(loaded: Loaded) -> Prepared:
-    """Import hooks, compile expressions, and read certificates of Broker peers.
-
-    Raises:
-        ExceptionGroup: one `ConfigError` for each mistake.
-    """
-    targets: dict[str, Any] = {}
-    filters: dict[str, Any] = {}
-    mistakes: list[ConfigError] = []
-    if loaded.config.hook or loaded.config.capture:
-        from appliance.runtime.imports import extend_path
-
-        extend_path(loaded.config.appliance.python_path)
-    for i, hook in enumerate(loaded.config.hook):
-        for key, make, found in ((hook.kind, _target, targets), ("where", _filter, filters)):
-            try:
-                found[f"hook.{hook.name}"] = make(hook)
-            except ValueError as exc:
-                mistakes.append(loaded.error(f"hook[{i}].{key}", str(exc)))
-    mistakes += _pattern_mistakes(loaded) + _transform_mistakes(loaded) + _tls_mistakes(loaded)
-    if mistakes:
-        raise ExceptionGroup("the configuration has mistakes", mistakes)
-    return Prepared(loaded=loaded, targets=targets, filters=filters)
-
-
-def _pattern_mistakes(loaded: Loaded) -> list[ConfigError]:
-    """Patterns whose names could become too long: what only the room that renders them knows."""
-    if not (loaded.config.sink or loaded.config.capture):
-        return []
-    from appliance.runtime.pattern import PathPattern
-
-    mistakes: list[ConfigError] = []
-    found = [
-        (f"sink[{i}].path", sink.path, {"path", "node", "source"})
-        for i, sink in enumerate(loaded.config.sink)
-        if "path" not in sink.foreign_keys
-    ]
-    for i, capture in enumerate(loaded.config.capture):
-        for j, handler in enumerate(capture.handler):
-            whole = f"{handler.log_dir}/{handler.file_name_pattern}"
-            found.append((f"capture[{i}].handler[{j}].file_name_pattern", whole, CAPTURE_FIELDS))
-    for key, template, fields in found:
-        try:
-            PathPattern(template, fields=fields)
-        except ValueError as exc:
-            mistakes.append(loaded.error(key, str(exc)))
-    return mistakes
-
-
-def _transform_mistakes(loaded: Loaded) -> list[ConfigError]:
-    """Transforms that cannot be imported or called."""
-    mistakes: list[ConfigError] = []
-    for i, capture in enumerate(loaded.config.capture):
-        for j, handler in enumerate(capture.handler):
-            for k, name in enumerate(handler.pre_write_transforms):
-                from appliance.capture.transform import load_chain
-
-                try:
-                    load_chain([name])
-                except ValueError as exc:
-                    key = f"capture[{i}].handler[{j}].pre_write_transforms[{k}]"
-                    mistakes.append(loaded.error(key, str(exc)))
-    return mistakes
-
-
-def _tls_mistakes(loaded: Loaded) -> list[ConfigError]:
-    """Certificates of Broker peers that are no use, or a TLS library that is none."""
-    if not loaded.config.broker.is_endpoint:
-        return []
-    from appliance.broker.tls import make_contexts
-
-    try:
-        make_contexts(loaded.config.broker)
-    except ConfigError as exc:
-        return [loaded.error(exc.key, exc.message, hint=exc.hint)]
-    return []
-
-
-def _target(hook: Hook) -> Any:
-    from appliance.hooks.callables import HookCallable, load_callable
-
-    if hook.kind == "command":
-        from appliance.hooks.command import Command, find_program
-
-        find_program(hook.command)
-        return HookCallable(function=Command(hook), is_async=True, takes_context=True)
-
-    target = load_callable(hook.run)
-    if target.is_async and hook.isolation in ("thread", "process"):
-        raise ValueError(f'{hook.run!r} is asynchronous; use isolation = "task", or leave it out')
-    if not target.is_async and hook.isolation == "task":
-        raise ValueError(f'{hook.run!r} is not asynchronous; use isolation = "process", or leave it out')
-    if target.is_async and (hook.max_items or hook.memory_limit or hook.cpu_limit):
-        raise ValueError(f"{hook.run!r} is asynchronous; max_items, memory_limit and cpu_limit are for processes")
-    return target
-
-
-def _filter(hook: Hook) -> Any:
-    if not hook.where:
-        from appliance.hooks.filter import Everything
-
-        return Everything()
-    from appliance.hooks.where import Where
-
-    return Where(hook.where)
 
 
 class Parts:
@@ -239,6 +131,10 @@ class Parts:
         self._captures = captures
         self._running = running
         self._disks: Disks | None = None
+        self._evidence_maker: EvidenceMaker | None = None
+        self._hosts: Hosts | None = None
+        self.recorders: dict[str, PacketStore] = {}
+        """Those that run, by name."""
         self.queues = Queues(ledger)
         self.changes: Changes | None = None
         """What was changed in the captures while running; None: it was not looked at yet."""
@@ -252,11 +148,14 @@ class Parts:
         """
         changes = self._read_changes(prepared)
         if not (changes.added or changes.stopped):
-            return tables_of(prepared.config)
+            return self._spread(tables_of(prepared.config), prepared)
         captures, runtime = changes.merge(prepared.config.capture)
         if mistakes := mistakes_in_captures(captures, prepared.config.appliance.state_dir):
             raise ExceptionGroup("captures that were started while running do not go with the file", mistakes)
-        return tables_of(prepared.config, group_captures(captures, runtime))
+        return self._spread(tables_of(prepared.config, group_captures(captures, runtime)), prepared)
+
+    def _spread(self, tables: dict[str, Table], prepared: Prepared) -> dict[str, Table]:
+        return spread(tables, prepared.targets, prepared.config.appliance.python_path)
 
     def make_capture_control(
         self,
@@ -304,8 +203,14 @@ class Parts:
             return Unit(key=key, table=table, service=self._api(table, prepared))
         if isinstance(table, Hook | Sink):
             return self._consumer(key, table, prepared)
+        if isinstance(table, Evidence | Uids):
+            return self._evidence(key, table, prepared)
+        if isinstance(table, SitesTable):
+            return Unit(key=key, table=table, service=make_host(table, self._make_hosts()))
         if isinstance(table, CaptureGroup):
             return Unit(key=key, table=table, service=self._capture(table, prepared))
+        if isinstance(table, Recorder):
+            return Unit(key=key, table=table, service=self._recorder(table))
         if isinstance(table, Watch):
             return Unit(key=key, table=table, service=self._watch(key, table, prepared.config))
         return Unit(key=key, table=table, service=self._door(key, table, prepared.config.appliance))
@@ -313,6 +218,7 @@ class Parts:
     def _api(self, table: Api, prepared: Prepared) -> Service:
         from appliance.api.captures import CaptureRoutes
         from appliance.api.events import EventsApi
+        from appliance.api.extract import ExtractRoutes
         from appliance.api.server import StatusServer
 
         return StatusServer(
@@ -321,6 +227,7 @@ class Parts:
             events=EventsApi(outlet=self._outlet, dispatcher=self._dispatcher, ledger=self._ledger),
             captures=self._captures and CaptureRoutes(self._captures, state_dir=prepared.config.appliance.state_dir),
             hooks=self._running and self._hook_routes(self._running, prepared.config),
+            extract=ExtractRoutes(lambda: self.recorders, state_dir=prepared.config.appliance.state_dir),
             is_optional=not prepared.loaded.is_set("api.listen"),
         )
 
@@ -341,10 +248,42 @@ class Parts:
             queue = self.queues.make_hook_queue(key, table, prepared.config)
             from appliance.hooks.runner import HookRunner
 
-            target, where = prepared.targets[key], prepared.filters[key]
-            runner = HookRunner(table, target=target, where=where, queue=queue, outlet=self._outlet)
+            target, where, config = prepared.targets[key], prepared.filters[key], table
+            if isinstance(target, Callee):
+                config, target = make_call(table, target, self._make_hosts())
+            around = self._around(key, prepared.config)
+            runner = HookRunner(config, target=target, where=where, queue=queue, outlet=self._outlet, around=around)
             return Unit(key=key, table=table, service=runner, queue=queue)
         return self._sink(key, table)
+
+    def _around(self, key: str, config: Config) -> Around:
+        from appliance.hooks.around import Around
+
+        account = partial(self._ledger.account, f"{key}.out")
+        journal = self.queues.make_journal(config)
+        return Around(key, account=account, dispatcher=self._dispatcher, journal=journal)
+
+    def _evidence(self, key: str, table: Evidence | Uids, prepared: Prepared) -> Unit:
+        from appliance.evidence.build import EvidenceMaker
+
+        self._evidence_maker = maker = self._evidence_maker or EvidenceMaker(
+            ledger=self._ledger, dispatcher=self._dispatcher, outlet=self._outlet, recorders=self.recorders
+        )
+        state_dir = Path(prepared.config.appliance.state_dir)
+        if isinstance(table, Uids):
+            records = self.queues.make_uids_queue(key, table)
+            return Unit(
+                key=key, table=table, service=maker.uids(table, queue=records, state_dir=state_dir), queue=records
+            )
+        queue = self.queues.make_evidence_queue(key, table, prepared.config)
+        service = maker.evidence(table, queue=queue, where=prepared.filters[key], state_dir=state_dir)
+        return Unit(key=key, table=table, service=service, queue=queue)
+
+    def _make_hosts(self) -> Hosts:
+        from appliance.hooks.sites.host import Hosts
+
+        self._hosts = self._hosts or Hosts()
+        return self._hosts
 
     def _sink(self, key: str, table: Sink) -> Unit:
         queue = self.queues.make_queue(key, table)
@@ -413,6 +352,17 @@ class Parts:
             clock_ns=time.time_ns,
         )
         return SocketCapture(group, around=around)
+
+    def _recorder(self, table: Recorder) -> RecorderService:
+        from appliance.capture.disks import Disks
+        from appliance.recorder.recorder import Recorder as RecorderService
+        from appliance.recorder.recorder import Surroundings
+
+        self._disks = self._disks or Disks()
+        around = Surroundings(
+            ledger=self._ledger, dispatcher=self._dispatcher, shares=self._disks.shares, recorders=self.recorders
+        )
+        return RecorderService(table, around=around)
 
     def _endpoint(self, key: str, peering: Peering, state_dir: Path) -> Service:
         from appliance.broker.endpoint import BrokerEndpoint

@@ -151,7 +151,8 @@ int ring_output_begin(struct ring_output *output, int fd, const struct ring_segm
     output->base = 0;
     output->error = 0;
     output->max_bytes = options->max_bytes;
-    output->until_ns = options->until_ns;
+    output->until_ns = options->every_ns == 0 ? options->until_ns : UINT64_MAX;
+    output->every_ns = options->every_ns;
     memset(&output->segment, 0, sizeof output->segment);
     memset(output->marks, 0, sizeof output->marks);
     put_header(output, options);

@@ -26,6 +26,7 @@ struct ring_segment_options {
     uint64_t max_bytes;    /* a segment that holds packets never becomes larger; UINT64_MAX: no limit */
     uint64_t until_ns;     /* the first packet from then on belongs into the next one; UINT64_MAX: no limit */
     uint64_t preallocate;  /* bytes to reserve on a disk; a refusal is no error */
+    uint64_t every_ns;     /* not 0: until_ns is the next multiple of it behind the time of the first packet */
 };
 
 /* Begin a segment in the empty file fd, opened for reading and writing, which stays the caller's until

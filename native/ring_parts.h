@@ -87,6 +87,7 @@ struct ring_output {
     struct ring_segment segment;
     uint64_t max_bytes;
     uint64_t until_ns;
+    uint64_t every_ns;
     /* cold */
     int is_open;
     int wanted_kind;

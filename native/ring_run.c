@@ -91,9 +91,11 @@ static inline void put(struct ring_output *output, const struct packet_view *pac
     }
     output->at = at + caplen;
     struct ring_segment *segment = &output->segment;
-    if (segment->packets++ == 0)
+    if (segment->packets++ == 0) {
         segment->first_ns = packet->ts_ns;
-    else if (packet->ts_ns < segment->first_ns)
+        if (output->every_ns > 0)
+            output->until_ns = (packet->ts_ns / output->every_ns + 1) * output->every_ns;
+    } else if (packet->ts_ns < segment->first_ns)
         segment->first_ns = packet->ts_ns;
     segment->last_ns = packet->ts_ns > segment->last_ns ? packet->ts_ns : segment->last_ns;
     segment->wire_bytes += packet->wire_len;

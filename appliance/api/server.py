@@ -1,5 +1,5 @@
 """The local endpoint, HTTP/1.1 on a Unix socket: documents to read, events to publish and follow, captures
-and dead letters to change.
+and dead letters to change, recorded packets to extract.
 
 Who may connect, and with that publish and change, is decided by the socket's permissions. Every connection is bounded
 in time and size, and there are never more than a few at once.
@@ -26,6 +26,7 @@ from .captures import CaptureRoutes
 from .events import PATH as EVENTS
 from .events import EventsApi
 from .exchange import Answer, Exchange, RefusedError, Request, problem
+from .extract import ExtractRoutes
 from .hooks import HookRoutes
 
 __all__ = ["ApiFigures", "StatusServer"]
@@ -142,6 +143,7 @@ class StatusServer:
         events: what ``/v1/events`` does; None: there is no such path.
         captures: what ``/v1/captures`` does; None: there is no such path.
         hooks: what ``/v1/hooks`` does; None: there is no such path.
+        extract: what ``/v1/extract`` does; None: there is no such path.
         is_optional: go on without a socket that cannot be used, with a warning: nobody asked for it by name.
     """
 
@@ -153,12 +155,14 @@ class StatusServer:
         events: EventsApi | None = None,
         captures: CaptureRoutes | None = None,
         hooks: HookRoutes | None = None,
+        extract: ExtractRoutes | None = None,
         is_optional: bool = False,
     ) -> None:
         self.sockets = sockets
         self._is_optional = is_optional
         self._documents = documents
         self._events = events
+        self._extract = extract
         self._routes = [each for each in (captures, hooks) if each is not None]
         self._places = trio.Semaphore(MAX_CONNECTIONS)
         self._served: list[str] = []
@@ -223,13 +227,18 @@ class StatusServer:
             self._places.release()
 
     async def _talk(self, exchange: Exchange, patience: trio.CancelScope) -> None:
-        """Answer one request. What changes something, and whoever follows events, has limits of its own."""
+        """Answer one request. What changes something or extracts, and who follows events, has limits of its own."""
         try:
             request = await exchange.read()
         except RefusedError as exc:
             await exchange.answer(exc.answer)
             return
         if request is None:
+            return
+        if self._extract is not None and self._extract.owns(request.path):
+            self._requests += 1
+            patience.deadline = math.inf
+            await self._extract.serve(exchange, request)
             return
         routes = next((each for each in self._routes if each.owns(request.path)), None)
         if routes is not None:

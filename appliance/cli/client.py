@@ -7,7 +7,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -31,6 +31,7 @@ EVENTS = "/v1/events"
 TIMEOUT_S = 10.0
 SILENCE_S = 45.0
 """A stream of events that says nothing for so long is broken: it has a heartbeat of 15 s."""
+_BLOCK_BYTES = 1 << 18
 KEYS = {"name", "state", "services", "ledger", "last_reload"}
 
 
@@ -110,15 +111,24 @@ def ask(path: Path, method: str, target: str, document: Any = None, *, timeout_s
         return response.status, json.loads(response.read())
 
 
-@contextmanager
-def fetch(path: Path, target: str, *, timeout_s: float = TIMEOUT_S) -> Iterator[http.client.HTTPResponse]:
-    """An answer that is read piece by piece.
+def fetch(path: Path, target: str, *, timeout_s: float = TIMEOUT_S) -> tuple[http.client.HTTPResponse, Iterator[bytes]]:
+    """Status and headers of an answer, and its body piece by piece; the connection is closed behind the last one.
 
     Raises:
-        ApplianceError: nobody answers there, or not to the end.
+        ApplianceError: nobody answers there; while the body is read: it ends early.
     """
-    with _request(path, "GET", target, timeout_s=timeout_s) as response:
-        yield response
+    stack = ExitStack()
+    response = stack.enter_context(_request(path, "GET", target, timeout_s=timeout_s))
+
+    def blocks() -> Iterator[bytes]:
+        with stack:
+            try:
+                while block := response.read(_BLOCK_BYTES):
+                    yield block
+            except http.client.IncompleteRead:
+                raise ApplianceError(f"the answer from {path} ends early", hint="its log says why") from None
+
+    return response, blocks()
 
 
 def fetch_status(path: Path) -> dict[str, Any]:

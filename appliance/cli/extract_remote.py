@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["download", "find_appliance"]
 
 EXTRACT = "/v1/extract"
-PATIENCE_S = 300.0
-"""It says nothing while it searches; that its disk is busy with what is recorded comes first."""
-_BLOCK_BYTES = 1 << 18
+PATIENCE_S = 86400.0
+"""It says nothing while it searches, and whoever records comes first. That it has died shows at once."""
 
 
 def find_appliance(config: Path | None, path: Path | None) -> Path | None:
@@ -57,13 +56,12 @@ def download(
     given += [("recorder", recorder)] if recorder is not None else []
     given += [("max-bytes", str(max_bytes))] if max_bytes is not None else []
     query = urlencode(given, errors="surrogateescape")
-    with fetch(socket, f"{EXTRACT}/pcap?{query}", timeout_s=PATIENCE_S) as response:
-        if response.status != 200:
-            raise _refusal(socket, response.status, response.read())
-        report = response.getheader("extract-report", "")
-        while block := response.read(_BLOCK_BYTES):
-            out.write(block)
-    status, document = ask(socket, "GET", report)
+    response, blocks = fetch(socket, f"{EXTRACT}/pcap?{query}", timeout_s=PATIENCE_S)
+    if response.status != 200:
+        raise _refusal(socket, response.status, b"".join(blocks))
+    for block in blocks:
+        out.write(block)
+    status, document = ask(socket, "GET", response.getheader("extract-report", ""))
     if status != 200:
         raise ApplianceError(f"{socket} lost the report: whether packets are missing is not known")
     return dict(document)

@@ -11,6 +11,7 @@ from appliance.config.loader import Loaded, load
 from appliance.config.render import render
 from appliance.config.schema import json_schema
 from appliance.config.sockets import SOCKET_KEYS, CaptureGroup, address_of, group_captures, parse_group
+from appliance.config.table_parts import Consumer
 from appliance.config.tables import (
     Api,
     Appliance,
@@ -19,6 +20,7 @@ from appliance.config.tables import (
     Cluster,
     ClusterZeromq,
     Config,
+    Evidence,
     Handler,
     Hook,
     Journal,
@@ -26,14 +28,16 @@ from appliance.config.tables import (
     Log,
     Peering,
     Policy,
+    Recorder,
     Sink,
     Table,
     Tail,
+    Uids,
     Watch,
     Zmq,
 )
 from appliance.errors import ConfigError
-from appliance.units import Duration, Secret, Size
+from appliance.units import Duration, Limit, Secret, Size
 
 __all__ = [
     "SOCKET_KEYS",
@@ -46,21 +50,26 @@ __all__ = [
     "ClusterZeromq",
     "Config",
     "ConfigError",
+    "Consumer",
     "Difference",
     "Duration",
+    "Evidence",
     "Handler",
     "Hook",
     "Journal",
     "Keep",
+    "Limit",
     "Loaded",
     "Log",
     "Peering",
     "Policy",
+    "Recorder",
     "Secret",
     "Sink",
     "Size",
     "Table",
     "Tail",
+    "Uids",
     "Watch",
     "Zmq",
     "address_of",

@@ -19,7 +19,7 @@ from appliance.config import planned
 from appliance.config.lines import Key
 from appliance.config.report import Report, describe, nearest, one_of, quote
 from appliance.config.tables import Table
-from appliance.units import Duration, Secret, Size
+from appliance.units import Duration, Limit, Secret, Size
 
 __all__ = ["EACH", "HOLE", "Each", "build", "select", "toml_fields"]
 
@@ -137,7 +137,7 @@ def _refuse(name: str, fields: dict[str, Any], key: Key, report: Report) -> str:
         return ""
     if name in planned.KEYS.get(path, ()):
         report.add((*key, name), "not available in this version")
-        return planned.INSTEAD.get(path, {}).get(name, "")
+        return ""
     meant = nearest(name, [*fields, *planned.KEYS.get(path, ()), *(() if key else planned.TABLES)])
     what = "key" if key else "table"
     report.add((*key, name), f"unknown {what}", f"did you mean {quote(meant)}?" if meant else "")
@@ -169,7 +169,7 @@ def _build_plain(value: Any, kind: Any, metas: list[Meta], key: Key, report: Rep
     try:
         if kind is Any:
             return value
-        if kind in (Duration, Size):
+        if kind in (Duration, Size, Limit):
             return _build_unit(value, kind)
         if typing.get_origin(kind) is Literal:
             return _build_literal(value, typing.get_args(kind), key, report)

@@ -17,7 +17,7 @@ import zstandard
 
 from appliance.native import SegmentIndex
 
-__all__ = ["FOREVER_NS", "FileSource", "OpenFile", "SegmentName", "find_sources", "read_source"]
+__all__ = ["FOREVER_NS", "FileSource", "OpenFile", "SegmentName", "find_sources", "plain_of", "read_source"]
 
 FOREVER_NS = (1 << 63) - 1
 """The latest time of a source of which nobody knows it."""
@@ -77,6 +77,7 @@ class OpenFile:
 
     def __init__(self, pcap: BinaryIO, index: BinaryIO | None, *, is_packed: bool = False) -> None:
         self._pcap, self._index, self.is_packed = pcap, index, is_packed
+        self.pcap_bytes: int | None = None
         self._unpacked: BinaryIO | None = None
 
     @property
@@ -156,13 +157,13 @@ class FileSource:
             opened.close()
 
 
-def _plain(path: Path) -> Path:
-    """The name of the finished, uncompressed PCAP."""
+def plain_of(path: Path) -> Path:
+    """The name of the finished, uncompressed PCAP; its index has ``.idx`` behind it."""
     return path.with_name(path.name.removesuffix(PART).removesuffix(ZST))
 
 
 def _open(path: Path, first_ns: int = 0) -> OpenFile:
-    names = [path, _plain(path)]
+    names = [path, plain_of(path)]
     if path.name.endswith(PART) and first_ns and (name := SegmentName.parse(names[1].name)):
         # While it was empty it had the time of its opening; a finished one has that of its first packet.
         names.append(path.with_name(str(name._replace(opened_ns=first_ns))))
@@ -170,7 +171,7 @@ def _open(path: Path, first_ns: int = 0) -> OpenFile:
     if pcap is None:
         raise FileNotFoundError(errno.ENOENT, "the segment was deleted", str(path))
     found = Path(str(pcap.name))
-    index = _plain(found)
+    index = plain_of(found)
     index = index.with_name(index.name + INDEX)
     try:
         sidecar = _open_first([index, index.with_name(index.name + PART)])
@@ -278,7 +279,7 @@ def find_sources(
     """
     found: dict[Path, Path] = {}
     for path in directory.iterdir():
-        plain = _plain(path)
+        plain = plain_of(path)
         is_double = plain in found and _preference(found[plain]) <= _preference(path)
         if not path.name.endswith(ZST + PART) and plain.suffix == ".pcap" and not is_double:
             found[plain] = path

@@ -117,12 +117,20 @@ class MemoryRing:
                 self._tap.journal(self._writer, slab.journal, slab.output.visible)
 
     @contextlib.contextmanager
-    def reading(self) -> Iterator[list[MemorySegment]]:
+    def reading(self, fd: int | None = None) -> Iterator[list[MemorySegment]]:
         """All segments that hold packets, the oldest first, the growing one as far as it is now.
 
         They stay as they are until this is left; only entering and leaving must be where the ring runs.
+
+        Args:
+            fd: of the only one that is wanted.
         """
-        held = [slab for slab in self._slabs if slab is self._current or (slab.segment and slab.segment.packets)]
+        held = [
+            slab
+            for slab in self._slabs
+            if (slab is self._current or (slab.segment and slab.segment.packets))
+            and (fd is None or slab.output.fileno() == fd)
+        ]
         for slab in held:
             slab.readers += 1
         try:

@@ -85,6 +85,7 @@ class RingOutput(Owner):
         max_bytes: int = NO_LIMIT,
         until_ns: int = NO_LIMIT,
         preallocate: int = 0,
+        every_ns: int = 0,
     ) -> None:
         """Begin a segment. Blocks, without the GIL.
 
@@ -95,13 +96,14 @@ class RingOutput(Owner):
             snaplen: of the ring.
             max_bytes: a segment that holds packets never becomes larger.
             until_ns: the first packet from then on belongs into the next segment.
+            every_ns: in place of `until_ns`: it is the next multiple of that behind the time of the first packet.
             preallocate: bytes to reserve if it is on a disk; what is not used is given back by `finish`.
 
         Raises:
             ValueError: a segment is open, or an argument is out of range.
             OSError: the file's error.
         """
-        limits = (linktype, snaplen, max_bytes, until_ns, preallocate)
+        limits = (linktype, snaplen, max_bytes, until_ns, preallocate, every_ns)
         error = lib.ring_output_begin(self.open_handle, fd, ffi.new("struct ring_segment_options *", limits))
         if error == errno.EBUSY:
             raise ValueError("a segment is open")

@@ -21,10 +21,13 @@ MAX_ENDED = 256
 
 DELIBERATE = frozenset(
     {
+        "cutoff",
         "excluded",
         "identifier_update",
         "no_subscriber",
+        "no_uid",
         "other_filter",
+        "other_recorder",
         "purged",
         "store_command",
         "transform",
@@ -45,6 +48,7 @@ REFUSED = frozenset(
         "bad_message",
         "bad_path",
         "bad_record",
+        "bad_request",
         "bad_sender",
         "foreign_receiver",
         "late_handshake",

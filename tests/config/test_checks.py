@@ -87,7 +87,8 @@ SINK = '[[sink]]\nname = "s"\non = ["log:*"]\n'
          'site.toml:5: hook[0].from[0]: no door matches "broker", there are no doors'),
         (BROKER + HOOK + "from = ['broke']",
          'site.toml:7: hook[0].from[0]: no door matches "broke", did you mean "broker"?'),
-        (HOOK + "from = ['recorder.x']", "site.toml:5: hook[0].from[0]: [[recorder]] is not available in this version"),
+        (HOOK + "from = ['websocket.x']",
+         "site.toml:5: hook[0].from[0]: [[websocket]] is not available in this version"),
         (
             "[[sink]]\nname = 's'\non = ['log:*']\nkind = 'tsv'\nadd_fields = ['_path']\n",
             'site.toml:5: sink[0].add_fields: is for JSON lines, leave it out, or write kind = "jsonl"',

@@ -20,16 +20,19 @@ from appliance.config.tables import (
     Capture,
     Cluster,
     ClusterZeromq,
+    Evidence,
     Handler,
     Journal,
     Keep,
     Log,
+    Recorder,
     Sink,
     Tail,
+    Uids,
     Watch,
     Zmq,
 )
-from appliance.units import Duration, Size
+from appliance.units import Duration, Limit, Size
 
 _NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,8}", fullmatch=True)
 _TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -57,6 +60,18 @@ def _unique(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ..
 def _consumer() -> dict[str, st.SearchStrategy[Any]]:
     policy = st.sampled_from(["block", "drop_oldest", "drop_newest"])
     return {"name": _NAMES, "on": _GLOBS, "queue": policy, "queue_bytes": _SIZES}
+
+
+RECORDERS = (
+    Recorder(name="edge", interface="lo", directory="/e"),
+    Recorder(name="e2", interface="lo", directory="/${e}", cutoff=Limit(3 << 20), budget=Size(1 << 40), fanout=2),
+)
+
+
+EVIDENCE = (
+    Evidence(name="a", on=("log:notice",), recorder="edge", where='note == "${x}"', directory="/e/%Y/{name}"),
+    Evidence(name="b", on=("event:*",), recorder="e2", directory="/e", queue="block", keep=Keep(size=Size(5))),
+)
 
 
 @st.composite
@@ -87,6 +102,7 @@ def _configs(draw: st.DrawFn) -> Config:
     hook = st.builds(Hook, run=st.just("a.b:c"), where=_TEXTS, timeout=_LONGER, options=options, **_consumer())
     sink = st.builds(Sink, keep=keep, rotate_size=st.none() | _SIZES, flush_every=_LONGER, **_consumer())
     captures = draw(_unique(capture))
+    recorders, evidence = draw(st.sampled_from([((), ()), (RECORDERS, ()), (RECORDERS, EVIDENCE)]))
     zeromq = ClusterZeromq(log_bind=draw(st.sampled_from(["tcp://*:0", "tcp://[::1]:0"])), curve_secret_key_file="/k")
     return Config(
         appliance=Appliance(name=draw(_NAMES), state_dir=draw(_FOLDERS), drain_timeout=draw(_LONGER)),
@@ -97,6 +113,9 @@ def _configs(draw: st.DrawFn) -> Config:
         tail=draw(_unique(st.builds(Tail, name=_NAMES, paths=st.just(("/l/*.log",)), poll=_LONGER))),
         watch=draw(_unique(st.builds(Watch, name=_NAMES, directory=_FOLDERS, settle=_LONGER, what=st.just("folders")))),
         capture=tuple(_with(c, handler=(_with(c.handler[0], log_dir=f"/c{n}"),)) for n, c in enumerate(captures)),
+        recorder=recorders,
+        evidence=evidence,
+        uids=draw(st.sampled_from([Uids(), Uids(on=(), max_flows=1000)])),
         journal=draw(st.builds(Journal, durability=st.sampled_from(["batch", "always"]), dead_letters_size=_SIZES)),
         hook=draw(_unique(hook)),
         sink=tuple(_with(sink, path=f"/s{n}/{{path}}") for n, sink in enumerate(draw(_unique(sink)))),
@@ -179,7 +198,7 @@ def test_names_in_other_tables_are_not_masked() -> None:
 def test_every_table_is_covered_here() -> None:
     """A new table must be added to the round trip above."""
     assert set(Config.__struct_fields__) == {
-        "appliance", "log", "zmq", "broker", "cluster", "tail", "watch", "capture", "journal", "hook",
-        "sink", "api",
+        "appliance", "log", "zmq", "broker", "cluster", "tail", "watch", "capture", "recorder", "journal", "hook",
+        "sink", "evidence", "uids", "api",
     }  # fmt: skip
     assert tables.Config is Config

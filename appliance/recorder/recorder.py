@@ -29,7 +29,7 @@ from .figures import MemberFigures, RecorderFigures
 from .files import FileSettings, FileShelf
 from .finisher import Finisher
 from .group import Group, Watcher
-from .interface import MissingInterfaceError, compile_program, is_up
+from .interface import MissingInterfaceError, compile_program, find_interface
 from .keeper import Keeper
 from .member import TICK_S
 from .names import plain_of
@@ -141,6 +141,8 @@ class Recorder:
             group.lift_cutoff(lambda tap: tap.set_cutoff(table.cutoff.bytes))
         self.table = self._keeper.table = table
         self._settings.segment_bytes, self._settings.segment_ns = int(table.segment_size), int(table.segment_every)
+        if group is not None and changed & {"segment_size", "segment_every"}:
+            group.rotate()
         self._look_wanted.set()
         return True
 
@@ -221,7 +223,10 @@ class Recorder:
             await group.run()
             await self._finisher.drain()
             self._forget_group()
-            missing = (self._around.clock_ns(), "down")
+            if not self._stopped.is_set():
+                log.warning("the interface is gone", recorder=self.name, interface=self.table.interface)
+            missing = (self._down_ns or self._around.clock_ns(), "down")
+            self._down_ns = 0
 
     def _open(self) -> Group:
         assert self._watcher is not None
@@ -255,7 +260,7 @@ class Recorder:
             log.warning("the interface is down; it goes on when it is up again", recorder=self.name,
                         interface=self.table.interface)  # fmt: skip
         elif status is RingStatus.GONE:
-            log.warning("the interface is gone", recorder=self.name, interface=self.table.interface)
+            self.state = "gone"
 
     def _on_troubled(self, exc: Exception) -> None:
         if isinstance(exc, FileNotFoundError):
@@ -291,11 +296,21 @@ class Recorder:
         now_s, totals = trio.current_time(), self._books.totals
         self._packets.sample(now_s, totals.packets + totals.kernel_drops)
         self._bytes.sample(now_s, totals.bytes)
-        if self.state == "down" and is_up(self.table.interface):
+        if self.state == "down" and self._group is not None:
+            self._look_at_interface(self._group)
+        self._looked.unpark_all()
+
+    def _look_at_interface(self, group: Group) -> None:
+        """It was down: the kernel does not tell when it is up again, nor, after that, when it is removed."""
+        found = find_interface(self.table.interface)
+        if found is None or found.number != group.interface_index:
+            self.state = "gone"
+            group.stop()
+        elif found.is_up:
             self.state = "recording"
             self._keeper.gaps.add(Gap(self._down_ns, self._around.clock_ns(), "down"))
+            self._down_ns = 0
             log.info("the interface is up again", recorder=self.name, interface=self.table.interface)
-        self._looked.unpark_all()
 
     def _growing_bytes(self) -> int:
         return sum(segment.bytes for segment in self._unfinished())

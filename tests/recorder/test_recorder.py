@@ -89,9 +89,9 @@ async def test_idle_recorder_ends_its_segment_by_the_clock(tmp_path: Path, gener
         await wait_until(bench.items)
         (item,) = bench.items()
         assert item.packets == 10
-        (part,) = tmp_path.glob("*.part")
+        (part,) = tmp_path.glob("*.pcap.part")
         await trio.sleep(1.5)
-        assert list(tmp_path.glob("*.part")) == [part]
+        assert list(tmp_path.glob("*.pcap.part")) == [part]
         generator.send(10)
         await bench.recorded()
     assert [len(frames([path])) for path in bench.files()] == [10, 10]

@@ -85,10 +85,12 @@ class Assembly:
             self._dispatcher.subscribe(unit.key, unit.queue, on=unit.table.on, sources=unit.table.from_)
 
     async def _close(self, unit: Unit, timeout_s: float, reason: str) -> None:
-        """Take a unit out: nothing new for it, it finishes what it has, the rest is dropped for `reason`."""
+        """Take a unit out: nothing new for it, it finishes what it has, the rest is dropped for `reason`. One that says
+        how long its end takes has that time.
+        """
         assert unit.handle is not None
         self._dispatcher.unsubscribe(unit.key)
-        await unit.handle.stop(timeout_s)
+        await unit.handle.stop(max(timeout_s, getattr(unit.service, "closing_s", 0.0)))
         if unit.queue is not None:
             unit.queue.retire(reason)
         if reason == "reload":
@@ -122,8 +124,10 @@ class Assembly:
                 await self._step_back(step)
             raise
         timeout_s = new.config.appliance.drain_timeout.seconds
-        await self._close_all((u for u in gone if u.queue is None), timeout_s, "reload")
+        packages = [u for u in gone if u.kind == "sites"]
+        await self._close_all((u for u in gone if u.queue is None and u not in packages), timeout_s, "reload")
         await self._close_all((u for u in gone if u.queue is not None), timeout_s, "reload")
+        await self._close_all(packages, timeout_s, "reload")
 
     async def _change(self, old: Prepared, new: Prepared, undo: Undo) -> list[Unit]:
         """Everything that can fail; returns the units that are left to be closed."""
@@ -242,6 +246,7 @@ class Assembly:
                 nursery.start_soon(self._stop_intake, unit, left_s(0.5))
             await self._close_all([u for u in units if u.kind in DOORS and u not in outlets], left_s(0.5), "shutdown")
         await self._close_all([u for u in units if u.kind in CONSUMERS], left_s(0.75 if outlets else 1.0), "shutdown")
+        await self._close_all([u for u in units if u.kind == "sites"], left_s(), "shutdown")
         await self._close_all(outlets, left_s(), "shutdown")
         await self._close_all([u for u in units if u.kind == "api"], left_s(), "shutdown")
 

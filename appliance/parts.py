@@ -35,6 +35,7 @@ from appliance.runtime.outlet import Outlet
 from appliance.runtime.queues import Queues
 from appliance.runtime.supervisor import Handle, Service
 
+from .hook_parts import Callee, SitesTable, make_call, make_host, spread
 from .preparation import Prepared, prepare
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from appliance.capture.changes import Changes
     from appliance.capture.control import CaptureControl as CaptureControl
     from appliance.capture.disks import Disks
+    from appliance.hooks.sites.host import Hosts
     from appliance.recorder.recorder import Recorder as RecorderService
     from appliance.runtime.packets import PacketStore
 
@@ -50,7 +52,7 @@ __all__ = ["CONSUMERS", "DOORS", "Documents", "Parts", "Prepared", "Unit", "prep
 CONSUMERS = ("sink", "hook")
 DOORS = ("zmq", "cluster", "tail", "watch", "capture", "recorder", "broker")
 Documents = Mapping[str, Callable[[], bytes]]
-Table = Zmq | Cluster | Tail | Watch | CaptureGroup | Recorder | Peering | Hook | Sink | Api
+Table = Zmq | Cluster | Tail | Watch | CaptureGroup | Recorder | Peering | Hook | Sink | Api | SitesTable
 
 
 class Unit(msgspec.Struct, kw_only=True):
@@ -121,6 +123,7 @@ class Parts:
         self._captures = captures
         self._running = running
         self._disks: Disks | None = None
+        self._hosts: Hosts | None = None
         self.recorders: dict[str, PacketStore] = {}
         """Those that run, by name."""
         self.queues = Queues(ledger)
@@ -136,11 +139,14 @@ class Parts:
         """
         changes = self._read_changes(prepared)
         if not (changes.added or changes.stopped):
-            return tables_of(prepared.config)
+            return self._spread(tables_of(prepared.config), prepared)
         captures, runtime = changes.merge(prepared.config.capture)
         if mistakes := mistakes_in_captures(captures, prepared.config.appliance.state_dir):
             raise ExceptionGroup("captures that were started while running do not go with the file", mistakes)
-        return tables_of(prepared.config, group_captures(captures, runtime))
+        return self._spread(tables_of(prepared.config, group_captures(captures, runtime)), prepared)
+
+    def _spread(self, tables: dict[str, Table], prepared: Prepared) -> dict[str, Table]:
+        return spread(tables, prepared.targets, prepared.config.appliance.python_path)
 
     def make_capture_control(
         self,
@@ -188,6 +194,8 @@ class Parts:
             return Unit(key=key, table=table, service=self._api(table, prepared))
         if isinstance(table, Hook | Sink):
             return self._consumer(key, table, prepared)
+        if isinstance(table, SitesTable):
+            return Unit(key=key, table=table, service=make_host(table, self._make_hosts()))
         if isinstance(table, CaptureGroup):
             return Unit(key=key, table=table, service=self._capture(table, prepared))
         if isinstance(table, Recorder):
@@ -199,6 +207,7 @@ class Parts:
     def _api(self, table: Api, prepared: Prepared) -> Service:
         from appliance.api.captures import CaptureRoutes
         from appliance.api.events import EventsApi
+        from appliance.api.extract import ExtractRoutes
         from appliance.api.server import StatusServer
 
         return StatusServer(
@@ -207,6 +216,7 @@ class Parts:
             events=EventsApi(outlet=self._outlet, dispatcher=self._dispatcher, ledger=self._ledger),
             captures=self._captures and CaptureRoutes(self._captures, state_dir=prepared.config.appliance.state_dir),
             hooks=self._running and self._hook_routes(self._running, prepared.config),
+            extract=ExtractRoutes(lambda: self.recorders, state_dir=prepared.config.appliance.state_dir),
             is_optional=not prepared.loaded.is_set("api.listen"),
         )
 
@@ -227,10 +237,18 @@ class Parts:
             queue = self.queues.make_hook_queue(key, table, prepared.config)
             from appliance.hooks.runner import HookRunner
 
-            target, where = prepared.targets[key], prepared.filters[key]
-            runner = HookRunner(table, target=target, where=where, queue=queue, outlet=self._outlet)
+            target, where, config = prepared.targets[key], prepared.filters[key], table
+            if isinstance(target, Callee):
+                config, target = make_call(table, target, self._make_hosts())
+            runner = HookRunner(config, target=target, where=where, queue=queue, outlet=self._outlet)
             return Unit(key=key, table=table, service=runner, queue=queue)
         return self._sink(key, table)
+
+    def _make_hosts(self) -> Hosts:
+        from appliance.hooks.sites.host import Hosts
+
+        self._hosts = self._hosts or Hosts()
+        return self._hosts
 
     def _sink(self, key: str, table: Sink) -> Unit:
         queue = self.queues.make_queue(key, table)

@@ -12,6 +12,7 @@ import trio
 
 from appliance.config import Api, CaptureGroup, Cluster, Hook, Peering, Recorder, Sink, Tail, Watch, Zmq
 from appliance.errors import ApplianceError
+from appliance.hook_parts import SitesTable
 from appliance.model import EventBatch, LogBatch
 from appliance.parts import Parts, Prepared, Table, Unit
 from appliance.runtime.dispatcher import Dispatcher
@@ -282,6 +283,7 @@ class FakeParts(Parts):
         elif isinstance(table, Api):
             service = FakeService()
         else:
+            assert not isinstance(table, SitesTable)
             service = FakeDoor(key, table, self._ledger.account(key), self._dispatcher, self.occupied)
         unit = Unit(key=key, table=table, service=service, queue=queue)
         self.made.append(unit)

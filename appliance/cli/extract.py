@@ -129,9 +129,9 @@ def _look(arguments: argparse.Namespace, config: Config | None, query: Query) ->
 
 
 def _recorders(config: Config, name: str | None) -> list[tuple[Path, str | None]]:
-    found = [(Path(each.directory), each.name) for each in getattr(config, "recorder", ()) if name in (None, each.name)]
+    found = [(Path(each.directory), each.name) for each in config.recorder if name in (None, each.name)]
     if not found:
-        told = ", ".join(each.name for each in getattr(config, "recorder", ())) or "none"
+        told = ", ".join(each.name for each in config.recorder) or "none"
         raise ConfigError(f"--recorder: there is no such recorder in the file; there are: {told}")
     return [(directory, recorder) for directory, recorder in found]
 

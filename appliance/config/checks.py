@@ -44,6 +44,7 @@ _POSITIVE: tuple[tuple[str | Each, ...], ...] = (
     ("capture", EACH, "receive_buffer"),
     ("recorder", EACH, "segment_every"),
     ("hook", EACH, "timeout"),
+    ("hook", EACH, "exit_timeout"),
     ("hook", EACH, "backoff"),
     ("hook", EACH, "backoff_max"),
     ("hook", EACH, "queue_bytes"),

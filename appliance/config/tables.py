@@ -308,17 +308,27 @@ class Journal(Table, frozen=True, kw_only=True):
 _DURABLE_KEYS = frozenset({"attempts", "backoff", "backoff_max", "queue_full"})
 
 
-_KIND_KEYS = {
-    "run": frozenset({"run", "isolation", "max_items", "options"}),
-    "command": frozenset({"command"}),
+_KINDS_OF = {
+    "run": ("run",),
+    "isolation": ("run",),
+    "max_items": ("run",),
+    "options": ("run",),
+    "command": ("command",),
+    "concurrency": ("run", "command"),
+    "batch": ("run", "command"),
+    "cpu_limit": ("run", "command"),
+    "sites": ("sites",),
+    "logs_path": ("sites",),
+    "exit_timeout": ("sites",),
 }
+"""Key → the kinds of hooks that it is for; others are for all."""
 
 
 class Hook(Consumer, frozen=True, kw_only=True):
-    """A Python callable or a program that is called for each item."""
+    """A Python callable, a program or a package of BroAPT's kind that is called for each item."""
 
     where: Annotated[str, Meta(description="rule-engine expression over the record's fields")] = ""
-    run: Annotated[str, Meta(description="package.module:attribute; or there is a command")] = ""
+    run: Annotated[str, Meta(description="package.module:attribute; or there is command or sites")] = ""
     command: Annotated[
         tuple[str, ...],
         Meta(
@@ -327,6 +337,13 @@ class Hook(Consumer, frozen=True, kw_only=True):
             "about; it gets the record as JSON on standard input",
         ),
     ] = ()
+    sites: Annotated[
+        str, Meta(description="folder of a package with HOOK and EXIT, whose callables get the names of log folders")
+    ] = ""
+    logs_path: Annotated[
+        str, Meta(description="sites: what it has as const.LOGS_PATH, and what the names of folders are relative to")
+    ] = ""
+    exit_timeout: Annotated[Duration, Meta(description="sites: for each EXIT callable")] = Duration(5 * 10**9)
     isolation: Annotated[
         Literal["auto", "task", "thread", "process"],
         Meta(description="auto: async callables in a task, sync ones in a process, which can be killed"),
@@ -335,6 +352,9 @@ class Hook(Consumer, frozen=True, kw_only=True):
         int, Meta(ge=1, le=100_000, description="more than 1: each call gets a list of at most so many records")
     ] = 1
     concurrency: Annotated[int, Meta(ge=1, le=256, description="calls at the same time")] = 1
+    order_by: Annotated[
+        str, Meta(description="a field: records in which it has the same value are called in order, one by one")
+    ] = ""
     timeout: Annotated[Duration, Meta(description="for one call")] = Duration(30 * 10**9)
     attempts: Annotated[
         int, Meta(ge=1, le=1000, description="with each record, the first included; then it is a dead letter")
@@ -366,8 +386,8 @@ class Hook(Consumer, frozen=True, kw_only=True):
 
     @property
     def kind(self) -> str:
-        """The key that says what is called: ``run`` or ``command``."""
-        return "command" if self.command else "run"
+        """The key that says what is called: ``run``, ``command`` or ``sites``."""
+        return "command" if self.command else "sites" if self.sites else "run"
 
     @property
     def foreign_keys(self) -> frozenset[str]:
@@ -377,10 +397,9 @@ class Hook(Consumer, frozen=True, kw_only=True):
         return frozenset(self.foreign_kinds).union(() if self.queue == "durable" else _DURABLE_KEYS)
 
     @property
-    def foreign_kinds(self) -> dict[str, str]:
-        """Those of hooks of another kind → that kind."""
-        own = _KIND_KEYS[self.kind]
-        return {key: kind for kind, keys in _KIND_KEYS.items() for key in keys - own}
+    def foreign_kinds(self) -> dict[str, tuple[str, ...]]:
+        """Those of hooks of other kinds → those kinds."""
+        return {key: kinds for key, kinds in _KINDS_OF.items() if self.kind not in kinds}
 
 
 class Sink(Consumer, frozen=True, kw_only=True):

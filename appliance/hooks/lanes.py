@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
-import msgspec
 import structlog
 import trio
 
@@ -26,33 +25,12 @@ from appliance.runtime.logs import Throttle
 from .callables import Context, HookCallable
 from .failure import Outcome, OverdueError
 from .messages import Setup, Work
+from .plan import Call, Job, needed
 from .printed import Allowance, OutputLog
 from .process import Services, Worker, WorkerError, run_worker
 from .thread import ThreadCaller
 
-__all__ = ["Call", "Job", "Lane", "ProcessLane", "TaskLane", "ThreadLane", "is_ours"]
-
-
-class Call(msgspec.Struct, kw_only=True):
-    """One call to be made."""
-
-    positions: Sequence[int]
-    """Of its records in the parcel, rising, at least one."""
-    records: Sequence[Any] = ()
-    """Decoded, without those that cannot be; empty if they are decoded where the call is made."""
-    items: Sequence[Item] = ()
-    """That they are in."""
-
-
-class Job(msgspec.Struct, kw_only=True):
-    """Calls to be made one after the other."""
-
-    items: Sequence[Item]
-    """All of the parcel."""
-    attempt: int
-    calls: Sequence[Call]
-    undecodable: set[int]
-    """Positions of records that are none; a lane adds to them."""
+__all__ = ["Lane", "ProcessLane", "TaskLane", "ThreadLane", "is_ours"]
 
 
 class Lane(Protocol):
@@ -265,13 +243,12 @@ class ProcessLane:
         if not self._worker.is_usable:
             return
         positions = [position for call in job.calls for position in call.positions]
-        records = sum(item.count for item in job.items)
-        work = Work(job.attempt, encode_items(job.items), None if len(positions) == records else positions)
+        items, moved = needed(job.items, positions)
+        work = Work(job.attempt, encode_items(items), moved)
         self._worker.records += len(positions)
         await self._worker.work(
             work,
-            calls=len(job.calls),
-            records=records,
+            calls=[call.positions for call in job.calls],
             outcomes=outcomes,
             undecodable=job.undecodable,
             durations=self._durations,

@@ -75,7 +75,10 @@ class Failed(_Message, frozen=True, tag=2):
 class Undecodable(_Message, frozen=True, tag=3):
     """A record is none."""
 
-    position: int
+    call: int
+    """Number in this work."""
+    number: int
+    """Of the record among those of the call."""
 
 
 class Done(_Message, frozen=True, tag=4):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import trio
 
 from appliance.errors import RemoteProtocolError
@@ -17,13 +19,13 @@ class Round:
     """See the module.
 
     Args:
-        calls: how many are to be made.
-        records: in all items of the work.
+        calls: to be made: the positions of the records of each.
         undecodable: hears the positions of records that are none.
     """
 
-    def __init__(self, calls: int, records: int, undecodable: set[int]) -> None:
-        self.calls, self.records = calls, records
+    def __init__(self, calls: Sequence[Sequence[int]], undecodable: set[int]) -> None:
+        self._positions = calls
+        self.calls = len(calls)
         self.over = trio.Event()
         """The worker is done, or gone."""
         self.durations_ns: list[int] = []
@@ -47,9 +49,10 @@ class Round:
         if self._made is not None:
             raise RemoteProtocolError("a worker that is done says more")
         if isinstance(message, Undecodable):
-            if not 0 <= message.position < self.records:
-                raise RemoteProtocolError(f"there is no record {message.position} of {self.records}")
-            self._undecodable.add(message.position)
+            positions = self._positions[message.call] if self._next <= message.call < self.calls else ()
+            if not 0 <= message.number < len(positions):
+                raise RemoteProtocolError(f"call {message.call} has no record {message.number} now")
+            self._undecodable.add(positions[message.number])
         elif isinstance(message, Failed):
             if not self._next <= message.call < self.calls:
                 raise RemoteProtocolError(f"call {message.call} of {self.calls} cannot fail now")

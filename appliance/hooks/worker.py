@@ -35,8 +35,8 @@ __all__ = ["main"]
 _EASY_VICTIM = b"500"
 """When the machine runs out of memory the kernel takes workers before the appliance."""
 
-_Entry = tuple[int, Item, Any]
-"""Position of a record in its work, the item that it is in, and what it is: a row of JSON, a record, or None."""
+_Entry = tuple[Item, Any]
+"""The item that a record is in, and what it is: a row of JSON, a record, or None."""
 
 
 class Worker:
@@ -95,7 +95,7 @@ class Worker:
         entries: list[_Entry] = []
         for item in decode_items(work.items):
             found = item.rows() if isinstance(item, LogBatch) else records(item)
-            entries += [(number, item, record) for number, record in enumerate(found, len(entries))]
+            entries += [(item, record) for record in found]
         if work.positions is not None:
             entries = [entries[position] for position in work.positions]
         size = self._setup.batch
@@ -105,10 +105,10 @@ class Worker:
         """Returns whether this was the last call that this process is good for."""
         try:
             found: list[Any] = []
-            for position, _, record in chunk:
+            for place, (_, record) in enumerate(chunk):
                 record = decode(record) if isinstance(record, bytes) else record
                 if record is None:
-                    self._link.send(Undecodable(position))
+                    self._link.send(Undecodable(number, place))
                 else:
                     found.append(record)
             if found:
@@ -126,7 +126,7 @@ class Worker:
 
     def _make_context(self, chunk: Sequence[_Entry], attempt: int) -> Context:
         return Context(
-            item=chunk[0][1],
+            item=chunk[0][0],
             attempt=attempt,
             deadline=time.monotonic() + self._setup.timeout_s,
             log=self._log,

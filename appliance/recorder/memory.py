@@ -23,9 +23,9 @@ class OpenMemory(NamedTuple):
     """A segment in memory, while it is held."""
 
     pcap_fd: int
-    pcap_bytes: int
-    """What is behind them is of another time."""
     index_fd: int | None
+    pcap_bytes: int
+    """Behind them are packets of the segment before in the same memory."""
 
 
 class MemorySource:
@@ -54,7 +54,7 @@ class MemorySource:
             FileNotFoundError: it was overwritten.
         """
         with self._shelf.hold(self._found) as segment:
-            yield OpenMemory(segment.fd, segment.bytes, segment.index_fd if segment.index_fd >= 0 else None)
+            yield OpenMemory(segment.fd, segment.index_fd if segment.index_fd >= 0 else None, segment.bytes)
 
 
 class MemoryShelf:

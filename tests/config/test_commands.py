@@ -66,7 +66,7 @@ def test_doubled_braces_make_any_text_literal(text: str) -> None:
         ("command = ['x']\nrun = 'a:b'", "site.toml:5: hook[0].command: stands beside run, a hook has one of them"),
         ("command=['x']\nisolation='task'", 'site.toml:5: hook[0].isolation: is for hooks with "run", leave it out'),
         ("command = ['x']\noptions = {a = 1}", 'site.toml:5: hook[0].options: is for hooks with "run", leave it out'),
-        ("timeout = '1s'", "site.toml:1: hook[0].run: missing, or write command"),
+        ("timeout = '1s'", "site.toml:1: hook[0].run: missing, or write command or sites"),
     ],
 )  # fmt: skip
 def test_mistakes_are_told_with_their_place(mistakes: Mistakes, text: str, told: str) -> None:

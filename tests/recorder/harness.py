@@ -135,8 +135,9 @@ class Bench:
     def figures(self) -> RecorderFigures:
         return self.recorder.statistics()
 
-    async def recorded(self) -> None:
-        """Wait until all that came by now is with the readers."""
+    async def recorded(self, expected: int) -> None:
+        """Wait until so many packets have come, and all that came is with the readers."""
+        await wait_until(lambda: self.figures().packets >= expected)
         await self.recorder.wait_recorded(time.time_ns())
 
     def files(self) -> list[Path]:

@@ -22,13 +22,13 @@ async def test_deleted_segment_is_noticed_and_its_packets_are_lost(tmp_path: Pat
     bench = Bench(tmp_path)
     async with bench.running():
         generator.send(100)
-        await bench.recorded()
+        await bench.recorded(generator.total)
         (part,) = tmp_path.glob("*.pcap.part")
         part.unlink()
         generator.send(50)
         await wait_until(lambda: bench.account.dropped)
         generator.send(30)
-        await bench.recorded()
+        await bench.recorded(generator.total)
     assert check_order(serials(bench.files())) == bench.account.delivered == generator.total - 150
     assert bench.account.dropped == {"deleted": 150}
     assert bench.missing("deleted") == 150
@@ -42,14 +42,14 @@ async def test_directory_that_vanishes_is_made_again(
     bench = Bench(folder)
     async with bench.running():
         generator.send(10_000)
-        await bench.recorded()
+        await bench.recorded(generator.total)
         await wait_until(lambda: len(bench.recorder._keeper.catalogue) == 1)
         shutil.rmtree(folder)
         generator.send(8)
         await wait_until(lambda: bench.figures().directory_made)
         await wait_until(lambda: bench.account.dropped)
         generator.send(40)
-        await bench.recorded()
+        await bench.recorded(generator.total)
         await wait_until(lambda: not bench.figures().disk_segments)
     assert check_order(serials(bench.files())) == 40
     assert bench.account.dropped["deleted"] == generator.total - 40 - bench.items()[0].packets
@@ -64,7 +64,7 @@ async def test_segment_that_somebody_deletes_is_a_gap(tmp_path: Path, generator:
     bench = Bench(tmp_path)
     async with bench.running() as recorder:
         generator.send(9_000)
-        await bench.recorded()
+        await bench.recorded(generator.total)
         await wait_until(lambda: len(recorder._keeper.catalogue) == 1)
         bench.files()[0].unlink()
         await trio.to_thread.run_sync(recorder._keeper.compare)
@@ -81,7 +81,7 @@ async def test_interface_that_goes_down_goes_on_later(
     bench = Bench(tmp_path)
     async with bench.running():
         generator.send(10)
-        await bench.recorded()
+        await bench.recorded(generator.total)
         ip("link", "set", "dev", "near", "down")
         await wait_until(lambda: bench.figures().state == "down")
         assert [gap.reason for gap in bench.recorder.gaps(0, 1 << 62)] == ["down"]
@@ -91,7 +91,7 @@ async def test_interface_that_goes_down_goes_on_later(
         while bench.figures().packets == before:  # the far end drops what it is given until it has noticed
             generator.send(4)
             await trio.sleep(0.01)
-        await bench.recorded()
+        await bench.recorded(before)
     found = serials(bench.files())
     assert check_order(found) == bench.account.received
     assert [gap.reason for gap in bench.recorder.gaps(0, 1 << 62)] == ["down"]
@@ -103,7 +103,7 @@ async def test_interface_that_is_removed_is_waited_for(tmp_path: Path, generator
     bench = Bench(tmp_path)
     async with bench.running():
         generator.send(10)
-        await bench.recorded()
+        await bench.recorded(generator.total)
         ip("link", "del", "dev", "near")
         await wait_until(lambda: bench.figures().state == "waiting")
         (item,) = bench.items()
@@ -116,7 +116,7 @@ async def test_interface_that_is_removed_is_waited_for(tmp_path: Path, generator
         again = Generator()
         again.send(20)
         again.close()
-        await bench.recorded()
+        await bench.recorded(30)
     assert [len(serials([path])[0]) for path in bench.files()] == [3, 5]
     (gap,) = bench.recorder.gaps(0, 1 << 62)
     assert (gap.reason, gap.packets) == ("down", None)
@@ -163,7 +163,7 @@ async def test_cancelled_recorder_finishes_its_segment(tmp_path: Path, generator
     async with trio.open_nursery() as nursery:
         await nursery.start(lambda task_status: bench.recorder.run(task_status=task_status))
         generator.send(100)
-        await bench.recorded()
+        await bench.recorded(generator.total)
         nursery.cancel_scope.cancel()
     bench.check()
     assert check_order(serials(bench.files())) == 100
@@ -176,7 +176,7 @@ async def test_budget_deletes_the_oldest_exactly_enough(tmp_path: Path, generato
     async with bench.running():
         for _ in range(8):
             generator.send(8_000)
-            await bench.recorded()
+            await bench.recorded(generator.total)
         await wait_until(lambda: bench.figures().deleted_segments)
         await wait_until(lambda: bench.figures().disk_bytes <= 4 * MIB)
         figures = bench.figures()
@@ -200,7 +200,7 @@ async def test_recorder_goes_on_where_another_run_stopped(tmp_path: Path, genera
     bench = Bench(tmp_path)
     async with bench.running():
         generator.send(9_000)
-        await bench.recorded()
+        await bench.recorded(generator.total)
     stopped_ns = time.time_ns()
     before = bench.files()
     generator.send(40)
@@ -211,7 +211,7 @@ async def test_recorder_goes_on_where_another_run_stopped(tmp_path: Path, genera
         assert gap.reason == "stopped"
         assert stopped_ns - 2 * 10**9 < gap.from_ns <= stopped_ns < gap.to_ns
         generator.send(10)
-        await again.recorded()
+        await again.recorded(10)
         assert len(recorder.sources()) == len(before) + 1
     assert check_order(serials(again.files())) == 9_010
 
@@ -221,7 +221,7 @@ async def test_compressed_segments_keep_their_index(tmp_path: Path, generator: G
     bench = Bench(tmp_path, compress="zstd")
     async with bench.running() as recorder:
         generator.send(20_000)
-        await bench.recorded()
+        await bench.recorded(generator.total)
     assert not bench.files()
     packed = sorted(tmp_path.glob("*.pcap.zst"))
     assert [item.path for item in bench.items()] == [str(path) for path in packed]

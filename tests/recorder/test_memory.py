@@ -49,7 +49,7 @@ async def test_newest_packets_are_in_memory_and_found_by_their_flow(tmp_path: Pa
     bench = make(tmp_path)
     async with bench.running() as recorder:
         generator.send(20_000)
-        await bench.recorded()
+        await bench.recorded(generator.total)
         assert all(isinstance(source, MemorySource) for source in recorder.sources())
         assert len(recorder.sources()) > 1
         assert [source.is_growing for source in recorder.sources()][-2:] == [False, True]
@@ -67,7 +67,7 @@ async def test_oldest_packets_make_room_and_that_is_known(tmp_path: Path, genera
     async with bench.running() as recorder:
         for _ in range(4):
             generator.send(16_000)
-            await bench.recorded()
+            await bench.recorded(generator.total)
         serials = await query(bench, 1)
         assert serials == list(range(serials[0], 16_000))
         assert serials[0] > 0
@@ -83,13 +83,13 @@ async def test_what_is_read_is_not_overwritten(tmp_path: Path, generator: Genera
     bench = make(tmp_path)
     async with bench.running() as recorder:
         generator.send(16_000)
-        await bench.recorded()
+        await bench.recorded(generator.total)
         first, second = recorder.sources()[:2]
         with first.open() as opened:
             before = os.pread(opened.pcap_fd, 1 << 20, 0)
             for _ in range(4):
                 generator.send(16_000)
-                await bench.recorded()
+                await bench.recorded(generator.total)
             assert os.pread(opened.pcap_fd, 1 << 20, 0) == before
         with pytest.raises(FileNotFoundError), second.open():
             pass
@@ -101,7 +101,7 @@ async def test_memory_can_be_read_when_the_rings_have_ended(tmp_path: Path, gene
     bench = make(tmp_path)
     async with bench.running() as recorder:
         generator.send(100)
-        await bench.recorded()
+        await bench.recorded(generator.total)
         sources = recorder.sources()
         recorder.stop()
         await wait_until(lambda: recorder.state == "stopped")

@@ -38,7 +38,7 @@ async def test_budget_and_segments_change_without_loss(tmp_path: Path, generator
             await wait_until(lambda: bench.figures().packets > 2_000)
             assert recorder.apply(table(tmp_path, segment_size=MIB, segment_every=10**9, budget=100 * MIB))
             await wait_until(lambda: len(bench.items()) > 2)
-        await bench.recorded()
+        await bench.recorded(generator.total)
         await wait_until(lambda: bench.figures().disk_limit == 100 * MIB)
     assert check_order(serials(bench.files())) == generator.total
     assert all(item.size <= MIB for item in bench.items()[2:])
@@ -54,7 +54,7 @@ async def test_filter_changes_without_loss_of_what_passes_both(tmp_path: Path, g
                 table(tmp_path, filter="udp src port 1002 or udp src port 1003", segment_size=64 * MIB)
             )
             await wait_until(lambda: bench.figures().packets > 6_000)
-        await bench.recorded()
+        await bench.recorded(0)
     found = serials(bench.files())
     check_order(found)
     assert set(found) == {1, 2, 3}
@@ -80,7 +80,7 @@ async def test_what_needs_another_ring_is_not_applied(tmp_path: Path, generator:
             assert not recorder.apply(table(**{"folder": tmp_path, **more}))  # type: ignore[arg-type]
         assert recorder.apply(table(tmp_path, cutoff=1000))
         generator.send(4_000)
-        await bench.recorded()
+        await bench.recorded(generator.total)
     assert bench.account.dropped["cutoff"] > 3_000
 
 
@@ -95,7 +95,7 @@ async def test_successor_hears_before_its_predecessor_is_deaf(tmp_path: Path, ge
             await nursery.start(lambda task_status: bench.recorder.run(task_status=task_status))
             before.stop()
             await wait_until(lambda: bench.figures().packets > 2_000)
-        await bench.recorded()
+        await bench.recorded(0)
         assert bench.around.recorders == {"edge": bench.recorder}
         bench.recorder.stop()
     bench.check()

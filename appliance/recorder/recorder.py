@@ -42,6 +42,7 @@ log = structlog.get_logger("recorder")
 RETRY_S = 1.0
 """Between two looks whether the interface is there."""
 COMPARE_EVERY_S = 60.0
+SUCCESSOR_COMPARES_S = 5.0
 LIVE = frozenset({"filter", "segment_size", "segment_every", "budget", "min_free", "cutoff", "compress"})
 """Keys that a reload changes without touching a ring."""
 
@@ -97,11 +98,15 @@ class Recorder:
         self._looked = trio.lowlevel.ParkingLot()
         self._down_ns = 0
         self._watcher: Watcher | None = None
+        self._takes_over = False
         self._directory_made = self._write_errors = 0
         now_s = trio.current_time()
         self._packets, self._bytes = RateMeter(now_s), RateMeter(now_s)
 
     # ── a service ──
+
+    hands_over = True
+    """A successor may run before it stops: then no packet is missing, and those that came meanwhile are in both."""
 
     def stop(self) -> None:
         """See `Service.stop`."""
@@ -153,6 +158,8 @@ class Recorder:
             for account in self._accounts:
                 self._around.ledger.hold(account)
         self._watcher = self._make_watcher(trio.lowlevel.current_trio_token())
+        # Another one of that name records until this one does: no time is missing between the two.
+        self._takes_over = self.name in self._around.recorders
         self._account.add_holder(self._count_queued)
         try:
             repaired, until_ns = await trio.to_thread.run_sync(self._keeper.start)
@@ -194,9 +201,7 @@ class Recorder:
 
     async def _record(self, until_ns: int | None, task_status: trio.TaskStatus[None]) -> None:
         """Record whenever the interface is there, until told to stop."""
-        # Another one of that name records until this one does: no time is missing between the two.
-        takes_over = self.name in self._around.recorders
-        missing: tuple[int | None, str] = (None if takes_over else until_ns, "stopped")
+        missing: tuple[int | None, str] = (None if self._takes_over else until_ns, "stopped")
         while not self._stopped.is_set():
             try:
                 group = await trio.to_thread.run_sync(self._open)
@@ -278,13 +283,16 @@ class Recorder:
     async def _run_keeper(self, task_status: trio.TaskStatus[trio.CancelScope]) -> None:
         with trio.CancelScope() as scope:
             task_status.started(scope)
-            compare_s = trio.current_time() + COMPARE_EVERY_S
+            made = self._directory_made
+            # Whoever it takes over from finishes some segments yet.
+            compare_s = trio.current_time() + (SUCCESSOR_COMPARES_S if self._takes_over else COMPARE_EVERY_S)
             while True:
                 with trio.move_on_after(TICK_S):
                     await self._look_wanted.wait()
                     self._look_wanted = trio.Event()
                 self._look()
-                if trio.current_time() >= compare_s or self._directory_made:
+                if trio.current_time() >= compare_s or self._directory_made != made:
+                    made = self._directory_made
                     compare_s = trio.current_time() + COMPARE_EVERY_S
                     await trio.to_thread.run_sync(self._keeper.compare)
                 growing = self._growing_bytes()

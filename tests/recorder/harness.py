@@ -135,7 +135,7 @@ class Bench:
     def figures(self) -> RecorderFigures:
         return self.recorder.statistics()
 
-    async def recorded(self, expected: int) -> None:
+    async def recorded(self, expected: int = 0) -> None:
         """Wait until so many packets have come, and all that came is with the readers."""
         await wait_until(lambda: self.figures().packets >= expected)
         await self.recorder.wait_recorded(time.time_ns())

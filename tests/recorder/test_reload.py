@@ -30,6 +30,11 @@ async def load(generator: Generator) -> AsyncIterator[None]:
         is_over = True
 
 
+async def settle() -> None:
+    """Let the kernel pass on what was sent; nobody knows how much of it passes a filter, or comes twice."""
+    await trio.sleep(0.5)
+
+
 async def test_budget_and_segments_change_without_loss(tmp_path: Path, generator: Generator) -> None:
     """Under load; the next segments are as the new table says."""
     bench = Bench(tmp_path, segment_size=64 * MIB)
@@ -54,7 +59,8 @@ async def test_filter_changes_without_loss_of_what_passes_both(tmp_path: Path, g
                 table(tmp_path, filter="udp src port 1002 or udp src port 1003", segment_size=64 * MIB)
             )
             await wait_until(lambda: bench.figures().packets > 6_000)
-        await bench.recorded(0)
+        await settle()
+        await bench.recorded()
     found = serials(bench.files())
     check_order(found)
     assert set(found) == {1, 2, 3}
@@ -95,7 +101,8 @@ async def test_successor_hears_before_its_predecessor_is_deaf(tmp_path: Path, ge
             await nursery.start(lambda task_status: bench.recorder.run(task_status=task_status))
             before.stop()
             await wait_until(lambda: bench.figures().packets > 2_000)
-        await bench.recorded(0)
+        await settle()
+        await bench.recorded()
         assert bench.around.recorders == {"edge": bench.recorder}
         bench.recorder.stop()
     bench.check()

@@ -60,7 +60,7 @@ class Group:
         self.table, self._watcher = table, watcher
         self.linktype = rings[0].linktype
         found = find_interface(table.interface)
-        self.interface_index = found.number if found is not None else 0
+        self.interface_number = found.number if found is not None else 0
         self.taps: list[RingTap] = []
         self.files: list[FileShelf] = []
         self.memories: list[MemoryShelf] = []
@@ -195,7 +195,7 @@ class Group:
             lift(tap)
 
     def rotate(self) -> None:
-        """End the segments that hold packets, and begin others."""
+        """End the segments that hold packets, each between two blocks of its ring."""
         for member in self.members:
             if isinstance(member.shelf, FileShelf):
                 member.order(member.shelf.rotate)

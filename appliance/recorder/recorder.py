@@ -15,7 +15,6 @@ import structlog
 import trio
 
 from appliance.config import Recorder as Table
-from appliance.extract.sources import FileSource
 from appliance.native import FlowKey, RingStatus, RingTap
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.ledger import Ledger
@@ -29,10 +28,10 @@ from .figures import MemberFigures, RecorderFigures
 from .files import FileSettings, FileShelf
 from .finisher import Finisher
 from .group import Group, Watcher
+from .holdings import Holdings
 from .interface import MissingInterfaceError, compile_program, find_interface
 from .keeper import Keeper
 from .member import TICK_S
-from .names import plain_of
 from .segment import Finished, GrowingSegment
 
 __all__ = ["Recorder", "Surroundings"]
@@ -92,7 +91,7 @@ class Recorder:
             throttle=self._throttle,
         )
         self._group: Group | None = None
-        self._linktype = 1
+        self._holdings = Holdings(self._keeper.catalogue, lambda: self._group)
         self._stopped = trio.Event()
         self._look_wanted = trio.Event()
         self._looked = trio.lowlevel.ParkingLot()
@@ -217,7 +216,7 @@ class Recorder:
             began_ns = self._around.clock_ns()
             if missing[0] is not None and missing[0] < began_ns:
                 self._keeper.gaps.add(Gap(missing[0], began_ns, missing[1]))
-            self._group, self._linktype = group, group.linktype
+            self._group, self._holdings.linktype = group, group.linktype
             self._around.recorders[self.name] = self
             if self._stopped.is_set():
                 group.stop()
@@ -295,7 +294,7 @@ class Recorder:
                     made = self._directory_made
                     compare_s = trio.current_time() + COMPARE_EVERY_S
                     await trio.to_thread.run_sync(self._keeper.compare)
-                growing = self._growing_bytes()
+                growing = self._holdings.growing_bytes
                 await trio.to_thread.run_sync(self._keeper.look, self._around.clock_ns(), growing)
 
     def _look(self) -> None:
@@ -311,7 +310,7 @@ class Recorder:
     def _look_at_interface(self, group: Group) -> None:
         """It was down: the kernel does not tell when it is up again, nor, after that, when it is removed."""
         found = find_interface(self.table.interface)
-        if found is None or found.number != group.interface_index:
+        if found is None or found.number != group.interface_number:
             self.state = "gone"
             group.stop()
         elif found.is_up:
@@ -319,13 +318,6 @@ class Recorder:
             self._keeper.gaps.add(Gap(self._down_ns, self._around.clock_ns(), "down"))
             self._down_ns = 0
             log.info("the interface is up again", recorder=self.name, interface=self.table.interface)
-
-    def _growing_bytes(self) -> int:
-        return sum(segment.bytes for segment in self._unfinished())
-
-    def _unfinished(self) -> list[GrowingSegment]:
-        group = self._group
-        return [segment for shelf in group.files for segment in list(shelf.unfinished)] if group is not None else []
 
     def _count_queued(self) -> int:
         return self._books.queued
@@ -335,31 +327,11 @@ class Recorder:
     @property
     def oldest_ns(self) -> int | None:
         """See `PacketStore`."""
-        times = [source.first_ns for source in self._memory_sources()]
-        if (oldest := self._keeper.catalogue.oldest) is not None:
-            times.append(oldest.first_ns)
-        times += [segment.seen.first_ns for segment in self._unfinished() if segment.seen is not None]
-        return min(times, default=None)
+        return self._holdings.oldest_ns
 
     def sources(self) -> Sequence[Source]:
         """See `PacketStore`."""
-        # In this order, for one that is finished meanwhile is then in both, and not in neither.
-        growing = self._unfinished()
-        found: dict[Path, Source] = {}
-        for segment in growing:
-            if (seen := segment.seen) is not None:
-                times = {"first_ns": seen.first_ns, "last_ns": seen.last_ns}
-                path = segment.path
-                source = FileSource(path, **times, linktype=segment.linktype, is_growing=True)
-                found[plain_of(path)] = source
-        for entry in self._keeper.catalogue.entries():
-            source = FileSource(entry.path, first_ns=entry.first_ns, last_ns=entry.last_ns, linktype=self._linktype)
-            found[plain_of(entry.path)] = source
-        return sorted([*found.values(), *self._memory_sources()], key=lambda source: source.first_ns)
-
-    def _memory_sources(self) -> list[Source]:
-        group = self._group
-        return [source for shelf in group.memories for source in shelf.sources()] if group is not None else []
+        return self._holdings.sources()
 
     def gaps(self, from_ns: int, to_ns: int) -> list[Gap]:
         """See `PacketStore`."""
@@ -385,19 +357,25 @@ class Recorder:
         if self._group is not None:
             self._group.lift_cutoff(partial(_lift, key=key, now_ns=now_ns))
 
+    async def rotate_all(self) -> None:
+        """End the segments that hold packets, and begin others."""
+        await trio.lowlevel.checkpoint()
+        if self._group is not None:
+            self._group.rotate()
+
     # ── what it says ──
 
     def statistics(self) -> RecorderFigures:
         self._look()
         totals, catalogue, finisher = self._books.totals, self._keeper.catalogue, self._finisher
         now_s, group = trio.current_time(), self._group
-        oldest_ns, newest_ns = self.oldest_ns or 0, self._newest_ns()
-        growing = self._unfinished()
+        oldest_ns, newest_ns = self._holdings.oldest_ns or 0, self._holdings.newest_ns or 0
+        growing = self._holdings.unfinished()
         return RecorderFigures(
             interface=self.table.interface,
             state=self.state,
             directory=str(self.directory),
-            linktype=self._linktype,
+            linktype=self._holdings.linktype,
             packets=totals.packets + totals.kernel_drops,
             bytes=totals.bytes,
             packets_per_s=self._packets.rates(now_s, totals.packets + totals.kernel_drops),
@@ -415,7 +393,7 @@ class Recorder:
             index_errors=finisher.index_errors,
             directory_made=self._directory_made,
             disk_segments=len(catalogue),
-            disk_bytes=catalogue.bytes + self._growing_bytes(),
+            disk_bytes=catalogue.bytes + self._holdings.growing_bytes,
             disk_limit=self._keeper.limit,
             deleted_segments=catalogue.deleted_files,
             deleted_bytes=catalogue.deleted_bytes,
@@ -436,13 +414,6 @@ class Recorder:
                 for member in (group.members if group is not None else ())
             ),
         )
-
-    def _newest_ns(self) -> int:
-        entries = self._keeper.catalogue.entries()
-        times = [entries[-1].last_ns] if entries else []
-        times += [segment.seen.last_ns for segment in self._unfinished() if segment.seen is not None]
-        times += [source.last_ns for source in self._memory_sources()]
-        return max(times, default=0)
 
 
 def _lift(tap: RingTap, key: FlowKey, now_ns: int) -> None:

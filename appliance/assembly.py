@@ -8,7 +8,7 @@ from functools import partial
 import structlog
 import trio
 
-from appliance.config import Api, CaptureGroup, Cluster, Hook, Peering, Sink, Zmq
+from appliance.config import Api, CaptureGroup, Cluster, Consumer, Peering, Uids, Zmq
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.supervisor import Supervisor, describe
 
@@ -81,7 +81,7 @@ class Assembly:
         self._subscribe(unit)
 
     def _subscribe(self, unit: Unit) -> None:
-        if isinstance(unit.table, Hook | Sink) and unit.queue is not None:
+        if isinstance(unit.table, Consumer | Uids) and unit.queue is not None:
             self._dispatcher.subscribe(unit.key, unit.queue, on=unit.table.on, sources=unit.table.from_)
 
     async def _close(self, unit: Unit, timeout_s: float, reason: str) -> None:

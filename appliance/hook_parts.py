@@ -4,14 +4,14 @@ of its HOOK callables.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec.structs import replace
 
-from appliance.config import Duration, Hook, Loaded
+from appliance.config import Duration, Evidence, Hook, Loaded
 from appliance.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from appliance.hooks.sites.host import Hosts, SitesHost
     from appliance.hooks.sites.messages import Described
 
-__all__ = ["Callee", "SitesTable", "make_call", "make_host", "prepare_hooks", "spread"]
+__all__ = ["Callee", "SitesTable", "make_call", "make_filter", "make_host", "prepare_hooks", "spread"]
 
 _ENDLESS = Duration(10**18)
 """The runner waits for ever: a hook that waits for another one of its module would be charged with the other's time."""
@@ -52,7 +52,7 @@ def prepare_hooks(loaded: Loaded) -> tuple[dict[str, Any], dict[str, Any], list[
     mistakes: list[ConfigError] = []
     for i, hook in enumerate(loaded.config.hook):
         key = f"hook.{hook.name}"
-        makers = ((hook.kind, partial(_target, hook, loaded), targets), ("where", partial(_filter, hook), filters))
+        makers = ((hook.kind, partial(_target, hook, loaded), targets), ("where", partial(make_filter, hook), filters))
         for name, make, found in makers:
             try:
                 found[key] = make()
@@ -86,14 +86,19 @@ def _target(hook: Hook, loaded: Loaded) -> Any:
     return target
 
 
-def _filter(hook: Hook) -> Any:
-    if not hook.where:
+def make_filter(table: Hook | Evidence) -> Any:
+    """The `Filter` of a table's ``where``.
+
+    Raises:
+        ValueError: a mistake in the expression.
+    """
+    if not table.where:
         from appliance.hooks.filter import Everything
 
         return Everything()
     from appliance.hooks.where import Where
 
-    return Where(hook.where)
+    return Where(table.where)
 
 
 def _describe(hook: Hook, loaded: Loaded) -> Described:
@@ -140,11 +145,11 @@ def spread(tables: dict[str, Any], targets: dict[str, Any], import_path: tuple[s
     return found
 
 
-def make_host(table: SitesTable, hosts: Hosts) -> SitesHost:
-    """The service of a package."""
+def make_host(table: SitesTable, hosts: Hosts, *, failed: Callable[[str], None] | None = None) -> SitesHost:
+    """The service of a package; `failed` hears of each of its callables that failed."""
     from appliance.hooks.sites.host import SitesHost
 
-    return SitesHost(table.hook, table.described, import_path=table.import_path, hosts=hosts)
+    return SitesHost(table.hook, table.described, import_path=table.import_path, hosts=hosts, failed=failed)
 
 
 def make_call(table: Hook, callee: Callee, hosts: Hosts) -> tuple[Hook, HookCallable]:

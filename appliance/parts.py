@@ -18,11 +18,13 @@ from appliance.config import (
     CaptureGroup,
     Cluster,
     Config,
+    Evidence,
     Hook,
     Peering,
     Recorder,
     Sink,
     Tail,
+    Uids,
     Watch,
     Zmq,
     group_captures,
@@ -43,16 +45,20 @@ if TYPE_CHECKING:
     from appliance.capture.changes import Changes
     from appliance.capture.control import CaptureControl as CaptureControl
     from appliance.capture.disks import Disks
+    from appliance.evidence.build import EvidenceMaker
+    from appliance.hooks.around import Around
     from appliance.hooks.sites.host import Hosts
     from appliance.recorder.recorder import Recorder as RecorderService
     from appliance.runtime.packets import PacketStore
 
 __all__ = ["CONSUMERS", "DOORS", "Documents", "Parts", "Prepared", "Unit", "prepare", "tables_of"]
 
-CONSUMERS = ("sink", "hook")
+CONSUMERS = ("sink", "hook", "evidence", "uids")
 DOORS = ("zmq", "cluster", "tail", "watch", "capture", "recorder", "broker")
 Documents = Mapping[str, Callable[[], bytes]]
-Table = Zmq | Cluster | Tail | Watch | CaptureGroup | Recorder | Peering | Hook | Sink | Api | SitesTable
+Table = (
+    Zmq | Cluster | Tail | Watch | CaptureGroup | Recorder | Peering | Hook | Evidence | Uids | Sink | Api | SitesTable
+)
 
 
 class Unit(msgspec.Struct, kw_only=True):
@@ -79,8 +85,10 @@ def tables_of(config: Config, captures: Sequence[CaptureGroup] | None = None) ->
         captures: what runs instead of the file's captures.
     """
     tables: dict[str, Table] = {}
-    for kind in CONSUMERS:
+    for kind in ("sink", "hook", "evidence"):
         tables |= {f"{kind}.{table.name}": table for table in getattr(config, kind)}
+    if config.has_uids:
+        tables["uids"] = config.uids
     tables["api"] = config.api
     for kind in ("zmq", "tail", "watch"):
         tables |= {f"{kind}.{table.name}": table for table in getattr(config, kind)}
@@ -123,6 +131,7 @@ class Parts:
         self._captures = captures
         self._running = running
         self._disks: Disks | None = None
+        self._evidence_maker: EvidenceMaker | None = None
         self._hosts: Hosts | None = None
         self.recorders: dict[str, PacketStore] = {}
         """Those that run, by name."""
@@ -194,6 +203,8 @@ class Parts:
             return Unit(key=key, table=table, service=self._api(table, prepared))
         if isinstance(table, Hook | Sink):
             return self._consumer(key, table, prepared)
+        if isinstance(table, Evidence | Uids):
+            return self._evidence(key, table, prepared)
         if isinstance(table, SitesTable):
             return Unit(key=key, table=table, service=make_host(table, self._make_hosts()))
         if isinstance(table, CaptureGroup):
@@ -240,9 +251,33 @@ class Parts:
             target, where, config = prepared.targets[key], prepared.filters[key], table
             if isinstance(target, Callee):
                 config, target = make_call(table, target, self._make_hosts())
-            runner = HookRunner(config, target=target, where=where, queue=queue, outlet=self._outlet)
+            around = self._around(key, prepared.config)
+            runner = HookRunner(config, target=target, where=where, queue=queue, outlet=self._outlet, around=around)
             return Unit(key=key, table=table, service=runner, queue=queue)
         return self._sink(key, table)
+
+    def _around(self, key: str, config: Config) -> Around:
+        from appliance.hooks.around import Around
+
+        account = partial(self._ledger.account, f"{key}.out")
+        journal = self.queues.make_journal(config)
+        return Around(key, account=account, dispatcher=self._dispatcher, journal=journal)
+
+    def _evidence(self, key: str, table: Evidence | Uids, prepared: Prepared) -> Unit:
+        from appliance.evidence.build import EvidenceMaker
+
+        self._evidence_maker = maker = self._evidence_maker or EvidenceMaker(
+            ledger=self._ledger, dispatcher=self._dispatcher, outlet=self._outlet, recorders=self.recorders
+        )
+        state_dir = Path(prepared.config.appliance.state_dir)
+        if isinstance(table, Uids):
+            records = self.queues.make_uids_queue(key, table)
+            return Unit(
+                key=key, table=table, service=maker.uids(table, queue=records, state_dir=state_dir), queue=records
+            )
+        queue = self.queues.make_evidence_queue(key, table, prepared.config)
+        service = maker.evidence(table, queue=queue, where=prepared.filters[key], state_dir=state_dir)
+        return Unit(key=key, table=table, service=service, queue=queue)
 
     def _make_hosts(self) -> Hosts:
         from appliance.hooks.sites.host import Hosts

@@ -9,7 +9,7 @@ import msgspec
 from appliance.config import Config, Loaded
 from appliance.errors import ApplianceError, ConfigError
 
-from .hook_parts import prepare_hooks
+from .hook_parts import make_filter, prepare_hooks
 
 __all__ = ["Prepared", "prepare"]
 
@@ -42,6 +42,11 @@ def prepare(loaded: Loaded) -> Prepared:
 
         extend_path(loaded.config.appliance.python_path)
     targets, filters, mistakes = prepare_hooks(loaded)
+    for i, evidence in enumerate(loaded.config.evidence):
+        try:
+            filters[f"evidence.{evidence.name}"] = make_filter(evidence)
+        except ValueError as exc:
+            mistakes.append(loaded.error(f"evidence[{i}].where", str(exc)))
     mistakes += _pattern_mistakes(loaded) + _transform_mistakes(loaded) + _tls_mistakes(loaded)
     mistakes += _capture_filter_mistakes(loaded)
     if mistakes:
@@ -51,7 +56,7 @@ def prepare(loaded: Loaded) -> Prepared:
 
 def _pattern_mistakes(loaded: Loaded) -> list[ConfigError]:
     """Patterns whose names could become too long: what only the room that renders them knows."""
-    if not (loaded.config.sink or loaded.config.capture):
+    if not (loaded.config.sink or loaded.config.capture or loaded.config.evidence):
         return []
     from appliance.runtime.pattern import PathPattern
 
@@ -61,6 +66,10 @@ def _pattern_mistakes(loaded: Loaded) -> list[ConfigError]:
         for i, sink in enumerate(loaded.config.sink)
         if "path" not in sink.foreign_keys
     ]
+    for i, evidence in enumerate(loaded.config.evidence):
+        from appliance.evidence.names import FIELDS, file_pattern
+
+        found.append((f"evidence[{i}].directory", file_pattern(evidence.directory), FIELDS))
     for i, capture in enumerate(loaded.config.capture):
         for j, handler in enumerate(capture.handler):
             whole = f"{handler.log_dir}/{handler.file_name_pattern}"

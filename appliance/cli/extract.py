@@ -122,7 +122,7 @@ def _look(arguments: argparse.Namespace, config: Config | None, query: Query) ->
     for directory, recorder in places:
         try:
             sources += find_sources(directory, recorder, from_ns=query.from_ns, to_ns=query.to_ns)
-            gaps += read_gaps(directory, recorder, from_ns=query.from_ns, to_ns=query.to_ns)
+            gaps += read_gaps(directory, recorder, from_ns=query.from_ns, to_ns=query.to_ns, now_ns=time.time_ns())
         except OSError as exc:
             raise ApplianceError(f"{exc.filename or directory}: cannot be read: {exc.strerror}") from exc
     return sources, gaps

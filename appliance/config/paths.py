@@ -77,6 +77,7 @@ def make_absolute(config: Config, *, folder: str, python_folder: str) -> Config:
             for each in config.recorder
         ),
         sink=tuple(sink),
+        evidence=tuple(replace(e, directory=output_pattern(e.directory, state_dir)) for e in config.evidence),
         hook=tuple(hook),
         api=replace(config.api, listen=listen),
     )

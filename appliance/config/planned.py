@@ -11,7 +11,6 @@ __all__ = ["DOORS", "KEYS", "KINDS", "TABLES", "VALUES", "VOID"]
 TABLES = {
     "store": "[[store]]",
     "websocket": "[[websocket]]",
-    "evidence": "[[evidence]]",
     "metrics": "[metrics]",
 }
 """Top-level tables, as headers."""

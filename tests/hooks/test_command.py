@@ -14,6 +14,7 @@ import trio
 from appliance.config import Duration, Hook
 from appliance.hooks.callables import HookCallable
 from appliance.hooks.command import Command, encode_lines, find_program
+from appliance.hooks.effects import Effects
 from appliance.hooks.filter import Everything
 from appliance.hooks.runner import HookRunner
 from appliance.hooks.written import KEPT_BYTES
@@ -113,7 +114,7 @@ async def test_batch_is_a_stream_of_json_lines(tmp_path: Path) -> None:
     out = tmp_path / "out"
     hook = sh(f"cat > {out}")
     target = hook.runner._target
-    context = hook.runner._make_context([batch(1)], 1)
+    context = hook.runner._make_context([batch(1)], 1, Effects())
     await target.function([{"n": 1}, {"n": 2}], context)
     assert out.read_text() == '{"n":1}\n{"n":2}\n'
 
@@ -244,7 +245,7 @@ async def test_output_is_read_to_its_end_and_its_end_is_kept() -> None:
 async def test_end_of_the_output_is_what_is_kept(tmp_path: Path) -> None:
     """With a note of how much is missing."""
     hook = sh("seq 1 100000; exit 1")
-    context = hook.runner._make_context([batch(1)], 1)
+    context = hook.runner._make_context([batch(1)], 1, Effects())
     with pytest.raises(Exception, match="exited with 1: 100000") as caught:
         await hook.runner._target.function({}, context)
     trace = caught.value.trace  # type: ignore[attr-defined]

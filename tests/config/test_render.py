@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from appliance.config import Config, Hook, Secret, load, render, tables
@@ -127,6 +127,7 @@ def _with(table: Any, **changes: Any) -> Any:
     return msgspec.structs.replace(table, **changes)
 
 
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(_configs())
 def test_what_is_printed_reads_back_equal(config: Config) -> None:
     """Defaults, absolute paths, escapes and all."""

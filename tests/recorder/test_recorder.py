@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,23 @@ async def test_everything_that_was_sent_is_in_the_files(tmp_path: Path, generato
     assert len(bench.files()) > 1
     endings = {re.sub(r".*-0", "", path.name) for path in tmp_path.iterdir()}
     assert endings == {".pcap", ".pcap.idx", "edge.gaps.jsonl"}
+
+
+async def test_segments_end_when_they_are_told_to(tmp_path: Path, generator: Generator) -> None:
+    """With what they hold then; one that holds nothing goes on."""
+    bench = Bench(tmp_path)
+
+    def announced(count: int) -> bool:
+        return len(bench.items()) == count
+
+    async with bench.running() as recorder:
+        for count in (1, 2):
+            generator.send(100)
+            await bench.recorded()
+            await recorder.rotate_all()
+            await wait_until(partial(announced, count))
+            await recorder.rotate_all()
+    assert [item.packets for item in bench.items()] == [100, 100]
 
 
 async def test_segments_are_announced_as_they_are(tmp_path: Path, generator: Generator) -> None:

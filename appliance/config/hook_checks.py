@@ -59,8 +59,21 @@ def _check_kind(key: Key, hook: Any, report: Report) -> None:
                 report.add((*key, *place), f"sites take only {quote('folder:')}, got {quote(entry)}")
 
 
+def _check_workdir(key: Key, hook: Any, report: Report) -> None:
+    for message, hint in mistakes_in_word(hook.workdir):
+        report.add((*key, "workdir"), message, hint)
+    for name in sorted(placeholders_of([hook.workdir]) & {"path", "dir"}):
+        report.add((*key, "workdir"), f"a folder cannot be named by {{{name}}}", "use {name}")
+    if hook.workdir and not placeholders_of([hook.workdir.rpartition("/")[2]]):
+        report.add((*key, "workdir"), "every call would have the same folder", "write {name} in its last part")
+    if hook.produces and not hook.workdir:
+        report.add((*key, "produces"), "needs a folder to work in", 'write workdir = "logs/{name}"')
+
+
 def _check_command(key: Key, hook: Any, report: Report) -> None:
     words = [(place, word) for place, word in select(hook, "command", EACH)]
+    if HOLE not in (hook.workdir, hook.produces):
+        _check_workdir(key, hook, report)
     mistakes = [(place, *mistake) for place, word in words for mistake in mistakes_in_word(word)]
     for place, message, hint in mistakes:
         report.add((*key, *place), message, hint)

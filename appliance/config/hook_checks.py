@@ -83,7 +83,11 @@ def _check_command(key: Key, hook: Any, report: Report) -> None:
             report.add((*key, "command", 0), "must not be empty")
         elif not mistakes and placeholders_of([program]):
             report.add((*key, "command", 0), "an item must not choose the program")
-    if mistakes or hook.on is HOLE:
+    if mistakes or HOLE in (hook.on, hook.batch):
+        return
+    if hook.batch > 1 and (wanted := placeholders_of([word for _, word in words])):
+        shown = " ".join(f"{{{name}}}" for name in sorted(wanted))
+        report.add((*key, "batch"), f"records differ in {shown}", "leave it out, or read them from the input")
         return
     kinds = {entry.partition(":")[0] for _, entry in select(hook, "on", EACH)}
     for place, word in words:

@@ -127,7 +127,7 @@ def _with(table: Any, **changes: Any) -> Any:
     return msgspec.structs.replace(table, **changes)
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])  # there are many tables
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(_configs())
 def test_what_is_printed_reads_back_equal(config: Config) -> None:
     """Defaults, absolute paths, escapes and all."""

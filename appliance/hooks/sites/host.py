@@ -119,7 +119,7 @@ class SitesHost:
         async with trio.open_nursery() as nursery:
             modules = dict.fromkeys(callee.module for callee in callees)
             self._rooms = {
-                module: Room(self._setup, nursery, self.config.name, memory=self.config.memory_limit)
+                module: Room(self._setup, self._described, nursery, self.config.name, memory=self.config.memory_limit)
                 for module in modules
             }
             async with trio.open_nursery() as opening:

@@ -14,6 +14,7 @@ import pytest
 import trio
 
 from appliance.app import Appliance
+from appliance.cli.tables import _detail
 from appliance.config import load
 from appliance.evidence.requests import ANSWER, ANSWER_TOPIC, REQUEST, REQUEST_TOPIC
 from appliance.model import LogBatch
@@ -111,6 +112,13 @@ async def house(
     assert all(account.statistics().imbalance == 0 for account in appliance.ledger)
 
 
+def status_of(h: House) -> str:
+    """What the command shows."""
+    status = msgspec.json.decode(msgspec.json.encode(h.appliance.status()))
+    (line,) = [line for line in status["services"] if line["service"]["name"] == "evidence.notices"]
+    return _detail(line)
+
+
 async def test_notice_after_its_packets_gets_all_of_them(tmp_path: Path, generator: Generator) -> None:
     """From the first packet of its connection to those after the notice; nothing else reaches the disk."""
     async with house(tmp_path) as h:
@@ -120,6 +128,7 @@ async def test_notice_after_its_packets_gets_all_of_them(tmp_path: Path, generat
         await h.log(flow(1, began_ns, note="Late"))
         generator.send(300)
         await wait_until(lambda: h.files(".pcap"))
+        await wait_until(lambda: "1 finished" in status_of(h))
     assert serials(h.files(".pcap")) == {1: list(range(1100))}
     (note,) = h.notes()
     assert note["packets"] == 1100

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import broker, cluster, logs, start, tail, transcode, udp
+from benchmarks import broker, cluster, logs, neighbours, start, tail, transcode, udp
 
 PARTS = {
     "logs": logs.main,
@@ -14,6 +14,7 @@ PARTS = {
     "tail": tail.main,
     "udp": udp.main,
     "start": start.main,
+    "neighbours": neighbours.main,
 }
 
 if __name__ == "__main__":

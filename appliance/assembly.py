@@ -142,6 +142,9 @@ class Assembly:
         for key in (k for k in added if k.startswith(CONSUMERS)):
             await self._add(key, new, undo, timeout_s)
         doors = [k for k in changed if self.units[k].queue is None and not self._apply(k, tables[k], undo)]
+        for key in [k for k in doors if getattr(self.units[k].service, "hands_over", False)]:
+            await self._hand_over(key, new, undo, timeout_s, back=old)
+            doors.remove(key)
         opening = [k for k in tables if k in doors or (k in added and not k.startswith(CONSUMERS))]
         wanted = set().union(*(_addresses(tables[k]) for k in opening))
         freed = [k for k, unit in self.units.items() if k not in tables and _addresses(unit.table) & wanted]
@@ -211,6 +214,17 @@ class Assembly:
         with trio.CancelScope(shield=True):
             await predecessor.handle.stop(SWAP_TIMEOUT_S)
         predecessor.queue.retire("reload")
+
+    async def _hand_over(self, key: str, new: Prepared, undo: Undo, timeout_s: float, *, back: Prepared) -> None:
+        """Start the successor of a door that occupies nothing, then stop the door: no packet is missing."""
+        predecessor = self.units[key]
+        successor = self._parts.make(key, self._parts.tables(new)[key], new)
+        assert predecessor.handle is not None
+        await self._open(successor)
+        undo.append(lambda: self._hand_over(key, back, [], timeout_s, back=new))
+        with trio.CancelScope(shield=True):
+            await predecessor.handle.stop(timeout_s)
+        self._release(predecessor)
 
     async def _halt(self, key: str, timeout_s: float, undo: Undo, *, back: Prepared) -> None:
         """Stop a door whose address is needed; undone by starting it again from its old table."""

@@ -4,7 +4,7 @@ of its HOOK callables.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -145,11 +145,11 @@ def spread(tables: dict[str, Any], targets: dict[str, Any], import_path: tuple[s
     return found
 
 
-def make_host(table: SitesTable, hosts: Hosts) -> SitesHost:
-    """The service of a package."""
+def make_host(table: SitesTable, hosts: Hosts, *, failed: Callable[[str], None] | None = None) -> SitesHost:
+    """The service of a package; `failed` hears of each of its callables that failed."""
     from appliance.hooks.sites.host import SitesHost
 
-    return SitesHost(table.hook, table.described, import_path=table.import_path, hosts=hosts)
+    return SitesHost(table.hook, table.described, import_path=table.import_path, hosts=hosts, failed=failed)
 
 
 def make_call(table: Hook, callee: Callee, hosts: Hosts) -> tuple[Hook, HookCallable]:

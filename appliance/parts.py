@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from appliance.capture.control import CaptureControl as CaptureControl
     from appliance.capture.disks import Disks
     from appliance.evidence.build import EvidenceMaker
+    from appliance.hooks.around import Around
     from appliance.hooks.sites.host import Hosts
     from appliance.recorder.recorder import Recorder as RecorderService
     from appliance.runtime.packets import PacketStore
@@ -238,6 +239,10 @@ class Parts:
                 unit.table.name: HookLine(unit.handle.state.value, unit.service.statistics(), unit.queue.statistics())
                 for unit in running()
                 if isinstance(unit.table, Hook) and unit.handle is not None and unit.queue is not None
+            } | {
+                f"evidence:{unit.table.name}": HookLine(unit.handle.state.value, None, unit.queue.statistics())
+                for unit in running()
+                if isinstance(unit.table, Evidence) and unit.handle is not None and unit.queue is not None
             }
 
         return HookRoutes(partial(self.queues.desk, config), lines)
@@ -250,9 +255,17 @@ class Parts:
             target, where, config = prepared.targets[key], prepared.filters[key], table
             if isinstance(target, Callee):
                 config, target = make_call(table, target, self._make_hosts())
-            runner = HookRunner(config, target=target, where=where, queue=queue, outlet=self._outlet)
+            around = self._around(key, prepared.config)
+            runner = HookRunner(config, target=target, where=where, queue=queue, outlet=self._outlet, around=around)
             return Unit(key=key, table=table, service=runner, queue=queue)
         return self._sink(key, table)
+
+    def _around(self, key: str, config: Config) -> Around:
+        from appliance.hooks.around import Around
+
+        account = partial(self._ledger.account, f"{key}.out")
+        journal = self.queues.make_journal(config)
+        return Around(key, account=account, dispatcher=self._dispatcher, journal=journal)
 
     def _evidence(self, key: str, table: Evidence | Uids, prepared: Prepared) -> Unit:
         from appliance.evidence.build import EvidenceMaker

@@ -59,8 +59,21 @@ def _check_kind(key: Key, hook: Any, report: Report) -> None:
                 report.add((*key, *place), f"sites take only {quote('folder:')}, got {quote(entry)}")
 
 
+def _check_workdir(key: Key, hook: Any, report: Report) -> None:
+    for message, hint in mistakes_in_word(hook.workdir):
+        report.add((*key, "workdir"), message, hint)
+    for name in sorted(placeholders_of([hook.workdir]) & {"path", "dir"}):
+        report.add((*key, "workdir"), f"a folder cannot be named by {{{name}}}", "use {name}")
+    if hook.workdir and not placeholders_of([hook.workdir.rpartition("/")[2]]):
+        report.add((*key, "workdir"), "every call would have the same folder", "write {name} in its last part")
+    if hook.produces and not hook.workdir:
+        report.add((*key, "produces"), "needs a folder to work in", 'write workdir = "logs/{name}"')
+
+
 def _check_command(key: Key, hook: Any, report: Report) -> None:
     words = [(place, word) for place, word in select(hook, "command", EACH)]
+    if HOLE not in (hook.workdir, hook.produces):
+        _check_workdir(key, hook, report)
     mistakes = [(place, *mistake) for place, word in words for mistake in mistakes_in_word(word)]
     for place, message, hint in mistakes:
         report.add((*key, *place), message, hint)
@@ -70,7 +83,11 @@ def _check_command(key: Key, hook: Any, report: Report) -> None:
             report.add((*key, "command", 0), "must not be empty")
         elif not mistakes and placeholders_of([program]):
             report.add((*key, "command", 0), "an item must not choose the program")
-    if mistakes or hook.on is HOLE:
+    if mistakes or HOLE in (hook.on, hook.batch):
+        return
+    if hook.batch > 1 and (wanted := placeholders_of([word for _, word in words])):
+        shown = " ".join(f"{{{name}}}" for name in sorted(wanted))
+        report.add((*key, "batch"), f"records differ in {shown}", "leave it out, or read them from the input")
         return
     kinds = {entry.partition(":")[0] for _, entry in select(hook, "on", EACH)}
     for place, word in words:

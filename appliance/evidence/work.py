@@ -231,6 +231,7 @@ class Worker:
 
     async def _take(self, job: Job, store: PacketStore, span: Span) -> None:
         room = int(self.config.max_size) - job.size
+        has_piece = False
         if job.is_capped or room <= HEADER:
             job.missing.append(Missing("max_size", *span))
         else:
@@ -242,10 +243,12 @@ class Worker:
             )  # fmt: skip
             if taken.piece is not None:
                 job.pieces.append(taken.piece)
+                has_piece = True
             job.missing += taken.missing
             job.is_capped = taken.is_capped
         job.covered = cover(job.covered, span)
-        await self._keep(job)
+        if has_piece:  # after a crash, nothing is looked for again at no loss
+            await self._keep(job)
 
     def _next_ns(self, job: Job, store: PacketStore | None) -> int:
         """When the next stage is due: while the recorder still has what comes after the last one."""

@@ -23,9 +23,10 @@ from appliance.runtime.journal.codec import encode_items
 from appliance.runtime.logs import Throttle
 
 from .callables import Context, HookCallable
+from .effects import Effects
 from .failure import Outcome, OverdueError
 from .messages import Setup, Work
-from .plan import Call, Job, needed
+from .plan import Job, needed
 from .printed import Allowance, OutputLog
 from .process import Services, Worker, WorkerError, run_worker
 from .thread import ThreadCaller
@@ -57,7 +58,7 @@ class Lane(Protocol):
         """There are no more calls."""
 
 
-MakeContext = Callable[[Sequence[Item], int], Context]
+MakeContext = Callable[[Sequence[Item], int, Effects], Context]
 
 
 class _LocalLane:
@@ -66,7 +67,7 @@ class _LocalLane:
     Args:
         target: what to call.
         is_batch: it gets a list.
-        make_context: from the items and the number of the attempt.
+        make_context: from the items, the number of the attempt, and where its effects go.
     """
 
     def __init__(self, target: HookCallable, *, is_batch: bool, make_context: MakeContext) -> None:
@@ -82,10 +83,14 @@ class _LocalLane:
     async def aclose(self) -> None:
         await trio.lowlevel.checkpoint()
 
-    def _call(self, job: Job, call: Call) -> Any:
+    def _call(self, job: Job, number: int) -> Any:
+        call = job.calls[number]
         if not call.records:
             return None
-        context = self._make_context(call.items, job.attempt) if self._target.takes_context else None
+        context = None
+        if self._target.takes_context:
+            effects = job.effects[number] = Effects()
+            context = self._make_context(call.items, job.attempt, effects)
         return self._target.call(call.records if self._is_batch else call.records[0], context)
 
 
@@ -109,7 +114,7 @@ class TaskLane(_LocalLane):
         began = trio.current_time()
         try:
             with trio.move_on_after(self._timeout_s) as scope:
-                awaitable = self._call(job, job.calls[0])
+                awaitable = self._call(job, 0)
                 if awaitable is not None:
                     await awaitable
         except BaseException as exc:
@@ -140,7 +145,7 @@ class ThreadLane(_LocalLane):
     async def run(self, job: Job, outcomes: list[Outcome]) -> None:
         if self._threads.is_exhausted and self._throttle.admit("exhausted") is not None:
             self._log.error("too many calls hang, making no more until one returns", hung=self._threads.hung)
-        await self._threads.run([partial(self._call, job, call) for call in job.calls], outcomes)
+        await self._threads.run([partial(self._call, job, number) for number in range(len(job.calls))], outcomes)
 
 
 class ProcessLane:
@@ -252,6 +257,7 @@ class ProcessLane:
             outcomes=outcomes,
             undecodable=job.undecodable,
             durations=self._durations,
+            effects=job.effects,
         )
         if self._worker.is_usable:
             self._is_ill = False

@@ -12,6 +12,8 @@ import trio
 from appliance.runtime.intake import ConsumerQueue, Parcel
 from appliance.runtime.journal.entries import Failure
 
+from .around import Around, cut_unsent, send_all
+from .effects import Effects
 from .failure import Outcome
 from .lanes import Lane
 from .plan import Call, Job
@@ -30,11 +32,21 @@ Plan = Callable[[Parcel, set[int]], dict[int, list[Call]]]
 class _Leased:
     """A parcel in the hands of lanes."""
 
-    def __init__(self, parcel: Parcel, calls: dict[int, list[Call]], undecodable: set[int], tally: Tally) -> None:
+    def __init__(
+        self,
+        parcel: Parcel,
+        calls: dict[int, list[Call]],
+        undecodable: set[int],
+        *,
+        tally: Tally,
+        around: Around | None,
+    ) -> None:
         self.parcel = parcel
         self.over = trio.Event()
         self.undecodable = undecodable
-        self._tally = tally
+        self._tally, self._around = tally, around
+        self._effects: dict[int, Effects] = {}
+        """Of calls that ended well, at the first of their positions."""
         self._planned = {position for each in calls.values() for call in each for position in call.positions}
         self._known: dict[int, Failure | None] = {}
         self._advance()
@@ -43,9 +55,11 @@ class _Leased:
         parcel = self.parcel
         return Job(items=parcel.items, attempt=parcel.attempt, calls=calls, undecodable=self.undecodable)
 
-    def take(self, calls: Sequence[Call], outcomes: Sequence[Outcome]) -> None:
-        """The first of `calls` ended so."""
-        for call, outcome in zip(calls, outcomes, strict=False):
+    def take(self, job: Job, outcomes: Sequence[Outcome]) -> None:
+        """The first of its calls ended so."""
+        for number, (call, outcome) in enumerate(zip(job.calls, outcomes, strict=False)):
+            if outcome is None and number in job.effects:
+                self._effects[call.positions[0]] = job.effects[number]
             failure = self._tally.count(call, outcome, self.undecodable)
             self._known.update(dict.fromkeys(call.positions, failure))
         self._advance()
@@ -57,6 +71,8 @@ class _Leased:
             if position not in self._planned:
                 parcel.drop("where", 1)
             elif position in self._known:
+                if self._around is not None and (effects := self._effects.pop(position, None)) is not None:
+                    self._around.commit(effects)
                 book(parcel, self._known.pop(position), is_undecodable=position in self.undecodable)
             else:
                 return
@@ -71,13 +87,22 @@ class OrderedWork:
         lanes: those it has.
         plan: shares out what was leased.
         tally: where calls are booked.
+        around: where what they want is done.
         least: records that are leased at once, and most.
     """
 
     def __init__(
-        self, queue: ConsumerQueue, lanes: Sequence[Lane], *, plan: Plan, tally: Tally, least: int, most: int
+        self,
+        queue: ConsumerQueue,
+        lanes: Sequence[Lane],
+        *,
+        plan: Plan,
+        tally: Tally,
+        around: Around | None,
+        least: int,
+        most: int,
     ) -> None:
-        self._queue, self._lanes, self._plan, self._tally = queue, lanes, plan, tally
+        self._queue, self._lanes, self._plan, self._tally, self._around = queue, lanes, plan, tally, around
         self._least, self._most = least, most
         self._share = least
         self._slots = trio.Semaphore(MAX_LEASES)
@@ -108,7 +133,7 @@ class OrderedWork:
             began = trio.current_time()
             undecodable: set[int] = set()
             calls = self._plan(parcel, undecodable)
-            leased = _Leased(parcel, calls, undecodable, self._tally)
+            leased = _Leased(parcel, calls, undecodable, tally=self._tally, around=self._around)
             for lane, share in calls.items():
                 self._ways[lane].send_nowait((leased, share))
             task_status.started()
@@ -133,12 +158,15 @@ class OrderedWork:
 
     async def _call_some(self, lane: Lane, leased: _Leased, calls: Sequence[Call]) -> int:
         outcomes: list[Outcome] = []
+        job = leased.make_job(calls)
         began = time.monotonic()
         self._tally.running += 1
         try:
-            await lane.run(leased.make_job(calls), outcomes)
+            await lane.run(job, outcomes)
+            await send_all(self._around, job, outcomes)
         finally:
             self._tally.running -= 1
             self._tally.busy_s += time.monotonic() - began
-            leased.take(calls, outcomes)
+            cut_unsent(job, outcomes)
+            leased.take(job, outcomes)
         return len(outcomes)

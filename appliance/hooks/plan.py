@@ -9,6 +9,7 @@ import msgspec
 
 from appliance.model import Item
 
+from .effects import Effects
 from .filter import Filter
 
 __all__ = ["Call", "Job", "needed", "plan_by_key", "plan_calls"]
@@ -37,6 +38,8 @@ class Job(msgspec.Struct, kw_only=True):
     calls: Sequence[Call]
     undecodable: set[int]
     """Positions of records that are none; whoever decodes adds to them."""
+    effects: dict[int, Effects] = msgspec.field(default_factory=dict)
+    """Of each call that has some, by its number in `calls`; lanes add to them."""
 
 
 def plan_calls(

@@ -21,6 +21,7 @@ from appliance.runtime.children import Child, Limits, child_environment, describ
 from appliance.runtime.histogram import Histogram
 from appliance.runtime.journal.entries import Failure
 
+from .effects import Effects
 from .failure import Outcome, OverdueError
 from .frames import FrameDecoder, frame
 from .messages import Answer, Asked, Broken, FromWorker, Ready, Setup, Told, ToWorker, Work, decode_from_worker, encode
@@ -139,9 +140,11 @@ class Worker:
         outcomes: list[Outcome],
         undecodable: set[int],
         durations: Histogram,
+        effects: dict[int, Effects],
     ) -> None:
         """Have some of `calls` made, in their order, and append their outcomes; positions of records that are none are
-        added to `undecodable`, and how long calls took to `durations`. A call is the positions of its records.
+        added to `undecodable`, how long calls took to `durations`, and what they want to have done to `effects`. A call
+        is the positions of its records.
 
         If the process ends meanwhile, or a call exceeds its time, the last outcome says so and the worker is not usable
         any more. There may be no outcome at all.
@@ -160,6 +163,7 @@ class Worker:
                 nursery.cancel_scope.cancel()
         finally:
             self._round = None
+            effects.update(current.effects)
             if current.is_done:
                 outcomes += current.outcomes()
                 for ns in current.durations_ns:

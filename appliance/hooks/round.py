@@ -9,8 +9,10 @@ import trio
 from appliance.errors import RemoteProtocolError
 from appliance.runtime.journal.entries import Failure
 
+from .effects import Effects
 from .failure import Outcome, OverdueError
-from .messages import Done, Failed, Undecodable
+from .messages import Done, Failed, Undecodable, Wants
+from .store import checked_change, checked_space
 
 __all__ = ["Round"]
 
@@ -30,6 +32,8 @@ class Round:
         """The worker is done, or gone."""
         self.durations_ns: list[int] = []
         """Of the calls that were made, when the worker is done."""
+        self.effects: dict[int, Effects] = {}
+        """What calls want to have done."""
         self._failures: dict[int, Failure] = {}
         self._undecodable = undecodable
         self._next = 0
@@ -40,7 +44,7 @@ class Round:
         """The worker has said how far it came."""
         return self._made is not None
 
-    def hear(self, message: Failed | Undecodable | Done) -> None:
+    def hear(self, message: Failed | Undecodable | Wants | Done) -> None:
         """Take in what the worker says.
 
         Raises:
@@ -53,6 +57,10 @@ class Round:
             if not 0 <= message.number < len(positions):
                 raise RemoteProtocolError(f"call {message.call} has no record {message.number} now")
             self._undecodable.add(positions[message.number])
+        elif isinstance(message, Wants):
+            if not self._next <= message.call < self.calls:
+                raise RemoteProtocolError(f"call {message.call} of {self.calls} cannot want anything now")
+            self._want(message)
         elif isinstance(message, Failed):
             if not self._next <= message.call < self.calls:
                 raise RemoteProtocolError(f"call {message.call} of {self.calls} cannot fail now")
@@ -64,6 +72,16 @@ class Round:
                 raise RemoteProtocolError(f"{message.calls} of {self.calls} calls cannot have been made")
             self._made, self.durations_ns = message.calls, message.durations_ns
             self.over.set()
+
+    def _want(self, message: Wants) -> None:
+        effects = self.effects.setdefault(message.call, Effects())
+        try:
+            for space, key, how, value, by in message.changes:
+                effects.change(checked_space(space), key, checked_change(how, value, by))
+            for path, row in message.emitted:
+                effects.emit_row(path, row)
+        except (ValueError, TypeError) as exc:
+            raise RemoteProtocolError(f"a worker wants what cannot be: {exc}") from exc
 
     def outcomes(self) -> list[Outcome]:
         """Of the calls that were made, when the worker is done."""

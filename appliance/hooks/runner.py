@@ -17,7 +17,9 @@ from appliance.runtime.histogram import Histogram
 from appliance.runtime.intake import ConsumerQueue, Parcel
 from appliance.runtime.outlet import Outlet
 
+from .around import Around, commit_all, cut_unsent, send_all
 from .callables import Context, HookCallable
+from .effects import Effects
 from .failure import Outcome
 from .filter import Filter
 from .lanes import Lane, ProcessLane, TaskLane, ThreadLane
@@ -41,13 +43,21 @@ class HookRunner:
     """See the module. A service of the supervisor; `outlet` is where the hook's events go."""
 
     def __init__(
-        self, config: Hook, *, target: HookCallable, where: Filter, queue: ConsumerQueue, outlet: Outlet
+        self,
+        config: Hook,
+        *,
+        target: HookCallable,
+        where: Filter,
+        queue: ConsumerQueue,
+        outlet: Outlet,
+        around: Around | None = None,
     ) -> None:
         self.config = config
         self._target = target
         self._where = where
         self._queue = queue
         self._publisher = EventPublisher(outlet)
+        self._around = around
         self._durations = Histogram()
         self._threads = ThreadCaller(
             concurrency=config.concurrency, timeout_s=config.timeout.seconds, durations=self._durations
@@ -80,6 +90,8 @@ class HookRunner:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         self._publisher.attach()
+        if self._around is not None:
+            self._around.attach()
         await self._queue.open()
         self._processes = []
         async with trio.open_nursery() as nursery:
@@ -106,8 +118,9 @@ class HookRunner:
                 self._target, is_batch=self.config.batch > 1, make_context=self._make_context, threads=self._threads,
                 log=self._log,
             )  # fmt: skip
+        services = make_services(self._publisher, self._log, self._around)
         lane = ProcessLane(
-            self.config, services=make_services(self._publisher, self._log), nursery=nursery, stopping=self._stopping,
+            self.config, services=services, nursery=nursery, stopping=self._stopping,
             durations=self._durations, log=self._log,
         )  # fmt: skip
         self._processes.append(lane)
@@ -122,7 +135,15 @@ class HookRunner:
             )
 
         least = config.batch * count
-        return OrderedWork(self._queue, lanes, plan=plan, tally=self._tally, least=least, most=max(MAX_SHARE, least))
+        return OrderedWork(
+            self._queue,
+            lanes,
+            plan=plan,
+            tally=self._tally,
+            around=self._around,
+            least=least,
+            most=max(MAX_SHARE, least),
+        )
 
     async def _work(self, lane: Lane) -> None:
         share = self.config.batch
@@ -164,13 +185,20 @@ class HookRunner:
         self._tally.running += 1
         try:
             await lane.run(job, outcomes)
+            await send_all(self._around, job, outcomes)
         finally:
             self._tally.running -= 1
             self._tally.busy_s += time.monotonic() - began
+            cut_unsent(job, outcomes)
+            commit_all(self._around, job, outcomes)
             self._tally.settle(parcel, job, outcomes)
         return len(outcomes)
 
-    def _make_context(self, items: Sequence[Item], attempt: int) -> Context:
+    def _make_context(self, items: Sequence[Item], attempt: int, effects: Effects) -> Context:
+        around, is_async = self._around, self._target.is_async
+        reader = None
+        if around is not None:
+            reader = around.awaited_reader if is_async else around.waiting_reader
         return Context(
             item=items[0],
             attempt=attempt,
@@ -178,4 +206,7 @@ class HookRunner:
             log=self._log,
             config=self.config.options,
             publish_event=self._publisher.publish_event,
+            effects=effects,
+            reader=reader,
+            is_async=is_async,
         )

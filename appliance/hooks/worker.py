@@ -23,12 +23,13 @@ from appliance.runtime.environment import child_environment
 from appliance.runtime.journal.codec import decode_items
 
 from .callables import Context, HookCallable, load_callable
+from .effects import Effects
 from .failure import failure_of
 from .filter import decode, records
 from .link import CONNECTION, MEMORY, REPLIES, Link
-from .messages import Broken, Done, Failed, Ready, Setup, Undecodable, Work
+from .messages import Broken, Done, Failed, Ready, Setup, Undecodable, Wants, Work
 from .progress import TURN_S, Progress
-from .remote import RemoteLog, RemotePublisher
+from .remote import RemoteLog, RemotePublisher, remote_reader
 
 __all__ = ["main"]
 
@@ -113,8 +114,10 @@ class Worker:
                     found.append(record)
             if found:
                 argument = found if self._setup.batch > 1 else found[0]
-                context = self._make_context(chunk, attempt) if self._target.takes_context else None
+                effects = Effects()
+                context = self._make_context(chunk, attempt, effects) if self._target.takes_context else None
                 self._target.call(argument, context)
+                self._want(number, effects)
         except BaseException as exc:  # noqa: BLE001 - whatever a hook raises is an outcome
             self._link.send(Failed(number, failure_of(exc)))
             # What leaks leaks on: the next call would fail as well.
@@ -124,7 +127,12 @@ class Worker:
                 os._exit(0)  # a child that the hook forked and let return
         return False
 
-    def _make_context(self, chunk: Sequence[_Entry], attempt: int) -> Context:
+    def _want(self, number: int, effects: Effects) -> None:
+        if effects.changes or effects.emitted:
+            changes = [(*key, change.how, change.value, change.by) for key, change in effects.changes.items()]
+            self._link.send(Wants(number, changes, effects.emitted))
+
+    def _make_context(self, chunk: Sequence[_Entry], attempt: int, effects: Effects) -> Context:
         return Context(
             item=chunk[0][0],
             attempt=attempt,
@@ -132,6 +140,8 @@ class Worker:
             log=self._log,
             config=self._options,
             publish_event=self._publisher.publish_event,
+            effects=effects,
+            reader=remote_reader(self._link),
         )
 
     def _limit_cpu(self) -> None:

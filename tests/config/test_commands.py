@@ -82,6 +82,14 @@ def test_placeholders_are_those_of_the_items(mistakes: Mistakes) -> None:
     assert mistakes(text) == ['site.toml:4: hook[0].command[2]: there is no {dir} for "log:"']
 
 
+def test_placeholders_are_of_one_record(mistakes: Mistakes) -> None:
+    """A batch has several; without placeholders it is fine."""
+    assert mistakes(HOOK + "batch = 2\ncommand = ['x', '{path}', '{name}']") == [
+        "site.toml:4: hook[0].batch: records differ in {name} {path}, leave it out, or read them from the input"
+    ]
+    assert mistakes(HOOK + "batch = 2\ncommand = ['x']") == []
+
+
 def test_mistyped_key_is_one_mistake(mistakes: Mistakes) -> None:
     """What it stands for is not missing as well."""
     assert mistakes(HOOK + "comand = ['x']") == [

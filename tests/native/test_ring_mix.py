@@ -184,7 +184,7 @@ def test_a_train_is_found(ring: Ring, tmp_path: Path) -> None:
 def test_what_a_small_ring_drops_is_counted_and_the_rest_is_found(tmp_path: Path) -> None:
     """Sent is stored plus cut plus dropped; nothing twice, nothing out of order in a flow, the index has it all."""
     with veth():
-        ring, sent = Ring("near", ring_bytes=2 << 20, retire_ms=5), 6000
+        ring, sent = Ring("near", ring_bytes=2 << 20, retire_ms=10_000), 6000
         ring.listen()
         with sender("far") as far:
             for number in range(sent):

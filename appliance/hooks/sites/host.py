@@ -66,7 +66,7 @@ class SitesHost:
         described: what the package holds.
         import_path: folders that its modules may be in, besides its own.
         hosts: told when calls can be made, and when they cannot.
-        failed: hears of each EXIT callable that failed.
+        failed: hears of each callable that failed.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class SitesHost:
         async with trio.open_nursery() as nursery:
             modules = dict.fromkeys(callee.module for callee in callees)
             self._rooms = {
-                module: Room(self._setup, nursery, self.config.name, memory=self.config.memory_limit)
+                module: Room(self._setup, self._described, nursery, self.config.name, memory=self.config.memory_limit)
                 for module in modules
             }
             async with trio.open_nursery() as opening:
@@ -153,7 +153,20 @@ class SitesHost:
         number, found = self._find(callee)
         self._is_used = True
         call = Call(is_exit=False, number=number, name=to_text(name), path=to_text(path))
-        return await self._rooms[found.module].call(call, self.config.timeout.seconds)
+        told = ""
+        try:
+            result = await self._rooms[found.module].call(call, self.config.timeout.seconds)
+            told = result.error if result.outcome == "error" else ""
+        except TimeoutError:
+            told = f"not finished within {self.config.timeout}"
+            raise
+        except Failed as exc:
+            told = str(exc)
+            raise
+        finally:
+            if told and self._failed is not None:
+                self._failed(f"hook {callee} failed on {name!r}: {told}")
+        return result
 
     def _find(self, name: str) -> tuple[int, Callee]:
         for number, callee in enumerate(self._described.hooks):
@@ -199,7 +212,7 @@ class SitesHost:
         self._last_error = f"{callee.name}: {result.error}"
         self._log.error("exit hook failed", hook=callee.name, error=result.error, trace=result.trace)
         if self._failed is not None:
-            self._failed(self._last_error)
+            self._failed(f"exit hook {self._last_error}")
 
 
 class SitesCall:

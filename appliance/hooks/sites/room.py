@@ -89,13 +89,17 @@ class Room:
 
     Args:
         setup: what is loaded in it.
+        described: what that was when it was looked at; calls go by numbers.
         nursery: where its process is watched; when it is cancelled, the process is killed.
         name: for the log.
         memory: bytes of its own that the process may use; None: as many as there are.
     """
 
-    def __init__(self, setup: Setup, nursery: trio.Nursery, name: str, *, memory: int | None = None) -> None:
+    def __init__(
+        self, setup: Setup, described: Described, nursery: trio.Nursery, name: str, *, memory: int | None = None
+    ) -> None:
         self._setup = setup
+        self._described = described
         self._nursery = nursery
         self._limits = Limits(memory=memory)
         self._log = log.bind(sites=name)
@@ -176,8 +180,11 @@ class Room:
         except BaseException:
             await process.wait_killed()
             raise
-        if isinstance(answer, Described):
+        if answer == self._described:
             return
+        if isinstance(answer, Described):
+            await process.wait_killed()
+            raise Failed("the functions of the package have changed, reload the configuration")
         if isinstance(answer, Broken):
             await process.wait_killed()
             raise Failed(answer.error)

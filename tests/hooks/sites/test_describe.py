@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from appliance.hooks.sites.describe import describe_package
 from appliance.hooks.sites.messages import Described, Setup
+from appliance.hooks.sites.room import make_argv
 
 from .harness import write_package
 
@@ -83,3 +85,12 @@ def test_folder_must_be_a_package(tmp_path: Path) -> None:
         describe_package(Setup(package=f"{tmp_path}/x", logs_path=""))
     with pytest.raises(ValueError, match=r"no __init__\.py"):
         describe_package(Setup(package=str(tmp_path), logs_path=""))
+
+
+def test_bundled_program_is_its_own_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It starts itself with an argument that nobody else uses."""
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    assert make_argv() == [sys.executable, "--sites-worker"]
+    program = Path(sys.executable).parent / "broappliance"
+    monkeypatch.setattr(sys, "executable", str(program))
+    assert names(describe(tmp_path, "EXIT = [print]\n")) == ([], [("print", "builtins")])

@@ -15,7 +15,7 @@ from appliance.hooks.sites.host import name_of
 from appliance.hooks.steer import Failed
 from appliance.units import Size
 
-from .harness import HEAD, running
+from .harness import HEAD, running, write_package
 
 
 def test_folder_is_known_by_its_way_from_the_logs() -> None:
@@ -215,3 +215,15 @@ async def test_memory_can_be_limited(tmp_path: Path) -> None:
     async with running(tmp_path, text, memory=Size(512 << 20)) as site:
         with pytest.raises(Failed, match="MemoryError"):
             await site.call("lambda")
+
+
+async def test_package_that_was_changed_is_not_called_by_old_numbers(tmp_path: Path) -> None:
+    """A process that is started later finds other functions: that is told, and none of them is called."""
+    text = HEAD + "def one(n): say('one')\ndef two(n): say('two')\nHOOK = [one, two]\n"
+    async with running(tmp_path, text) as site:
+        await site.call("one")
+        await site.host.finish()
+        write_package(tmp_path, text.replace("[one, two]", "[two, one]"))
+        with pytest.raises(Failed, match="have changed, reload"):
+            await site.call("one")
+    assert site.told == ["one"]

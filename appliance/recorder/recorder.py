@@ -161,6 +161,8 @@ class Recorder:
         self._takes_over = self.name in self._around.recorders
         self._account.add_holder(self._count_queued)
         try:
+            if self.table.memory and self.table.write == "all":
+                log.warning('memory has no use with write = "all": all packets are on the disk', recorder=self.name)
             repaired, until_ns = await trio.to_thread.run_sync(self._keeper.start)
             async with trio.open_nursery() as nursery:
                 looking = await nursery.start(self._run_keeper)

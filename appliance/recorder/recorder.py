@@ -192,7 +192,7 @@ class Recorder:
             noticed=self._keeper.gaps.add,
             ticked=lambda: soon(self._looked.unpark_all),
             went=lambda status: soon(self._on_went, status),
-            ended=lambda shelf, segment: soon(self._finisher.put, shelf, segment),
+            ended=self._finisher.put,
             troubled=lambda exc: soon(self._on_troubled, exc),
         )
 
@@ -248,7 +248,7 @@ class Recorder:
     # ── what the threads tell, in the loop ──
 
     def _on_finished(self, shelf: FileShelf, segment: GrowingSegment, outcome: Finished) -> None:
-        shelf.give_back(segment)
+        shelf.forget(segment)
         self._books.finished(outcome)
         found = outcome.segment
         if outcome.path is None and found.packets:

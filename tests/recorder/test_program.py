@@ -83,7 +83,7 @@ def packets(made: Program) -> int:
 
 def test_killed_recorder_is_repaired_at_the_next_start(tmp_path: Path, generator: Generator) -> None:
     """What readers found before is there, whole and indexed; the time without a recorder is a gap."""
-    with program(tmp_path, conf()) as made:
+    with program(tmp_path, conf().replace('"2s"', '"1d"')) as made:
         with load(generator):
             wait_for(lambda: made.account("recorder.edge")["delivered"] > 5_000)
             delivered = made.account("recorder.edge")["delivered"]

@@ -239,6 +239,10 @@ class Parts:
                 unit.table.name: HookLine(unit.handle.state.value, unit.service.statistics(), unit.queue.statistics())
                 for unit in running()
                 if isinstance(unit.table, Hook) and unit.handle is not None and unit.queue is not None
+            } | {
+                f"evidence:{unit.table.name}": HookLine(unit.handle.state.value, None, unit.queue.statistics())
+                for unit in running()
+                if isinstance(unit.table, Evidence) and unit.handle is not None and unit.queue is not None
             }
 
         return HookRoutes(partial(self.queues.desk, config), lines)

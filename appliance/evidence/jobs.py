@@ -186,7 +186,9 @@ class Desk:
         self._filled_ns = 0
 
     def restore(self, jobs: Iterable[Job]) -> None:
-        """Go on with what an earlier run has left."""
+        """Go on with what an earlier run has left, and forget everything else."""
+        self.jobs.clear()
+        self._open.clear()
         for job in jobs:
             self.jobs[job.id] = job
             self._open[job.selection.key] = job

@@ -83,6 +83,7 @@ def write_note(path: Path, note: Mapping[str, Any]) -> None:
     part = path.with_name(path.name + ".part")
     try:
         with part.open("wb") as file:
+            os.fchmod(file.fileno(), 0o640)  # as the PCAPs: records are nobody else's business
             file.write(msgspec.json.format(msgspec.json.encode(note), indent=2) + b"\n")
             file.flush()
             os.fsync(file.fileno())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -13,9 +14,15 @@ import pytest
 import trio
 
 from appliance.app import Appliance
+from appliance.cli.tables import _detail
 from appliance.config import load
+from appliance.evidence.requests import ANSWER, ANSWER_TOPIC, REQUEST, REQUEST_TOPIC
 from appliance.model import LogBatch
 from appliance.parts import prepare
+from appliance.zeek.values import Address, Count, Port, Timespan, Timestamp, Value, Vector
+from tests.broker.harness import House as BrokerHouse
+from tests.broker.harness import event as broker_event
+from tests.broker.harness import run_houses
 from tests.recorder.harness import Generator, serials, wait_until, wire
 
 S = 10**9
@@ -40,6 +47,17 @@ before = "{before}"
 after = "{after}"
 max_rate = 50
 directory = "{folder}/evidence"
+"""
+
+REQUESTS = """
+[broker]
+listen = ["127.0.0.1:0"]
+tls = "off"
+[[evidence]]
+name = "requests"
+on = ["event:BroAppliance::evidence_request"]
+recorder = "edge"
+directory = "{folder}/requests"
 """
 
 
@@ -80,11 +98,11 @@ def flow(number: int, ts_ns: int, **more: Any) -> dict[str, Any]:
 
 @asynccontextmanager
 async def house(
-    folder: Path, *, write: str = "triggered", before: str = "10s", after: str = "3s"
+    folder: Path, *, write: str = "triggered", before: str = "10s", after: str = "3s", more: str = ""
 ) -> AsyncIterator[House]:
     """Everything must balance at its end."""
     path = folder / "site.toml"
-    path.write_text(SITE.format(folder=folder, write=write, before=before, after=after))
+    path.write_text(SITE.format(folder=folder, write=write, before=before, after=after) + more)
     appliance = Appliance(prepare(load(path, environ={})), path, {})
     async with trio.open_nursery() as nursery:
         nursery.start_soon(appliance.run)
@@ -92,6 +110,13 @@ async def house(
         yield House(appliance, folder)
         appliance.stop()
     assert all(account.statistics().imbalance == 0 for account in appliance.ledger)
+
+
+def status_of(h: House) -> str:
+    """What the command shows."""
+    status = msgspec.json.decode(msgspec.json.encode(h.appliance.status()))
+    (line,) = [line for line in status["services"] if line["service"]["name"] == "evidence.notices"]
+    return _detail(line)
 
 
 async def test_notice_after_its_packets_gets_all_of_them(tmp_path: Path, generator: Generator) -> None:
@@ -103,6 +128,7 @@ async def test_notice_after_its_packets_gets_all_of_them(tmp_path: Path, generat
         await h.log(flow(1, began_ns, note="Late"))
         generator.send(300)
         await wait_until(lambda: h.files(".pcap"))
+        await wait_until(lambda: "1 finished" in status_of(h))
     assert serials(h.files(".pcap")) == {1: list(range(1100))}
     (note,) = h.notes()
     assert note["packets"] == 1100
@@ -121,6 +147,30 @@ async def test_connection_is_whole_although_it_began_long_before(tmp_path: Path,
         await h.log(flow(2, time.time_ns()))
         await wait_until(lambda: h.files(".pcap"))
     assert serials(h.files(".pcap")) == {2: list(range(11))}
+
+
+async def test_peer_on_the_cluster_asks_and_is_answered(tmp_path: Path, generator: Generator) -> None:
+    """Over Broker: what is asked for on the time machine's topic, which nobody has configured."""
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    more = REQUESTS.format(folder=tmp_path)
+    async with house(tmp_path, more=more) as h:
+        port = int((tmp_path / "state" / "broker.ports").read_text().rpartition(":")[2])
+        peer = BrokerHouse(tmp_path, connect=(f"127.0.0.1:{port}",), listen=(), subscribe=(ANSWER_TOPIC,))
+        async with run_houses(peer):
+            await peer.wait_peers(1)
+            generator.send(30)
+            ends: list[Value] = [Address.parse("10.0.0.1"), Port(1002, 2), Address.parse("10.0.0.2"), Port(53, 2)]
+            what = Vector([b"conn", Timestamp(time.time_ns()), *ends])
+            args: list[Value] = [b"r1", b"why", what, Timespan(10 * S), Timespan(0), b"edge", b""]
+            await wait_until(lambda: peer.publish(REQUEST_TOPIC, broker_event(REQUEST, *args)).peers)
+            with trio.fail_after(20):
+                while not (answers := await peer.events(ANSWER)):  # noqa: ASYNC110 - nobody tells
+                    await trio.sleep(0.01)
+        assert not h.files(".pcap")
+    ((id_, recorder, path, packets, *_),) = answers
+    assert isinstance(path, bytes)
+    assert (id_, recorder, packets) == (b"r1", b"edge", Count(10))
+    assert serials([Path(path.decode())]) == {2: list(range(10))}
 
 
 async def test_scan_costs_as_many_files_as_allowed(tmp_path: Path, generator: Generator) -> None:

@@ -62,7 +62,7 @@ async def test_memory_that_is_used_again_gives_nothing_of_before(tmp_path: Path,
     for index in (True, False):
         bench = Bench(tmp_path / str(index), memory=2 * MIB, write="triggered", index=index)
         async with bench.running():
-            for _ in range(5):
+            for _ in range(4):
                 generator.send(6000)
                 await bench.recorded()
             frames, _ = extract(bench, Query())

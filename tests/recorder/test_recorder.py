@@ -6,6 +6,7 @@ import os
 import re
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,23 @@ async def test_event_loop_that_hangs_costs_no_packet(tmp_path: Path, generator: 
         await bench.recorded(generator.total)
     assert check_order(serials(bench.files())) == generator.total
     assert bench.account.dropped == {}
+
+
+async def test_segments_end_when_they_are_told_to(tmp_path: Path, generator: Generator) -> None:
+    """With what they hold then; one that holds nothing goes on."""
+    bench = Bench(tmp_path)
+
+    def announced(count: int) -> bool:
+        return len(bench.items()) == count
+
+    async with bench.running() as recorder:
+        for count in (1, 2):
+            generator.send(100)
+            await bench.recorded(generator.total)
+            await recorder.rotate_all()
+            await wait_until(partial(announced, count))
+            await recorder.rotate_all()
+    assert [item.packets for item in bench.items()] == [100, 100]
 
 
 async def test_segments_are_announced_as_they_are(tmp_path: Path, generator: Generator) -> None:

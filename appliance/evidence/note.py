@@ -50,7 +50,12 @@ def job_note(
         "query": query,
         "alarms": job.alarms,
         "items": [
-            {"kind": shown.kind, "source": shown.source, "ts": _iso(shown.ts_ns), "record": shown.record}
+            {
+                "kind": shown.kind,
+                "source": shown.source,
+                "ts": _iso(shown.ts_ns),
+                "record": msgspec.Raw(shown.record.encode()),
+            }
             for shown in job.shown
         ],
         "began": _iso(job.began_ns),

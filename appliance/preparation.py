@@ -69,7 +69,7 @@ def _pattern_mistakes(loaded: Loaded) -> list[ConfigError]:
     for i, evidence in enumerate(loaded.config.evidence):
         from appliance.evidence.names import FIELDS, file_pattern
 
-        found.append((f"evidence[{i}].directory", file_pattern(evidence.directory), FIELDS))
+        found.append((f"evidence[{i}].directory", file_pattern(evidence.directory, evidence.name), FIELDS))
     for i, capture in enumerate(loaded.config.capture):
         for j, handler in enumerate(capture.handler):
             whole = f"{handler.log_dir}/{handler.file_name_pattern}"

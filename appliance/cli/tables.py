@@ -129,6 +129,15 @@ def _detail_of_hook(figures: dict[str, Any]) -> list[str]:
     return words + ([f"{figures['hung']} hung"] if figures["hung"] else [])
 
 
+def _detail_of_evidence(figures: dict[str, Any]) -> list[str]:
+    words = [f"{figures['pending']:,} pending", f"{figures['finished']:,} finished"]
+    return words + [f"{figures[key]:,} {key.replace('_', ' ')}" for key in ("incomplete", "left_out") if figures[key]]
+
+
+def _detail_of_uids(figures: dict[str, Any]) -> list[str]:
+    return [f"{figures['flows']:,} flows"]
+
+
 def _detail_of_watch(figures: dict[str, Any]) -> list[str]:
     words = [
         f"{figures['handed_on']:,} handed on",
@@ -159,6 +168,8 @@ _DETAILS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "watch": _detail_of_watch,
     "capture": _detail_of_capture,
     "hook": _detail_of_hook,
+    "evidence": _detail_of_evidence,
+    "uids": _detail_of_uids,
     "sink": _detail_of_sink,
     "api": _detail_of_api,
 }

@@ -27,6 +27,8 @@ def check_hooks(config: Config, report: Report) -> None:
             _check_kind(key, hook, report)
         if hook.command is not HOLE:
             _check_command(key, hook, report)
+        if HOLE not in (hook.workdir, hook.produces):
+            _check_workdir(key, hook, report)
         if hook.isolation in ("task", "thread"):
             _refuse(key, _PROCESS_KEYS, report, "is for processes", 'leave it out, or write isolation = "process"')
         if hook.queue not in (HOLE, "durable"):
@@ -72,8 +74,6 @@ def _check_workdir(key: Key, hook: Any, report: Report) -> None:
 
 def _check_command(key: Key, hook: Any, report: Report) -> None:
     words = [(place, word) for place, word in select(hook, "command", EACH)]
-    if HOLE not in (hook.workdir, hook.produces):
-        _check_workdir(key, hook, report)
     mistakes = [(place, *mistake) for place, word in words for mistake in mistakes_in_word(word)]
     for place, message, hint in mistakes:
         report.add((*key, *place), message, hint)

@@ -17,6 +17,7 @@ from appliance.runtime.partfile import PartFile
 
 from .jobs import Missing, Piece, Span, uncovered
 from .selection import Selection
+from .times import MARGIN_NS
 
 __all__ = ["HEADER", "Taken", "make_query", "put_together", "take"]
 
@@ -114,7 +115,8 @@ def _before_oldest(oldest_ns: int | None, span: Span, gaps: Sequence[Gap]) -> It
     end = span[1] if oldest_ns is None else min(oldest_ns, span[1])
     explained = sorted((gap.from_ns, gap.to_ns + 1) for gap in gaps)
     for begin, end_ns in uncovered(span[0], end, explained):
-        yield Missing("before_oldest", begin, end_ns)
+        if end_ns - begin > MARGIN_NS:  # what a connection's beginning is earlier than Zeek says
+            yield Missing("before_oldest", begin, end_ns)
 
 
 def put_together(

@@ -104,7 +104,6 @@ class Worker:
         self._busy.clear()
         self._due = []
         jobs = await self.on_disk(state.load)
-        self._desk.jobs.clear()
         self._desk.restore(jobs)
         await self.on_disk(partial(self._files.sweep, jobs))
         for job in jobs:

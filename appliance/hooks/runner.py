@@ -37,6 +37,8 @@ log = structlog.get_logger("hook")
 
 MAX_SHARE = 256
 """Records for each lease: enough to spread the cost of a thread hop over the calls of a fast hook."""
+MAX_CALLS = 4
+"""Calls for each lease with more records than that."""
 
 
 class HookRunner:
@@ -147,7 +149,7 @@ class HookRunner:
 
     async def _work(self, lane: Lane) -> None:
         share = self.config.batch
-        most = max(MAX_SHARE, self.config.batch)
+        most = max(MAX_SHARE, MAX_CALLS * self.config.batch)
         try:
             while True:
                 await lane.wait_ready()

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 import trio
 
+from appliance.config import Keep
 from appliance.evidence import service as service_module
 from appliance.evidence import work as work_module
 from appliance.evidence.uids import FILE, UidMap, decode_rows
@@ -346,8 +347,6 @@ async def test_full_disk_costs_nothing(
 
 async def test_old_files_go(tmp_path: Path, clock: Clock, store: FakeStore) -> None:
     """PCAPs and notes, by the table's limits."""
-    from appliance.config import Keep
-
     site = Site(tmp_path, clock, store, keep=Keep(size=size(10_000)))
     for i in range(8):
         store.record(T - S + i, udp_frame(A, B, (i, 7), 3000))
@@ -359,6 +358,21 @@ async def test_old_files_go(tmp_path: Path, clock: Clock, store: FakeStore) -> N
         await run.until(lambda: run.service.statistics().deleted_files > 0)
         await run.until(lambda: sum(p.stat().st_size for p in site.files("") if p.is_file()) <= 10_000)
     assert site.files(".pcap")
+
+
+async def test_old_files_of_others_stay(tmp_path: Path, clock: Clock, store: FakeStore) -> None:
+    """Of another table with the same folder, too."""
+    other = tmp_path / "evidence" / "other-20261121T101500Z-00000000.pcap"
+    other.parent.mkdir()
+    other.write_bytes(bytes(50_000))
+    site = Site(tmp_path, clock, store, keep=Keep(size=size(1)))
+    store.record(T - S, tcp(SYN))
+    clock.now_ns = T + 100 * S
+    async with running(site) as run:
+        site.log(NOTICE)
+        await site.segment()
+        await run.until(lambda: run.service.statistics().deleted_files == 2)
+    assert site.files("") == [tmp_path / "evidence" / ".notices.stages", other]
 
 
 async def test_where_many_alarms_wait_they_are_worked_off(tmp_path: Path, clock: Clock, store: FakeStore) -> None:

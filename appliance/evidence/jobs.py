@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import msgspec
 
@@ -73,8 +72,8 @@ class Shown(msgspec.Struct, frozen=True):
     source: str
     """The door."""
     ts_ns: int
-    record: Any
-    """What JSON can hold."""
+    record: str
+    """As JSON."""
 
 
 class Asked(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from .jobs import Job
+from .jobs import Job, Shown
 from .state import LeftOut
 
 __all__ = ["job_note", "left_out_note", "write_note"]
@@ -49,13 +49,15 @@ def job_note(
         ],
         "query": query,
         "alarms": job.alarms,
-        "items": [
-            {"kind": shown.kind, "source": shown.source, "ts": _iso(shown.ts_ns), "record": shown.record}
-            for shown in job.shown
-        ],
+        "items": [_item(shown) for shown in job.shown],
         "began": _iso(job.began_ns),
         "finished": _iso(now_ns),
     }
+
+
+def _item(shown: Shown) -> dict[str, Any]:
+    record = msgspec.Raw(shown.record.encode())
+    return {"kind": shown.kind, "source": shown.source, "ts": _iso(shown.ts_ns), "record": record}
 
 
 def left_out_note(

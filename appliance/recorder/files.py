@@ -74,9 +74,12 @@ class FileShelf:
         """With those that wait to be finished; whoever finishes one takes it out."""
 
     def give_back(self, segment: GrowingSegment) -> None:
-        """It is finished. From any thread."""
-        self.unfinished.remove(segment)
+        """It is finished, and its pen is free. From any thread; `forget` follows."""
         self._free.put(segment.pen)
+
+    def forget(self, segment: GrowingSegment) -> None:
+        """It is booked as finished."""
+        self.unfinished.remove(segment)
 
     # ── in the ring's thread ──
 

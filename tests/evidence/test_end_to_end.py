@@ -149,6 +149,24 @@ async def test_connection_is_whole_although_it_began_long_before(tmp_path: Path,
     assert serials(h.files(".pcap")) == {2: list(range(11))}
 
 
+async def test_reload_goes_on_with_what_is_pending(tmp_path: Path, generator: Generator) -> None:
+    """The new table's limits hold for it, and alarms that come meanwhile are taken by one of the two."""
+    async with house(tmp_path) as h:
+        began_ns = time.time_ns()
+        generator.send(30)
+        await h.log(flow(0, began_ns))
+        await wait_until(lambda: h.appliance.ledger.account("evidence.notices").delivered == 1)
+        text = (tmp_path / "site.toml").read_text()
+        (tmp_path / "site.toml").write_text(text.replace("max_rate = 50", "max_rate = 51"))
+        h.appliance.reload()
+        await h.log(flow(1, began_ns))
+        assert (await h.appliance.wait_reloaded()).ok
+        await h.log(flow(2, began_ns))
+        await wait_until(lambda: len(h.files(".pcap")) == 3)
+        await wait_until(lambda: "0 pending" in status_of(h))
+    assert serials(h.files(".pcap")) == {number: list(range(10)) for number in range(3)}
+
+
 async def test_peer_on_the_cluster_asks_and_is_answered(tmp_path: Path, generator: Generator) -> None:
     """Over Broker: what is asked for on the time machine's topic, which nobody has configured."""
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)

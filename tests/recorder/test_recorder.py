@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import trio
 
 from appliance.native import FlowQuery, SegmentIndex, extract
+from appliance.recorder.files import PENS
 
 from .harness import MIB, Bench, Generator, check_order, frames, serials, wait_until
 
@@ -30,6 +32,20 @@ async def test_everything_that_was_sent_is_in_the_files(tmp_path: Path, generato
     assert endings == {".pcap", ".pcap.idx", "edge.gaps.jsonl"}
 
 
+async def test_event_loop_that_hangs_costs_no_packet(tmp_path: Path, generator: Generator) -> None:
+    """More segments end meanwhile than there are pens: they are finished without it."""
+    bench = Bench(tmp_path)
+    async with bench.running() as recorder:
+        await recorder.wait_recorded(time.time_ns())  # the threads run
+        sender = threading.Thread(target=generator.send, args=(50_000,))
+        sender.start()
+        sender.join()  # which is what hangs the loop
+        assert len(bench.files()) > PENS
+        await bench.recorded(generator.total)
+    assert check_order(serials(bench.files())) == generator.total
+    assert bench.account.dropped == {}
+
+
 async def test_segments_end_when_they_are_told_to(tmp_path: Path, generator: Generator) -> None:
     """With what they hold then; one that holds nothing goes on."""
     bench = Bench(tmp_path)
@@ -40,7 +56,7 @@ async def test_segments_end_when_they_are_told_to(tmp_path: Path, generator: Gen
     async with bench.running() as recorder:
         for count in (1, 2):
             generator.send(100)
-            await bench.recorded()
+            await bench.recorded(generator.total)
             await recorder.rotate_all()
             await wait_until(partial(announced, count))
             await recorder.rotate_all()

@@ -76,8 +76,8 @@ async def test_segments_are_announced_as_they_are(tmp_path: Path, generator: Gen
     assert sum(item.packets for item in items) == generator.total
     for item in items:
         status = Path(item.path).stat()
-        assert (item.size, item.last_ns) == (status.st_size, status.st_mtime_ns)
-        assert item.size <= MIB
+        assert (item.disk_size, item.last_ns) == (status.st_size, status.st_mtime_ns)
+        assert item.disk_size <= MIB
         assert f".{item.first_ns % 10**9:09}Z-0.pcap" in item.path
         assert (item.kind, item.name, item.source, item.linktype) == ("segment", "edge", "recorder.edge", 1)
 

@@ -286,7 +286,7 @@ class Worker:
                 source=f"evidence.{self.config.name}",
                 path=str(path),
                 packets=packets,
-                size=size,
+                disk_size=size,
                 first_ns=min(piece.first_ns for piece in job.pieces),
                 last_ns=max(piece.last_ns for piece in job.pieces),
                 linktype=job.pieces[0].linktype,

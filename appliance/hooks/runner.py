@@ -183,7 +183,8 @@ class HookRunner:
                     await self._work_off(lane, parcel, until=began + TURN_S)
                     pace = parcel.settled / max(trio.current_time() - began, 1e-6)
                 # Of a slow hook's records the other lanes get theirs, and the queue sees that it moves.
-                share = max(self.config.batch, min(most, share * 4, int(pace * TURN_S)))
+                calls = min(most, share * 4, int(pace * TURN_S)) // self.config.batch
+                share = self.config.batch * max(1, calls)
         except trio.EndOfChannel:
             await lane.aclose()
 

@@ -143,7 +143,7 @@ class Finisher:
                     source=f"recorder.{self._recorder}",
                     path=str(each.path),
                     packets=scan.packets,
-                    size=scan.good_bytes,
+                    disk_size=scan.good_bytes,
                     first_ns=scan.first_ns,
                     last_ns=scan.last_ns,
                     linktype=scan.linktype,
@@ -171,7 +171,7 @@ class Finisher:
                 source=f"recorder.{self._recorder}",
                 path=str(outcome.path),
                 packets=found.packets,
-                size=outcome.size,
+                disk_size=outcome.size,
                 first_ns=found.first_ns,
                 last_ns=found.last_ns,
                 linktype=segment.linktype,
@@ -203,7 +203,7 @@ class Finisher:
                     current = segment
                     packed = await trio.to_thread.run_sync(self._compress, path)
                     if segment is not None and packed is not None:
-                        current = msgspec.structs.replace(segment, path=str(packed[0]), size=packed[1])
+                        current = msgspec.structs.replace(segment, path=str(packed[0]), disk_size=packed[1])
                     if current is not None:
                         with trio.CancelScope(shield=True):
                             await self._announce(current)

@@ -58,10 +58,10 @@ async def test_alarm_gets_its_connection_from_before_to_after(tmp_path: Path, cl
     assert site.packets() == frames[1:] + later[:2]
     (pcap,) = site.files(".pcap")
     assert (segment.path, segment.handler, segment.source) == (str(pcap), "notices", "evidence.notices")
-    assert (segment.packets, segment.size, segment.linktype, segment.drops) == (4, pcap.stat().st_size, 1, 0)
+    assert (segment.packets, segment.disk_size, segment.linktype, segment.drops) == (4, pcap.stat().st_size, 1, 0)
     assert (segment.first_ns, segment.last_ns) == (T - 50 * S, T + 29 * S)
     note = site.note()
-    assert (note["pcap"], note["packets"], note["bytes"]) == (pcap.name, 4, segment.size)
+    assert (note["pcap"], note["packets"], note["bytes"]) == (pcap.name, 4, segment.disk_size)
     assert (note["complete"], note["missing"], note["alarms"]) == (True, [], 1)
     assert note["items"] == [
         {"kind": "log:notice", "source": "zmq.a", "ts": "2026-11-21T10:15:00.000000000Z", "record": NOTICE}
@@ -196,7 +196,7 @@ async def test_file_ends_where_it_is_large_enough(tmp_path: Path, clock: Clock, 
         await run.wait_idle()
         await run.go_to(T + 31 * S)
         segment = await site.segment()
-    assert 3900 < segment.size <= 4096
+    assert 3900 < segment.disk_size <= 4096
     assert "max_size" in [each["reason"] for each in site.note()["missing"]]
 
 

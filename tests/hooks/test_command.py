@@ -37,7 +37,7 @@ def batch(count: int) -> LogBatch:
 
 def segment(path: str) -> Segment:
     return Segment(
-        handler="raw", source="c", path=path, packets=3, size=9, first_ns=5 * S + 7, last_ns=2**62, linktype=1
+        handler="raw", source="c", path=path, packets=3, disk_size=9, first_ns=5 * S + 7, last_ns=2**62, linktype=1
     )
 
 

@@ -6,9 +6,9 @@ import queue
 from collections.abc import Callable
 from pathlib import Path
 
+from appliance.extract.names import SegmentName
 from appliance.native import RingOutput, RingTap, SegmentIndexWriter
 
-from .names import SegmentName
 from .segment import GrowingSegment, Pen
 
 __all__ = ["FileSettings", "FileShelf"]

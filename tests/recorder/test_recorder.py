@@ -9,9 +9,11 @@ import time
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 
+from appliance.cli.tables import _detail
 from appliance.native import FlowQuery, SegmentIndex, extract
 from appliance.recorder.files import PENS
 
@@ -173,7 +175,7 @@ async def test_filter_leaves_out_in_the_kernel(tmp_path: Path, generator: Genera
 
 
 async def test_figures_say_what_is_there(tmp_path: Path, generator: Generator) -> None:
-    """State, span, disk, and rates that are not nought."""
+    """State, span, disk, and rates that are not nought; a line of them is in the table of services."""
     bench = Bench(tmp_path)
     before_ns = time.time_ns()
     async with bench.running():
@@ -188,4 +190,7 @@ async def test_figures_say_what_is_there(tmp_path: Path, generator: Generator) -
         assert figures.disk_segments == figures.segments >= 1
         assert figures.disk_bytes > 12_000 * 118
         assert figures.packets_per_s.last_10s > 0
+        line = {"service": {"name": "recorder.edge"}, "figures": msgspec.to_builtins(figures), "queue": None}
+        told = r"near recording, [\d,]+ packets/s, \d segments, 1\.\d MiB of [\d.,]+ [GT]iB, back \d s"
+        assert re.fullmatch(told, _detail(line))
     assert bench.figures().state == "stopped"

@@ -1,4 +1,4 @@
-"""The hooks of conf/pcap-to-hooks.toml: over the logs of one run of Zeek, into files by day in ``options.directory``."""
+"""The hooks of conf/pcap-to-hooks.toml: the logs of one run of Zeek into files by day in `options.directory`."""
 
 from __future__ import annotations
 

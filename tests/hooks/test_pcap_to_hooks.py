@@ -69,7 +69,8 @@ async def test_captures_become_daily_files(site: Path) -> None:
         assert {accounts[name].delivered for name in ("files", "http")} == {1}
         assert appliance.ledger.account("hook.zeek.out").statistics().imbalance == 0
     assert sorted(path.name for path in (folder / "state" / "zeek-logs").iterdir()) == ["c1.pcap", "c2.pcap"]
-    lines = [line for path in (folder / "state" / "daily").glob("files-*.jsonl") for line in path.read_text().splitlines()]
+    daily = folder / "state" / "daily"
+    lines = [line for path in daily.glob("files-*.jsonl") for line in path.read_text().splitlines()]
     files = [json.loads(line) for line in lines]
     expected = [json.loads(line) for line in gzip.decompress((GOLDEN / "files.json.gz").read_bytes()).splitlines()]
     assert sorted(file["fuid"] for file in files) == sorted(2 * [file["fuid"] for file in expected])
@@ -78,7 +79,7 @@ async def test_captures_become_daily_files(site: Path) -> None:
     assert joined
     assert all(file["connections"][0]["uid"] == file["uid"] for file in joined)
     assert all(file["connections"][0]["id.orig_h"] for file in joined)
-    tables = [path.read_text().splitlines() for path in (folder / "state" / "daily").glob("http-*.tsv")]
+    tables = [path.read_text().splitlines() for path in daily.glob("http-*.tsv")]
     assert {table[0] for table in tables} == {"client\thost\trequests\tfailed\tbytes\trun"}
     requests = sum(int(row.split("\t")[2]) for table in tables for row in table[1:])
     assert requests == 2 * len(gzip.decompress((GOLDEN / "http.json.gz").read_bytes()).splitlines())

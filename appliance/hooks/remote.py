@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
+from appliance.runtime.asking import PacketRequest, Packets
+
 from .event import check_published, make_event
-from .link import Link
+from .link import AskError, Link
+from .steer import ExtractError
 from .store import Pairs, Reader
 
-__all__ = ["RemoteLog", "RemotePublisher", "remote_reader"]
+__all__ = ["RemoteLog", "RemotePublisher", "remote_extract", "remote_reader"]
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 MAX_TEXT = 4096
@@ -107,3 +113,20 @@ def remote_reader(link: Link) -> Reader:
         return [(key, value) for key, value in pairs], end
 
     return Reader(value, some)
+
+
+def remote_extract(link: Link) -> Callable[[PacketRequest], Packets]:
+    """Has files made for a hook in a worker process.
+
+    Args:
+        link: to the appliance.
+    """
+
+    def extract(request: PacketRequest) -> Packets:
+        try:
+            found = link.ask("extract", msgspec.to_builtins(request, builtin_types=(bytes,)))
+        except AskError as exc:
+            raise ExtractError(str(exc).removeprefix("ExtractError: ")) from None
+        return msgspec.convert(found, Packets)
+
+    return extract

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from appliance.zeek.messages import decode_message
 
 from .around import Around
+from .extracts import Extracts
 from .process import Services
 from .publish import EventPublisher
 from .store import Pairs, checked_space
@@ -16,13 +18,14 @@ __all__ = ["make_services"]
 _LEVELS = frozenset({"debug", "info", "warning", "error", "critical"})
 
 
-def make_services(publisher: EventPublisher, log: Any, around: Around | None) -> Services:
-    """For one hook.
+def make_services(publisher: EventPublisher, log: Any, around: Around | None, extracts: Extracts) -> Services:
+    """For one lane of a hook.
 
     Args:
         publisher: the hook's.
         log: with its name.
         around: reads stores; None: there are none.
+        extracts: the lane's.
     """
 
     def write_log(level: str, event: str, fields: dict[str, Any]) -> None:
@@ -41,7 +44,13 @@ def make_services(publisher: EventPublisher, log: Any, around: Around | None) ->
     async def values(space: str, after: bytes | None, limit: int) -> tuple[Pairs, bytes | None]:
         return await _there(around).some(checked_space(space), after, limit)
 
-    return Services(tell={"log": write_log}, ask={"publish": publish, "value": value, "values": values})
+    ask: dict[str, Callable[..., Awaitable[Any]]] = {
+        "publish": publish,
+        "value": value,
+        "values": values,
+        "extract": extracts.answer,
+    }
+    return Services(tell={"log": write_log}, ask=ask)
 
 
 def _there(around: Around | None) -> Around:

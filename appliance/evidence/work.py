@@ -303,7 +303,10 @@ class Worker:
         if store is None or not job.covered or store.oldest_ns is None:
             return job.to_ns
         until_ns = job.covered[-1][1]
-        return min(job.to_ns, until_ns + max(SHORTEST_NS, (until_ns - store.oldest_ns) // 2))
+        # Segments on the disk may be older than what has been forgotten in memory.
+        forgotten = [gap.to_ns for gap in store.gaps(0, until_ns) if gap.reason == "memory"]
+        oldest_ns = max(store.oldest_ns, *forgotten, 0)
+        return min(job.to_ns, until_ns + max(SHORTEST_NS, (until_ns - oldest_ns) // 2))
 
     async def _keep(self, job: Job) -> None:
         assert self._state is not None

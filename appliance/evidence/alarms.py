@@ -13,7 +13,7 @@ from appliance.zeek.convert import to_text
 from appliance.zeek.events import plain_args
 
 from .jobs import Alarm, Asked, Shown
-from .requests import ANSWER_TOPIC, REQUEST, Request, parse_request
+from .requests import REQUEST, Request, parse_asker, parse_request
 from .selection import Ends, Wanted, choose, ends_of_event, ends_of_record, flows_of
 from .times import parse_span, parse_time
 
@@ -52,20 +52,25 @@ def make_alarm(config: Evidence, item: Item, record: Mapping[str, Any] | None, n
     plain = plain_args({**record, "name": to_text(item.name), "topic": to_text(item.topic)})
     ts_ns = _not_ahead(parse_time(record["ts"]), now_ns)
     if item.name == REQUEST:
-        return _alarm_of_request(config, item, parse_request(record["args"]), plain, now_ns)
+        request, asker = parse_request(record["args"]), parse_asker(record["args"])
+        return _alarm_of_request(config, item, request, asker, plain, now_ns)
     shown = _show(item, ts_ns, plain)
     return _alarm(config, shown, ts_ns, ends_of_event(record["args"]), config.select)
 
 
 def _alarm_of_request(
-    config: Evidence, item: EventBatch, request: Request | None, plain: Mapping[str, Any], now_ns: int
+    config: Evidence,
+    item: EventBatch,
+    request: Request | None,
+    asker: Asked | None,
+    plain: Mapping[str, Any],
+    now_ns: int,
 ) -> Alarm | Refused:
     if request is None:
-        return Refused("bad_request", now_ns)
+        return Refused("bad_request", now_ns, asker)
     ts_ns = _not_ahead(request.ts_ns, now_ns)
     if request.recorder not in ("", config.recorder):
         return Refused("other_recorder", ts_ns)
-    asked = Asked(request.id, request.answer_topic or ANSWER_TOPIC)
     return _alarm(
         config,
         _show(item, ts_ns, plain),
@@ -74,7 +79,7 @@ def _alarm_of_request(
         request.select,
         before_ns=request.before_ns,
         after_ns=request.after_ns,
-        asked=asked,
+        asked=asker,
     )
 
 

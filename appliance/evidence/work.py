@@ -115,11 +115,15 @@ class Worker:
             if path is not None:
                 await self._announce(job, path, self._files.path(job, "json"), (await trio.Path(path).stat()).st_size)
                 continue
-            for piece in await self.on_disk(partial(self._files.lost, job)):
-                job.pieces.remove(piece)
-                job.covered = [part for begin, end in job.covered
-                               for part in uncovered(begin, end, [(piece.from_ns, piece.to_ns)])]  # fmt: skip
+            await self._forget_lost(job)
             self.look_at(job)
+
+    async def _forget_lost(self, job: Job) -> None:
+        """What is no more on the disk is to be taken again."""
+        for piece in await self.on_disk(partial(self._files.lost, job)):
+            job.pieces.remove(piece)
+            job.covered = [part for begin, end in job.covered
+                           for part in uncovered(begin, end, [(piece.from_ns, piece.to_ns)])]  # fmt: skip
 
     async def on_disk(self, work: Callable[[], T]) -> T:
         """Do something with the state in a thread, one thing at a time."""
@@ -189,7 +193,8 @@ class Worker:
         except (OSError, ValueError, ApplianceError) as exc:
             job.failures += 1
             self.failures += 1
-            self.complain("evidence has to wait", exc)
+            if job.failures > 1 or not isinstance(exc, LaterError):  # recorders start after us
+                self.complain("evidence has to wait", exc)
             delay_s = min(LONGEST_DELAY_S, 2.0 ** min(job.failures - 1, 10))
             due_ns = self._clock_ns() + int(delay_s * 1e9)
         finally:
@@ -205,6 +210,8 @@ class Worker:
         """Do what can be done now; returns when there is more to do, None: it is finished."""
         now_ns = self._clock_ns()
         is_over = now_ns >= job.to_ns
+        if is_over:
+            await self._forget_lost(job)
         await self._resolve(job)
         store = self._around.recorders.get(self.config.recorder)
         if job.selection.is_known:
@@ -296,7 +303,10 @@ class Worker:
         if store is None or not job.covered or store.oldest_ns is None:
             return job.to_ns
         until_ns = job.covered[-1][1]
-        return min(job.to_ns, until_ns + max(SHORTEST_NS, (until_ns - store.oldest_ns) // 2))
+        # Segments on the disk may be older than what has been forgotten in memory.
+        forgotten = [gap.to_ns for gap in store.gaps(0, until_ns) if gap.reason == "memory"]
+        oldest_ns = max(store.oldest_ns, *forgotten, 0)
+        return min(job.to_ns, until_ns + max(SHORTEST_NS, (until_ns - oldest_ns) // 2))
 
     async def _keep(self, job: Job) -> None:
         assert self._state is not None

@@ -75,6 +75,26 @@ async def test_oldest_packets_make_room_and_that_is_known(tmp_path: Path, genera
         assert recorder.gaps(oldest_ns, 1 << 62) == []
 
 
+async def test_segments_of_another_time_do_not_hide_what_memory_has_forgotten(
+    tmp_path: Path, generator: Generator
+) -> None:
+    """The gap is between the two."""
+    generator.size = 600
+    bench = Bench(tmp_path)
+    async with bench.running():
+        generator.send(100)
+        await bench.recorded(100)
+    bench.recorder = bench.make(write="triggered", memory=4 * MIB)
+    async with bench.running() as recorder:
+        for _ in range(4):
+            generator.send(2_900)
+            await bench.recorded(generator.total - 100)
+        disk, memory = recorder.sources()[:2]
+        gaps = {gap.reason: (gap.from_ns, gap.to_ns) for gap in recorder.gaps(0, 1 << 62)}
+        assert gaps["memory"] == (disk.last_ns + 1, memory.first_ns - 1)
+        assert recorder.gaps(0, disk.last_ns) == []
+
+
 async def test_what_is_read_is_not_overwritten(tmp_path: Path, generator: Generator) -> None:
     """A reader keeps what it holds; one that comes too late is told."""
     generator.size = 600

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import heapq
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 import trio
@@ -44,10 +45,11 @@ LOOK_EVERY_S = 60.0
 """Longest sleep: wall clocks are set."""
 SHORTEST_NS = 10**9
 """Between two stages."""
+MAX_OUTCOMES = 1000
 PARTS = 256
 """Of a time that has too many packets, so small a part is taken whole or not at all."""
 UID_EVERY_NS = 5 * 10**9
-"""How often an unknown uid is looked up again."""
+"""How often an unknown uid is looked up again, after some seconds of looking more often."""
 PATIENCE_S = 5.0
 """How long a finished file waits for a consumer that does not move."""
 LONGEST_DELAY_S = 30.0
@@ -99,6 +101,9 @@ class Worker:
         self._changed = trio.Event()
         self.finished = self.incomplete = self.empty = self.packets = self.size = self.failures = 0
         self.last_error = ""
+        self.outcomes: OrderedDict[int, dict[str, Any]] = OrderedDict()
+        """Of the latest files, by the number of their jobs."""
+        self.is_finished = trio.lowlevel.ParkingLot()
 
     # ── what others call ──
 
@@ -299,7 +304,8 @@ class Worker:
     def _next_ns(self, job: Job, store: PacketStore | None) -> int:
         """When the next stage is due: while the recorder still has what comes after the last one."""
         if not job.selection.is_known:
-            return min(job.to_ns, self._clock_ns() + UID_EVERY_NS)
+            now_ns = self._clock_ns()
+            return min(job.to_ns, now_ns + min(UID_EVERY_NS, max(SHORTEST_NS, (now_ns - job.began_ns) // 2)))
         if store is None or not job.covered or store.oldest_ns is None:
             return job.to_ns
         until_ns = job.covered[-1][1]
@@ -364,5 +370,13 @@ class Worker:
         self.empty += path is None
         self.packets += packets
         self.size += size
+        self.outcomes[job.id] = {
+            "id": job.id, "evidence": self.config.name, "state": "finished", "note": str(note),
+            "pcap": None if path is None else str(path), "packets": packets, "bytes": size, "alarms": job.alarms,
+            "complete": not job.missing, "missing": [str(each) for each in job.missing],
+        }  # fmt: skip
+        if len(self.outcomes) > MAX_OUTCOMES:
+            self.outcomes.popitem(last=False)
+        self.is_finished.unpark_all()
         self._log.info("evidence", file=str(path or note), packets=packets, alarms=job.alarms, complete=not job.missing)
         self._told_finished([each for each in (path, note) if each is not None])

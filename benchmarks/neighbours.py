@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import subprocess
 import sys
 import time
 from typing import Any
@@ -23,7 +24,7 @@ from .harness import child, median, rounds, run_appliance
 
 RUNS = 3
 ITEMS, SIZE = 8_000, 25
-BAD = ("alone", "idle", "raise", "hang", "exit", "segfault", "leak", "shout")
+BAD = ("alone", "idle", "raise", "hang", "exit", "segfault", "leak", "fork", "shout")
 hoard: list[bytearray] = []
 
 
@@ -56,6 +57,13 @@ def bad_segfault(_: dict[str, Any]) -> None:
 def bad_leak(_: dict[str, Any]) -> None:
     while True:
         hoard.append(bytearray(1 << 20))
+
+
+def bad_fork(_record: dict[str, Any]) -> None:
+    """Ten processes for each record, which outlive the call."""
+    for _ in range(10):
+        subprocess.Popen(["sleep", "600"])
+    time.sleep(600)
 
 
 def bad_shout(_record: dict[str, Any]) -> None:

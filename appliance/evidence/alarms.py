@@ -14,7 +14,7 @@ from appliance.zeek.events import plain_args
 
 from .jobs import Alarm, Asked, Shown
 from .requests import ANSWER_TOPIC, REQUEST, Request, parse_request
-from .selection import choose, ends_of_event, ends_of_record
+from .selection import Ends, Wanted, choose, ends_of_event, ends_of_record, flows_of
 from .times import parse_span, parse_time
 
 __all__ = ["Refused", "make_alarm"]
@@ -48,13 +48,13 @@ def make_alarm(config: Evidence, item: Item, record: Mapping[str, Any] | None, n
         ts_ns = _not_ahead(parse_time(record.get("ts")), now_ns)
         last_ns = ts_ns + parse_span(record.get("duration"))
         shown = _show(item, ts_ns, record)
-        return _alarm(config, shown, last_ns, selection=choose(ends_of_record(record), config.select))
+        return _alarm(config, shown, last_ns, ends_of_record(record), config.select)
     plain = plain_args({**record, "name": to_text(item.name), "topic": to_text(item.topic)})
     ts_ns = _not_ahead(parse_time(record["ts"]), now_ns)
     if item.name == REQUEST:
         return _alarm_of_request(config, item, parse_request(record["args"]), plain, now_ns)
     shown = _show(item, ts_ns, plain)
-    return _alarm(config, shown, ts_ns, selection=choose(ends_of_event(record["args"]), config.select))
+    return _alarm(config, shown, ts_ns, ends_of_event(record["args"]), config.select)
 
 
 def _alarm_of_request(
@@ -70,7 +70,8 @@ def _alarm_of_request(
         config,
         _show(item, ts_ns, plain),
         ts_ns,
-        selection=choose(request.ends, request.select),
+        request.ends,
+        request.select,
         before_ns=request.before_ns,
         after_ns=request.after_ns,
         asked=asked,
@@ -81,13 +82,15 @@ def _alarm(
     config: Evidence,
     shown: Shown,
     last_ns: int,
+    ends: Ends,
+    wanted: Wanted,
     *,
-    selection: Any,
     before_ns: int | None = None,
     after_ns: int | None = None,
     asked: Asked | None = None,
 ) -> Alarm | Refused:
     ts_ns, limit_ns = shown.ts_ns, int(config.max_span)
+    selection = choose(ends, wanted)
     if selection is None:
         return Refused("no_selection", ts_ns, asked)
     before_ns = min(int(config.before) if before_ns is None else before_ns, limit_ns)
@@ -99,6 +102,7 @@ def _alarm(
         to_ns=min(last_ns + after_ns, ts_ns + limit_ns) + 1,
         shown=shown,
         asked=asked,
+        flows=flows_of(ends),
     )
 
 

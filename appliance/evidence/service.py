@@ -23,7 +23,7 @@ from appliance.runtime.tidy import Tidier
 
 from .alarms import Refused, make_alarm
 from .files import Files
-from .jobs import Alarm, Asked, Desk, Job, Limits
+from .jobs import Asked, Desk, Job, Limits
 from .requests import REQUEST, REQUEST_TOPIC, Answer
 from .state import LeftOut, State, pack
 from .surroundings import Surroundings
@@ -192,18 +192,7 @@ class EvidenceService:
             return
         taken.add(job, is_new=outcome == "begun")
         self._joined += outcome == "joined"
-        self._lift(alarm)
-
-    def _lift(self, alarm: Alarm) -> None:
-        """What comes of this connection from now on is recorded in full."""
-        store = self._around.recorders.get(self.config.recorder)
-        if store is None:
-            return
-        for key in alarm.selection.flows():
-            try:
-                store.lift(key, self._clock_ns())
-            except OSError as exc:
-                self._work.complain("the cutoff of a connection cannot be lifted", exc)
+        self._work.lift(alarm.flows)
 
     async def _keep(self, state: State, taken: _TakenIn) -> None:
         """Write down what was taken in; nothing is settled before."""

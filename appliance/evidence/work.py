@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -15,6 +15,7 @@ import trio
 from appliance.config import Evidence
 from appliance.errors import ApplianceError
 from appliance.model import Segment
+from appliance.native import FlowKey
 from appliance.runtime.ledger import Account
 from appliance.runtime.logs import Throttle
 from appliance.runtime.packets import PacketStore
@@ -22,7 +23,8 @@ from appliance.runtime.packets import PacketStore
 from .files import Files
 from .jobs import Desk, Job, Missing, Span, cover, merge_missing, uncovered
 from .requests import Answer
-from .stages import HEADER, take
+from .room import Portion, next_portion
+from .stages import HEADER, Taken, take
 from .state import State, pack
 from .surroundings import Surroundings
 from .times import MARGIN_NS
@@ -42,6 +44,8 @@ LOOK_EVERY_S = 60.0
 """Longest sleep: wall clocks are set."""
 SHORTEST_NS = 10**9
 """Between two stages."""
+PARTS = 256
+"""Of a time that has too many packets, so small a part is taken whole or not at all."""
 UID_EVERY_NS = 5 * 10**9
 """How often an unknown uid is looked up again."""
 PATIENCE_S = 5.0
@@ -128,6 +132,17 @@ class Worker:
         else:
             self._put_off(job, self._clock_ns())
 
+    def lift(self, flows: Iterable[FlowKey]) -> None:
+        """Have what comes of these from now on recorded in full."""
+        store = self._around.recorders.get(self.config.recorder)
+        if store is None:
+            return
+        for key in flows:
+            try:
+                store.lift(key, self._clock_ns())
+            except OSError as exc:
+                self.complain("the cutoff of a connection cannot be lifted", exc)
+
     def answer(self, answer: Answer, topic: str) -> None:
         """Tell who asked."""
         outcome = self._around.outlet.publish(topic, [answer.encode()])
@@ -196,8 +211,8 @@ class Worker:
             waited = await self._wait_recorded(
                 store, min(now_ns, job.to_ns), is_hopeless=now_ns >= job.to_ns + PATIENCE_NS
             )
-            while waited and store and (spans := uncovered(job.from_ns, min(now_ns, job.to_ns), job.covered)):
-                await self._take(job, store, spans[0])
+            while waited and store and (portion := next_portion(job, now_ns, int(self.config.max_size))):
+                await self._take(job, store, portion)
         if not is_over or job.to_ns > now_ns:
             return self._next_ns(job, store)
         for begin, end in uncovered(job.from_ns, job.to_ns, job.covered):
@@ -212,6 +227,8 @@ class Worker:
         known = await self.on_disk(partial(self._uids.lookup, job.selection.uid))
         if known is None:
             return
+        if known.key.proto and self._clock_ns() < job.to_ns:
+            self.lift([known.key])
         if not job.selection.is_known:
             job.selection = job.selection.resolve(known.key)
         if job.selection.select == "conn":
@@ -228,25 +245,48 @@ class Worker:
         state = "behind" if store is not None else "not running"
         raise LaterError(f"the recorder {self.config.recorder} is {state}")
 
-    async def _take(self, job: Job, store: PacketStore, span: Span) -> None:
-        room = int(self.config.max_size) - job.size
-        has_piece = False
-        if job.is_capped or room <= HEADER:
+    async def _take(self, job: Job, store: PacketStore, portion: Portion) -> None:
+        span, room, _ = portion
+        if room <= HEADER:
             job.missing.append(Missing("max_size", *span))
+            job.covered = cover(job.covered, span)
+        elif portion.is_latest_first:
+            await self._take_latest(job, store, span, room)
         else:
-            target = self._files.stages / f"{job.id}-{span[0]}.pcap"
-            taken = await trio.to_thread.run_sync(
-                partial(take, store, job.selection, span, target, max_bytes=room,
-                        check=trio.from_thread.check_cancelled),
-                limiter=self._threads,
-            )  # fmt: skip
-            if taken.piece is not None:
-                job.pieces.append(taken.piece)
-                has_piece = True
-            job.missing += taken.missing
-            job.is_capped = taken.is_capped
+            taken = await self._extract(job, store, span, room)
+            if taken.is_capped:
+                job.capped_ns = span[0]
+            await self._add(job, span, taken)
+
+    async def _take_latest(self, job: Job, store: PacketStore, span: Span, room: int) -> None:
+        """Take the latest packets of a span: of what does not fit, the later half comes first."""
+        left, shortest_ns = [span], max(SHORTEST_NS, (span[1] - span[0]) // PARTS)
+        while left:
+            begin, end = part = left.pop()
+            taken = await self._extract(job, store, part, room)
+            if not taken.is_capped:
+                room -= taken.piece.size if taken.piece is not None else 0
+                await self._add(job, part, taken)
+                continue
+            await self.on_disk(partial(self._files.remove, taken.piece))
+            if end - begin > shortest_ns:
+                left += [(begin, (begin + end) // 2), ((begin + end) // 2, end)]
+            else:
+                await self._add(job, (span[0], end), Taken.nothing("max_size", (span[0], end)))
+                return
+
+    async def _extract(self, job: Job, store: PacketStore, span: Span, room: int) -> Taken:
+        target = self._files.stages / f"{job.id}-{span[0]}.pcap"
+        return await trio.to_thread.run_sync(
+            partial(take, store, job.selection, span, target, max_bytes=room, check=trio.from_thread.check_cancelled),
+            limiter=self._threads,
+        )
+
+    async def _add(self, job: Job, span: Span, taken: Taken) -> None:
+        job.missing += taken.missing
         job.covered = cover(job.covered, span)
-        if has_piece:  # after a crash, nothing is looked for again at no loss
+        if taken.piece is not None:  # after a crash, nothing is looked for again at no loss
+            job.pieces.append(taken.piece)
             await self._keep(job)
 
     def _next_ns(self, job: Job, store: PacketStore | None) -> int:
@@ -271,6 +311,10 @@ class Worker:
             others = [piece for piece in job.pieces if piece.linktype != linktype]
             job.missing += [Missing("link_type", piece.from_ns, piece.to_ns, piece.packets) for piece in others]
             job.pieces = [piece for piece in job.pieces if piece.linktype == linktype]
+        if job.size > int(self.config.max_size):
+            trim = partial(self._files.trim, job, int(self.config.max_size))
+            await trio.to_thread.run_sync(trim, limiter=self._threads)
+            await self._keep(job)
         job.missing = merge_missing(job.missing)
         path, note, size = await trio.to_thread.run_sync(
             partial(self._files.finish, job, self._clock_ns(), trio.from_thread.check_cancelled), limiter=self._threads

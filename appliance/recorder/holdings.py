@@ -39,6 +39,13 @@ class Holdings:
         """Of those, as readers find them."""
         return sum(segment.bytes for segment in self.unfinished())
 
+    @property
+    def reserved_bytes(self) -> int:
+        """That the disk holds for those, and for those to come, in addition. Blocks."""
+        group = self._group()
+        spares = [shelf.opener.spare for shelf in group.files] if group is not None else []
+        return sum(segment.reserved for segment in [*self.unfinished(), *spares] if segment is not None)
+
     def sources(self) -> list[Source]:
         """Everything that has packets, the oldest first."""
         # In this order, for one that is finished meanwhile is then in both, and not in neither.

@@ -25,7 +25,7 @@ from appliance.runtime.shares import DiskShares
 
 from .books import Books
 from .figures import MemberFigures, RecorderFigures
-from .files import FileSettings, FileShelf
+from .files import FileShelf
 from .finisher import Finisher
 from .group import Group, Watcher
 from .holdings import Holdings
@@ -33,6 +33,7 @@ from .interface import MissingInterfaceError, compile_program, find_interface
 from .keeper import Keeper
 from .member import TICK_S
 from .segment import Finished, GrowingSegment
+from .settings import FileSettings
 
 __all__ = ["Recorder", "Surroundings"]
 
@@ -297,7 +298,10 @@ class Recorder:
                     compare_s = trio.current_time() + COMPARE_EVERY_S
                     await trio.to_thread.run_sync(self._keeper.compare)
                 growing = self._holdings.growing_bytes
-                await trio.to_thread.run_sync(self._keeper.look, self._around.clock_ns(), growing)
+                await trio.to_thread.run_sync(self._keep, self._around.clock_ns(), growing)
+
+    def _keep(self, now_ns: int, growing: int) -> None:
+        self._keeper.look(now_ns, growing, self._holdings.reserved_bytes)
 
     def _look(self) -> None:
         """Book, and see whether the interface is up again."""

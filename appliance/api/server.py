@@ -25,6 +25,7 @@ from appliance.runtime.logs import Throttle
 from .captures import CaptureRoutes
 from .events import PATH as EVENTS
 from .events import EventsApi
+from .evidence import EvidenceRoutes
 from .exchange import Answer, Exchange, RefusedError, Request, problem
 from .extract import ExtractRoutes
 from .hooks import HookRoutes
@@ -143,6 +144,7 @@ class StatusServer:
         events: what ``/v1/events`` does; None: there is no such path.
         captures: what ``/v1/captures`` does; None: there is no such path.
         hooks: what ``/v1/hooks`` does; None: there is no such path.
+        evidence: what ``/v1/evidence`` does; None: there is no such path.
         extract: what ``/v1/extract`` does; None: there is no such path.
         is_optional: go on without a socket that cannot be used, with a warning: nobody asked for it by name.
     """
@@ -155,6 +157,7 @@ class StatusServer:
         events: EventsApi | None = None,
         captures: CaptureRoutes | None = None,
         hooks: HookRoutes | None = None,
+        evidence: EvidenceRoutes | None = None,
         extract: ExtractRoutes | None = None,
         is_optional: bool = False,
     ) -> None:
@@ -163,7 +166,7 @@ class StatusServer:
         self._documents = documents
         self._events = events
         self._extract = extract
-        self._routes = [each for each in (captures, hooks) if each is not None]
+        self._routes = [each for each in (captures, hooks, evidence) if each is not None]
         self._places = trio.Semaphore(MAX_CONNECTIONS)
         self._served: list[str] = []
         self._connections = self._requests = 0

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import heapq
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 import trio
@@ -44,10 +45,11 @@ LOOK_EVERY_S = 60.0
 """Longest sleep: wall clocks are set."""
 SHORTEST_NS = 10**9
 """Between two stages."""
+MAX_OUTCOMES = 1000
 PARTS = 256
 """Of a time that has too many packets, so small a part is taken whole or not at all."""
 UID_EVERY_NS = 5 * 10**9
-"""How often an unknown uid is looked up again."""
+"""How often an unknown uid is looked up again, after some seconds of looking more often."""
 PATIENCE_S = 5.0
 """How long a finished file waits for a consumer that does not move."""
 LONGEST_DELAY_S = 30.0
@@ -99,6 +101,9 @@ class Worker:
         self._changed = trio.Event()
         self.finished = self.incomplete = self.empty = self.packets = self.size = self.failures = 0
         self.last_error = ""
+        self.outcomes: OrderedDict[int, dict[str, Any]] = OrderedDict()
+        """Of the latest files, by the number of their jobs."""
+        self.is_finished = trio.lowlevel.ParkingLot()
 
     # ── what others call ──
 
@@ -115,11 +120,15 @@ class Worker:
             if path is not None:
                 await self._announce(job, path, self._files.path(job, "json"), (await trio.Path(path).stat()).st_size)
                 continue
-            for piece in await self.on_disk(partial(self._files.lost, job)):
-                job.pieces.remove(piece)
-                job.covered = [part for begin, end in job.covered
-                               for part in uncovered(begin, end, [(piece.from_ns, piece.to_ns)])]  # fmt: skip
+            await self._forget_lost(job)
             self.look_at(job)
+
+    async def _forget_lost(self, job: Job) -> None:
+        """What is no more on the disk is to be taken again."""
+        for piece in await self.on_disk(partial(self._files.lost, job)):
+            job.pieces.remove(piece)
+            job.covered = [part for begin, end in job.covered
+                           for part in uncovered(begin, end, [(piece.from_ns, piece.to_ns)])]  # fmt: skip
 
     async def on_disk(self, work: Callable[[], T]) -> T:
         """Do something with the state in a thread, one thing at a time."""
@@ -189,7 +198,8 @@ class Worker:
         except (OSError, ValueError, ApplianceError) as exc:
             job.failures += 1
             self.failures += 1
-            self.complain("evidence has to wait", exc)
+            if job.failures > 1 or not isinstance(exc, LaterError):  # recorders start after us
+                self.complain("evidence has to wait", exc)
             delay_s = min(LONGEST_DELAY_S, 2.0 ** min(job.failures - 1, 10))
             due_ns = self._clock_ns() + int(delay_s * 1e9)
         finally:
@@ -205,6 +215,8 @@ class Worker:
         """Do what can be done now; returns when there is more to do, None: it is finished."""
         now_ns = self._clock_ns()
         is_over = now_ns >= job.to_ns
+        if is_over:
+            await self._forget_lost(job)
         await self._resolve(job)
         store = self._around.recorders.get(self.config.recorder)
         if job.selection.is_known:
@@ -292,11 +304,15 @@ class Worker:
     def _next_ns(self, job: Job, store: PacketStore | None) -> int:
         """When the next stage is due: while the recorder still has what comes after the last one."""
         if not job.selection.is_known:
-            return min(job.to_ns, self._clock_ns() + UID_EVERY_NS)
+            now_ns = self._clock_ns()
+            return min(job.to_ns, now_ns + min(UID_EVERY_NS, max(SHORTEST_NS, (now_ns - job.began_ns) // 2)))
         if store is None or not job.covered or store.oldest_ns is None:
             return job.to_ns
         until_ns = job.covered[-1][1]
-        return min(job.to_ns, until_ns + max(SHORTEST_NS, (until_ns - store.oldest_ns) // 2))
+        # Segments on the disk may be older than what has been forgotten in memory.
+        forgotten = [gap.to_ns for gap in store.gaps(0, until_ns) if gap.reason == "memory"]
+        oldest_ns = max(store.oldest_ns, *forgotten, 0)
+        return min(job.to_ns, until_ns + max(SHORTEST_NS, (until_ns - oldest_ns) // 2))
 
     async def _keep(self, job: Job) -> None:
         assert self._state is not None
@@ -354,5 +370,13 @@ class Worker:
         self.empty += path is None
         self.packets += packets
         self.size += size
+        self.outcomes[job.id] = {
+            "id": job.id, "evidence": self.config.name, "state": "finished", "note": str(note),
+            "pcap": None if path is None else str(path), "packets": packets, "bytes": size, "alarms": job.alarms,
+            "complete": not job.missing, "missing": [str(each) for each in job.missing],
+        }  # fmt: skip
+        if len(self.outcomes) > MAX_OUTCOMES:
+            self.outcomes.popitem(last=False)
+        self.is_finished.unpark_all()
         self._log.info("evidence", file=str(path or note), packets=packets, alarms=job.alarms, complete=not job.missing)
         self._told_finished([each for each in (path, note) if each is not None])

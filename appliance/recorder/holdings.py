@@ -74,6 +74,18 @@ class Holdings:
         times += [segment.seen.first_ns for segment in self.unfinished() if segment.seen is not None]
         return min(times, default=None)
 
+    def forgotten(self, now_ns: int) -> tuple[int, int]:
+        """What is neither on the disk nor in memory, if packets are in memory only: from when to when, both included.
+        Segments on the disk are of a time when that was otherwise.
+        """
+        on_disk = [segment.seen.last_ns for segment in self.unfinished() if segment.seen is not None]
+        if (newest := self._catalogue.newest) is not None:
+            on_disk.append(newest.last_ns)
+        group = self._group()
+        shelves = [shelf.sources() for shelf in group.memories] if group is not None else []
+        since_ns = max((sources[0].first_ns for sources in shelves if sources), default=now_ns + 1)
+        return max(on_disk, default=-1) + 1, since_ns - 1
+
     @property
     def newest_ns(self) -> int | None:
         """Time of the latest packet; None if there is none."""

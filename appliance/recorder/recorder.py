@@ -343,10 +343,9 @@ class Recorder:
         """See `PacketStore`."""
         gaps = self._keeper.gaps.between(from_ns, to_ns)
         if self.table.write == "triggered":
-            oldest_ns = self.oldest_ns
-            end_ns = min(to_ns, self._around.clock_ns() if oldest_ns is None else oldest_ns - 1)
-            if from_ns <= end_ns:
-                gaps.append(Gap(from_ns, end_ns, "memory"))
+            begin_ns, end_ns = self._holdings.forgotten(self._around.clock_ns())
+            if max(from_ns, begin_ns) <= min(to_ns, end_ns):
+                gaps.append(Gap(max(from_ns, begin_ns), min(to_ns, end_ns), "memory"))
         if self.state == "down":
             gaps.append(Gap(self._down_ns, self._around.clock_ns(), "down"))
         return gaps

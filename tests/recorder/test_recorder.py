@@ -14,8 +14,9 @@ import pytest
 import trio
 
 from appliance.cli.tables import _detail
-from appliance.native import FlowQuery, SegmentIndex, extract
+from appliance.native import FlowQuery, SegmentIndex
 from appliance.recorder.opener import PENS
+from tests.native.wanted import read_segment
 
 from .harness import MIB, Bench, Generator, check_order, frames, serials, table, wait_until
 
@@ -125,8 +126,7 @@ async def test_index_of_each_segment_finds_its_flows(tmp_path: Path, generator: 
         index = path.with_name(path.name + ".idx")
         with index.open("rb") as file:
             assert SegmentIndex(file.fileno()).info().is_complete
-        for block in extract(path, FlowQuery(ports=(1001,)), index):
-            found += block.count(b"\x03\xe9\x00\x35")  # source port 1001, destination port 53
+        found += read_segment(path, FlowQuery(ports=(1001,)), index).count(b"\x03\xe9\x00\x35")  # 1001 to 53
     assert found == generator.sent[1]
 
 

@@ -200,8 +200,9 @@ async def test_scan_costs_as_many_files_as_allowed(tmp_path: Path, generator: Ge
             await h.log(*(flow(number, now_ns) for number in range(first, first + 1000)))
         generator.send(3000)
         account = h.appliance.ledger.account("evidence.notices")
-        await wait_until(lambda: account.delivered == 50)
-        await wait_until(lambda: len(h.files(".json")) == 50)
-        assert account.dropped == {"rate_limit": 9950}
+        await wait_until(lambda: account.delivered + account.dropped.get("rate_limit", 0) == 10_000)
+        assert 50 <= account.delivered < 100  # some more may begin while a slow machine takes them in
+        await wait_until(lambda: len(h.files(".json")) == account.delivered)
+        assert account.dropped.keys() == {"rate_limit"}
         assert h.appliance.ledger.account("recorder.edge", unit="packets").dropped == {}
     assert serials(h.files(".pcap")) == {number: list(range(2000)) for number in range(3)}

@@ -479,4 +479,4 @@ async def test_several_handlers_share_the_connection(tmp_path: Path) -> None:
         await wait_until(lambda: len(bench.items()) == 2)
     assert [p.data for p in packets_in(tmp_path / "raw.pcap", snaplen=SNAPLEN)] == [b"both"]
     assert len(packets_in(tmp_path / "ip.pcap", linktype=101, snaplen=SNAPLEN)) == 7
-    assert (tmp_path / "ip.pcap").stat().st_size == next(s.size for s in bench.items() if s.handler == "ip")
+    assert (tmp_path / "ip.pcap").stat().st_size == next(s.disk_size for s in bench.items() if s.handler == "ip")

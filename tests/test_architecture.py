@@ -142,6 +142,8 @@ def test_command_line_imports_nothing_heavy_before_it_knows_the_command(path: Pa
         "capture_arguments.py",
         "hooks.py",
         "hooks_arguments.py",
+        "layout.py",
+        "layout_arguments.py",
         "extract.py",
         "extract_arguments.py",
         "extract_remote.py",

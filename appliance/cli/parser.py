@@ -13,6 +13,7 @@ from appliance import __version__
 from .capture_arguments import add_capture
 from .extract_arguments import add_extract
 from .hooks_arguments import add_hooks
+from .layout_arguments import add_layout
 from .pcap_arguments import add_pcap
 
 __all__ = ["make_parser"]
@@ -167,6 +168,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_capture(commands, _command, _add_socket)
     add_extract(commands, _command, _add_socket)
     add_hooks(commands, _command, _add_socket)
+    add_layout(commands, _command)
     add_pcap(commands, _command)
 
     import_ = _command(

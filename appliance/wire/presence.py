@@ -119,10 +119,6 @@ class NodeTable:
         """The name of a node that is up."""
         return self._names.get(node_id)
 
-    def knows(self, name: str) -> bool:
-        """Whether the layout has a node."""
-        return name in self._nodes
-
     @property
     def up(self) -> tuple[str, ...]:
         """Names of all that are up, without us, in the order in which they came."""

@@ -138,12 +138,11 @@ class ZeromqPresence:
         return actions
 
     def _hear_greeting(self, name: str, node_id: str, now_ns: int) -> list[ZeromqAction]:
+        # Also from names that we do not know: we are up for them, whatever they are for us.
         actions: list[ZeromqAction] = []
         former = self.table.id_of(name)
         if former == node_id:
             return []
-        if not self.table.knows(name):
-            return [Note(f"got hello from unexpected node {shown(name)!r} ({shown(node_id)})", "unknown_node")]
         if former is not None:
             actions.append(Note(f"node {name!r} never said goodbye, was {shown(former)}", "no_goodbye"))
             actions += self.table.lost(former)

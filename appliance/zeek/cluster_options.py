@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from .topics import Backend, cluster_topics
+from .topics import EXPERIMENTAL_STARTED, Backend, cluster_topics
 from .version import Version
 
 __all__ = ["NAMES", "FrameworkName", "default_of", "names_of"]
@@ -76,23 +76,39 @@ _FRAMEWORK = [
     *(_option(f"{kind}_pool_spec", _TOPIC) for kind in ("proxy", "worker", "logger")),
     _option("backend", "Cluster::CLUSTER_BACKEND_BROKER", ((8, 1), "Cluster::CLUSTER_BACKEND_NONE"), since=(7, 1)),
     _option("event_serializer", "Cluster::EVENT_SERIALIZER_BROKER_BIN_V1", since=(7, 1)),
+    _option("log_serializer", "Cluster::LOG_SERIALIZER_ZEEK_BIN_V1", since=(7, 1)),
+    _option("default_websocket_max_event_queue_size", "32", since=(7, 2)),
+    _option("default_websocket_ping_interval", "5sec", since=(7, 2)),
+    _option("Experimental::cluster_started_topic", f'"{EXPERIMENTAL_STARTED}"', since=(8, 0)),
+    _option("Telemetry::core_metrics", "{INFO}", since=(8, 0)),
+    _option("Telemetry::websocket_metrics", "{INFO}", since=(8, 0)),
+    _option("default_publish_table_batch_size", "10000", since=(8, 2)),
+    _option("default_table_publish_on_change_max_batch_size", "10", since=(8, 2)),
+    _option("default_table_publish_on_change_max_batch_delay", "10msec", since=(8, 2)),
     *_named("type", "NodeType", "Node", "StoreInfo", "Info", "PoolSpec", "PoolNode", "Pool", "RoundRobinTable"),
-    *_named("type", "Event", "NamedEvent", since=(7, 1)),
-    *_named("type", "EventMetadata", since=(8, 0)),
-    *_named("type", "WebSocketServerOptions", "WebSocketTLSOptions", since=(7, 2)),
+    *_named("type", "NamedNode"),
+    *_named("type", "Event", since=(7, 1)),
+    *_named("type", "WebSocketServerOptions", "WebSocketTLSOptions", "EndpointInfo", "NetworkInfo", since=(7, 2)),
+    *_named("type", "TableChangeHeader", "TableChangeInfo", "TableChangeInfos", since=(8, 2)),
     *_named("state", "worker_count", until=(6, 1)),
     *_named("state", "worker_pool", "proxy_pool", "logger_pool"),
     *_named("function", "is_enabled", "local_node_type", "node_topic", "nodeid_topic", "log", "create_store"),
     *_named("function", "register_pool", "rr_topic", "hrw_topic", "publish_rr", "publish_hrw", "rr_log_topic"),
     *_named("function", "get_node_count", "get_active_node_count", since=(6, 0)),
+    *_named("function", "nodes_with_type"),
     *_named("function", "local_node_metrics_port", since=(7, 0)),
     *_named("function", "make_event", "publish", "subscribe", "unsubscribe", "init", "node_id", since=(7, 1)),
+    *_named("function", "nodeid_to_node", since=(7, 1)),
+    *_named("function", "publish_table", since=(8, 2)),
+    *_named("function", "Experimental::is_cluster_started", since=(6, 0)),
     *_named("function", "listen_websocket", since=(7, 2)),
     *_named("event", "hello", "node_up", "node_down"),
     *_named("event", "websocket_client_added", "websocket_client_lost", since=(7, 2)),
     *_named("event", "table_change_infos", "forward_table_change_infos", since=(8, 2)),
     *_named("event", "Experimental::node_fully_connected", "Experimental::cluster_started", since=(6, 0)),
+    *_named("hook", "log_policy", since=(4, 0)),
     *_named("hook", "connect_node_hook", since=(6, 0)),
+    *_named("hook", "apply_table_change_infos_policy", since=(8, 2)),
     *_named("hook", "on_subscribe", "on_unsubscribe", since=(8, 0)),
 ]
 
@@ -104,18 +120,19 @@ _ZEROMQ = [
     _zeromq("listen_xpub_endpoint", '"tcp://127.0.0.1:5555"'),
     _zeromq("listen_xsub_endpoint", '"tcp://127.0.0.1:5556"'),
     _zeromq("run_proxy_thread", "F"),
-    _zeromq("proxy_io_threads", "2"),
+    _zeromq("proxy_io_threads", "2", since=(7, 2)),
     _zeromq("linger_ms", "500"),
     *(_zeromq(name, "1000", since=(8, 0)) for name in ("xpub_sndhwm", "xsub_rcvhwm")),
     *(_zeromq(name, "-1", since=(8, 0)) for name in ("xpub_sndbuf", "xsub_rcvbuf")),
     *(_zeromq(name, "1000") for name in ("log_sndhwm", "log_rcvhwm")),
     *(_zeromq(name, "-1") for name in ("log_sndbuf", "log_rcvbuf")),
     _zeromq("log_immediate", "F"),
+    FrameworkName("Cluster::Backend::ZeroMQ::xpub_nodrop", "option", (((7, 1), "T"),), (7, 1), (7, 2), "zeromq"),
     _zeromq("connect_xpub_nodrop", "T", since=(7, 2)),
     _zeromq("listen_xpub_nodrop", "T"),
     _zeromq("onloop_queue_hwm", "10000", since=(8, 0)),
     _zeromq("poll_max_messages", "100"),
-    _zeromq("ipv6", "T", ((8, 2), "F"), since=(7, 2)),
+    _zeromq("ipv6", "T", ((8, 1), "F"), since=(7, 2)),
     _zeromq("hello_expiration", "10sec"),
     _zeromq("internal_topic_prefix", '"zeek.zeromq.internal."', since=(7, 2)),
     _zeromq("node_topic_prefix", '"zeek.cluster.node"'),
@@ -126,7 +143,10 @@ _ZEROMQ = [
         for side in ("server", "client")
         for key in ("publickey", "secretkey")
     ),
-    FrameworkName("Cluster::Backend::ZeroMQ::hello", "event", (), (7, 1), None, "zeromq"),
+    *(
+        FrameworkName(f"Cluster::Backend::ZeroMQ::{name}", "event", (), (7, 1), None, "zeromq")
+        for name in ("hello", "subscription", "unsubscription")
+    ),
 ]
 
 NAMES: tuple[FrameworkName, ...] = (*_FRAMEWORK, *_ZEROMQ)

@@ -71,7 +71,8 @@ def parse_zeek_conf(files: Iterable[ConfFile]) -> ParsedLayout:
     has_manager = any(node.type is NodeType.MANAGER for node in nodes)
     if not has_manager:
         nodes = [msgspec.structs.replace(node, manager="") for node in nodes]
-    is_logger = not any(node.type is NodeType.LOGGER for node in nodes)
+    has_logger = any(node.type is NodeType.LOGGER for node in nodes)
+    is_logger = not has_logger if has_manager or has_logger else None
     return ParsedLayout(ClusterLayout(nodes=tuple(nodes), manager_is_logger=is_logger), tuple(remarks))
 
 

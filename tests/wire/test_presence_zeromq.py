@@ -112,16 +112,24 @@ def test_a_node_that_died_unseen_comes_back() -> None:
 
 
 def test_what_is_not_about_us() -> None:
-    """Our own messages, other topics, other events, names that nobody knows, events that are no hellos."""
+    """Our own messages, other topics, other events, events that are no hellos."""
     presence = make()
     assert presence.receive(hello("logger-1", "me"), "me", 0) == []
     assert presence.receive(Event.make("My::event"), "w", 0) == []
     assert presence.subscription("zeek.cluster.worker", 0) == []
     assert presence.subscription("zeek.cluster.nodeid.me.", 0) == []
     assert presence.subscription("zeek.zeromq.internal.w.1.", 0) == []
-    assert news(presence.receive(greeting("stranger", "s"), "s", 0)) == ["! unknown_node"]
     assert news(presence.receive(Event.make(ZEROMQ_HELLO), "s", 0)) == ["! bad_hello"]
     assert presence.deadline_ns is None
+
+
+def test_strangers_see_us_and_are_not_seen() -> None:
+    """A node that only our layout does not know gets its hello; its own is a mistake."""
+    presence = make()
+    presence.receive(greeting("stranger", "w"), "w", 0)
+    assert news(presence.subscription(W_TOPIC, 0)) == [FIRST, SECOND]
+    assert news(presence.receive(hello("stranger", "w"), "w", 0)) == ["! unknown_node"]
+    assert presence.table.up == ()
 
 
 def test_ready_when_the_own_subscription_comes_back() -> None:

@@ -38,7 +38,7 @@ def refusal(data: bytes) -> str:
         ("zeekctl-2.6.zeek", 6, False, "worker-1-2 worker 192.0.2.2 27767 9995 manager", 1),
         ("standalone-2.6.zeek", 0, None, None, 3),
         ("generator-8.1.zeek", 5, False, "worker-2 worker 127.0.0.1 None 9995 manager", 2),
-        ("generator-9.0.zeek", 4, False, "c-w-01-worker-eth1-1 worker 2001:db8::11 None 0 manager", 2),
+        ("generator-9.0.zeek", 4, False, "c-w-01-worker-eth1-1 worker 2001:db8::11 None 0 manager", 3),
     ],
 )
 def test_layouts_of_every_generator(

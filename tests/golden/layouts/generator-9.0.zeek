@@ -3,10 +3,10 @@
 module Cluster;
 
 type Host: record {
-    ip: addr;
+	ip: addr;
 };
 
-const hosts: table[string] of Host &ordered &redef;
+const hosts: table[string] of Host &redef;
 
 redef Cluster::hosts += {
     ["c-mgr"] = [$ip=(blocking_lookup_hostname("c-mgr") as vector of addr)[0]],
@@ -23,5 +23,17 @@ redef Cluster::nodes += {
 redef Cluster::manager_is_logger = F;
 
 @load base/frameworks/telemetry/options
-redef Telemetry::metrics_address = getenv("ZEEK_TELEMETRY_LISTEN_ADDRESS");
+
+# From the environment, or where the node itself is.
+const address_env = getenv("ZEEK_TELEMETRY_LISTEN_ADDRESS");
+@if ( |address_env| > 0 )
+redef Telemetry::metrics_address = address_env;
+@else
+@if ( Cluster::node in Cluster::nodes )
+const own_ip = Cluster::nodes[Cluster::node]$ip;
+const own_ip_str = is_v4_addr(own_ip) ? cat(own_ip) : cat("[", own_ip, "]");
+redef Telemetry::metrics_address = own_ip_str;
+@endif
+@endif
+
 redef Telemetry::metrics_port = Cluster::local_node_metrics_port();

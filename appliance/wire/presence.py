@@ -16,10 +16,11 @@ import msgspec
 from appliance.zeek.layout import ClusterLayout, LayoutNode, NodeType
 from appliance.zeek.messages import Event
 from appliance.zeek.topics import ClusterTopics
-from appliance.zeek.values import Value, Vector
+from appliance.zeek.values import Vector
 
 __all__ = [
     "HELLO",
+    "MAX_ID",
     "Action",
     "NodeDown",
     "NodeTable",
@@ -27,10 +28,13 @@ __all__ = [
     "Note",
     "Publish",
     "hello_of",
+    "shown",
 ]
 
 HELLO = "Cluster::hello"
 _CONNECTED = "Cluster::Experimental::node_fully_connected"
+MAX_ID = 512
+"""Bytes of a name or ID that is kept; real ones are shorter than a hundred."""
 _MAX_TEXT = 200
 
 
@@ -67,15 +71,13 @@ Action: TypeAlias = Publish | NodeUp | NodeDown | Note
 
 
 def hello_of(event: Event) -> tuple[str, str] | None:
-    """Name and ID of who says hello; None if the arguments are others."""
-    if len(event.args) != 2 or not all(isinstance(each, bytes) for each in event.args):
+    """Name and ID of who says hello; None if the arguments are others, or longer than any name."""
+    if len(event.args) != 2:
         return None
-    name, node_id = (_text(each) for each in event.args)
-    return name, node_id
-
-
-def _text(value: Value) -> str:
-    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else ""
+    name, node_id = event.args[0], event.args[1]
+    if not isinstance(name, bytes) or not isinstance(node_id, bytes) or max(len(name), len(node_id)) > MAX_ID:
+        return None
+    return name.decode("utf-8", "surrogateescape"), node_id.decode("utf-8", "surrogateescape")
 
 
 def shown(text: str) -> str:

@@ -18,7 +18,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from appliance.wire.presence import HELLO, Action, NodeTable, Note, Publish, hello_of, shown
+from appliance.wire.presence import HELLO, MAX_ID, Action, NodeTable, Note, Publish, hello_of, shown
 from appliance.zeek.messages import Event
 
 __all__ = [
@@ -102,6 +102,8 @@ class ZeromqPresence:
         node_id = self.table.topics.id_of(topic)
         if node_id is None or node_id == self.table.node_id or self.table.name_of(node_id) is not None:
             return []
+        if len(node_id) > MAX_ID:
+            return [Note(f"an ID that is too long: {shown(node_id)}", "long_id")]
         table = self.table
         greeting = Event.make(ZEROMQ_HELLO, table.name.encode(), table.node_id.encode())
         actions: list[ZeromqAction] = [Publish(table.topics.nodeid_topic(node_id), greeting)]

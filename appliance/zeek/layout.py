@@ -10,7 +10,6 @@ Source: Zeek, ``scripts/base/frameworks/cluster/main.zeek``, records ``Node`` an
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
 
 import msgspec
 
@@ -26,6 +25,7 @@ __all__ = [
     "Remark",
     "check_size",
     "decode_layout",
+    "name_key",
 ]
 
 MAX_BYTES = 2 << 20
@@ -163,8 +163,3 @@ def decode_layout(data: bytes, file: str) -> str:
     """
     check_size(data, file)
     return data.decode("utf-8", "surrogateescape").removeprefix("\ufeff").replace("\r\n", "\n")
-
-
-def unique(nodes: Iterable[LayoutNode]) -> tuple[LayoutNode, ...]:
-    """Nodes by distinct names: a later one takes the place of an earlier one."""
-    return tuple({node.name: node for node in nodes}.values())

@@ -27,8 +27,13 @@ class Section(msgspec.Struct, frozen=True):
     """By keys in small letters."""
 
 
-def parse_ini(data: bytes, file: str) -> tuple[Section, ...]:
+def parse_ini(data: bytes, file: str, *, signs: str = "=") -> tuple[Section, ...]:
     """Read sections in their order; the first one is the nameless one, if it has options.
+
+    Args:
+        data: the file, or the first `MAX_BYTES` + 1 bytes of it.
+        file: its name, for messages.
+        signs: between a key and its value, any of these.
 
     Raises:
         LayoutError: too large, a line that is none of this format, or a section or key that occurs twice.
@@ -49,17 +54,17 @@ def parse_ini(data: bytes, file: str) -> tuple[Section, ...]:
                 rests.append((current, last_key, []))
             rests[-1][2].append(text)
         else:
-            last_key = _read_option(text, number, current, file)
+            last_key = _read_option(text, number, current, file, signs)
     for section, key, rest in rests:
         first = section.options[key]
         section.options[key] = Option(" ".join([first.value, *rest]).strip(), first.line)
     return tuple(section for section in sections.values() if section.name or section.options)
 
 
-def _read_option(text: str, number: int, section: Section, file: str) -> str:
-    key, sign, value = text.partition("=")
-    key = key.strip().lower()
-    if not sign or not key:
+def _read_option(text: str, number: int, section: Section, file: str, signs: str) -> str:
+    at = min((at for at in map(text.find, signs) if at >= 0), default=len(text))
+    key, value = text[:at].strip().lower(), text[at + 1 :]
+    if at == len(text) or not key:
         raise LayoutError(f"expected key = value, found {text[:40]!r}", file=file, line=number, column=1)
     if key in section.options:
         raise LayoutError(f"{key!r} is set twice in one section", file=file, line=number, column=1)

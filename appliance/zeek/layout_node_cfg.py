@@ -40,7 +40,7 @@ def parse_node_cfg(data: bytes, file: str = "", *, version: Version) -> ParsedLa
     remarks: list[Remark] = []
     by_kind: dict[str, list[LayoutNode]] = {kind: [] for kind in _KINDS}
     seen: dict[str, int] = {}
-    for section in parse_ini(data, file):
+    for section in parse_ini(data, file, signs="=:"):
         kind = _kind_of(section, file)
         for key, option in section.options.items():
             if key not in _KEYS:

@@ -87,6 +87,14 @@ def test_strangers_are_bounded() -> None:
     assert presence.deadline_ns == HELLO_EXPIRATION_NS + 1
 
 
+def test_ids_are_bounded() -> None:
+    """Nobody's ID is longer than half a kilobyte."""
+    presence = make()
+    assert news(presence.subscription(f"zeek.cluster.nodeid.{'x' * 513}.", 0)) == ["! long_id"]
+    assert news(presence.receive(greeting("worker-1", "x" * 513), "w", 0)) == ["! bad_hello"]
+    assert presence.deadline_ns is None
+
+
 def test_nodes_go() -> None:
     """With the subscription of their ID; of one that never was up only that is told."""
     presence = make()

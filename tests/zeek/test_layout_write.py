@@ -141,7 +141,7 @@ def test_samples_round_trip(name: str) -> None:
         ({"nodes": {"a": {}}}, "cluster.nodes.a.type: not one of none, control"),
         ({"nodes": {"a": {"type": "worker", "port": 0}}}, "cluster.nodes.a.port: not a port"),
         ({"nodes": {"a": {"type": "worker", "port": True}}}, "cluster.nodes.a.port: not a port"),
-        ({"nodes": {"a": {"type": "worker", "adress": ""}}}, "cluster.nodes.a.adress: unknown key"),
+        ({"nodes": {"a": {"type": "worker", "colour": ""}}}, "cluster.nodes.a.colour: unknown key"),
         ({"nodes": {"a": {"type": "worker", "ip": 1}}}, "cluster.nodes.a.ip: not a text"),
         ({"nodes": {"a": {"type": "worker", "extra": {"$x": "1"}}}}, "cluster.nodes.a.extra: not a table"),
         ({"nodes": {"a\n": {"type": "worker"}}}, "control characters"),

@@ -1,7 +1,7 @@
 """WebSocket frames as a client sends and receives them.
 
 Text is not checked to be UTF-8: Zeek puts the bytes of its strings into text frames as they are. Libraries that follow
-the standard there cut the connection for it, as wsproto 1.3 with ``ParseFailed``: so these frames are our own.
+the standard there end the connection for it, as wsproto 1.3 with code 1007: so these frames are our own.
 
 Source: RFC 6455 sections 5 and 7.4.
 """

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone, tzinfo
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance.errors import LocalProtocolError, RemoteProtocolError
@@ -268,6 +268,7 @@ def test_the_connection_breaks() -> None:
 
 
 @given(st.binary(max_size=40), st.lists(st.integers(1, 9), max_size=6))
+@settings(deadline=None)
 def test_any_bytes_are_events_or_a_mistake(junk: bytes, cuts: list[int]) -> None:
     """Whatever a server sends behind the upgrade; after a mistake there is nothing more."""
     session = ready()

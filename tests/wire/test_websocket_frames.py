@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance.wire.websocket_frames import (
@@ -44,6 +44,7 @@ def test_examples_of_the_standard() -> None:
     st.lists(st.tuples(st.lists(st.binary(max_size=300), min_size=1, max_size=4), st.booleans()), max_size=5),
     st.lists(st.integers(1, 50), max_size=8),
 )
+@settings(deadline=None)
 def test_messages_in_pieces(messages: list[tuple[list[bytes], bool]], cuts: list[int]) -> None:
     """However a message is split into frames and frames into reads, with pings between them: it is the same message."""
     data, expected = b"", []
@@ -66,6 +67,7 @@ def test_lengths(size: int) -> None:
 
 
 @given(st.binary(max_size=700), st.binary(min_size=4, max_size=4))
+@settings(deadline=None)
 def test_masks(payload: bytes, mask: bytes) -> None:
     """Unmasked it is what it was."""
     assert client_frames(encode_frame(Opcode.TEXT, payload, mask)) == [(1, payload)]

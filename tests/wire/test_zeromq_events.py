@@ -6,7 +6,7 @@ import gzip
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance.errors import RemoteProtocolError
@@ -72,6 +72,7 @@ def test_messages_that_are_none(frames: list[bytes], told: str) -> None:
 
 
 @given(st.sampled_from(Serializer), st.binary(max_size=60))
+@settings(deadline=None)
 def test_any_payload_is_an_event_or_a_mistake(serializer: Serializer, payload: bytes) -> None:
     """Nothing else comes out of it."""
     message = parse_event([b"t", b"n", serializer.value, payload])
@@ -80,6 +81,7 @@ def test_any_payload_is_an_event_or_a_mistake(serializer: Serializer, payload: b
 
 
 @given(st.binary(max_size=20), st.booleans())
+@settings(deadline=None)
 def test_subscriptions(topic: bytes, is_on: bool) -> None:
     """One byte and the topic, whatever it is."""
     frame = bytes([is_on]) + topic

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance.zeek.layout import LayoutError, ParsedLayout
@@ -175,6 +175,7 @@ def test_long_continuations_are_joined_once() -> None:
 
 
 @given(st.text(st.sampled_from("[]=#; \n\tab1"), max_size=60))
+@settings(deadline=None)
 def test_any_text_is_sections_or_a_mistake(text: str) -> None:
     """Nothing else comes out of the reader."""
     for parse in (cfg, conf):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance.zeek.layout import MAX_BYTES, LayoutError, NodeType
@@ -199,6 +199,7 @@ WORDS = ["redef Cluster::nodes", "+=", "=", "{", "}", "[", "]", "$ip", '"a"', ",
 
 
 @given(st.lists(st.sampled_from(WORDS)))
+@settings(deadline=None)
 def test_any_words_are_a_layout_or_a_mistake(words: list[str]) -> None:
     """Nothing else comes out of the reader."""
     with suppress(LayoutError):
@@ -207,6 +208,7 @@ def test_any_words_are_a_layout_or_a_mistake(words: list[str]) -> None:
 
 
 @given(st.sampled_from(SCRIPTS), st.integers(0, 1 << 16), st.binary(max_size=4))
+@settings(deadline=None)
 def test_damaged_samples_are_a_layout_or_a_mistake(name: str, at: int, junk: bytes) -> None:
     """A few bytes elsewhere in a real file raise nothing else."""
     data = (GOLDEN / name).read_bytes()

@@ -7,7 +7,7 @@ import tomllib
 import msgspec
 import pytest
 import tomli_w
-from hypothesis import given
+from hypothesis import given, settings
 
 from appliance.zeek.layout import ClusterLayout, LayoutError, LayoutNode, NodeType
 from appliance.zeek.layout_check import check_layout
@@ -104,6 +104,7 @@ def test_what_a_version_cannot_be_told_is_refused(node: LayoutNode, version: str
 
 
 @given(layouts)
+@settings(deadline=None)
 def test_scripts_round_trip(layout: ClusterLayout) -> None:
     """What is written for 7.0, which knows every field, is read as what it was, nodes sorted."""
     layout = msgspec.structs.replace(layout, manager_is_logger=layout.is_manager_logging)
@@ -116,6 +117,7 @@ def test_scripts_round_trip(layout: ClusterLayout) -> None:
 
 
 @given(layouts)
+@settings(deadline=None)
 def test_tables_round_trip(layout: ClusterLayout) -> None:
     """Through TOML and back nothing is lost, not even the order."""
     text = tomli_w.dumps(layout_to_table(layout))

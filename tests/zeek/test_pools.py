@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance.zeek.layout import ClusterLayout, LayoutNode, NodeType
@@ -146,6 +146,7 @@ def test_keys_of_other_types_are_refused() -> None:
 
 
 @given(st.sets(st.integers(0, (1 << 32) - 1), min_size=1, max_size=8), st.integers(0, (1 << 32) - 1))
+@settings(deadline=None)
 def test_only_keys_of_the_node_that_goes_move(sites: set[int], hashed: int) -> None:
     """What rendezvous hashing is for."""
     owner = heaviest(hashed, sites)

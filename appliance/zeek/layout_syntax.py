@@ -4,6 +4,7 @@ a whole: its brackets are balanced, and its text is kept.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -30,6 +31,7 @@ __all__ = [
 MAX_DEPTH = 64
 """Brackets within each other; what generators and people write has five."""
 
+_STRING_OR_COMMENT = re.compile(r'"(?:[^"\\]++|\\.)*+"|#.*')
 _PAIRS = {"(": ")", "[": "]", "{": "}"}
 _CLOSING = frozenset(_PAIRS.values())
 
@@ -146,11 +148,22 @@ class Reader:
                 raise self.error("conditions nested too deep", token.at)
             self._branches += 1
             self._branch = (*self._branch, self._branches)
+            self._finish_condition(token)
         elif word in ("@else", "@endif"):
             if not self._branch:
                 raise self.error(f"{word} without @if", token.at)
             self._branches += 1
             self._branch = (*self._branch[:-1], self._branches) if word == "@else" else self._branch[:-1]
+
+    def _finish_condition(self, token: Token) -> None:
+        """A condition goes on in the next lines until its brackets are closed."""
+        plain = _STRING_OR_COMMENT.sub("", token.text)
+        opened = plain.count("(") - plain.count(")")
+        while opened > 0:
+            found = self.tokens.read()
+            if found.kind == "end":
+                raise self.error("a condition without its end", token.at)
+            opened += (found.text == "(") - (found.text == ")")
 
     def advance(self) -> Token:
         """Take the word that is next."""

@@ -18,7 +18,7 @@ __all__ = ["Token", "Tokens"]
 _PATTERN = re.compile(
     r"""
       (?P<space>   (?: \s++ | \#[^\n]*+ )++ )
-    | (?P<directive> @[^\n]*+ )
+    | (?P<directive> @(?!DIR\b|FILENAME\b) [^\n]*+ )
     | (?P<string>  "(?: [^"\\\n]++ | \\. )*+ " )
     | (?P<torn>    " )
     | (?P<addr>    (?: \[ (?=[0-9A-Fa-f.]*+:) [0-9A-Fa-f:.]++ \] | [0-9]++(?:\.[0-9]++){3} (?![.\w]) ) (?:/[0-9]++)? )
@@ -27,7 +27,7 @@ _PATTERN = re.compile(
                    (?: \.[A-Za-z0-9][-A-Za-z0-9_]{0,62}+ ){1,12}+ (?<=[A-Za-z]) (?![\w.]) )
     | (?P<number>  0x[0-9A-Fa-f]++ | [0-9]++(?:\.[0-9]++)?+(?:[eE][-+]?[0-9]++)?+
                    (?: [ \t]*+(?:day|hr|min|sec|msec|usec)s?\b )? )
-    | (?P<name>    [A-Za-z_]\w*+ (?: ::[A-Za-z_]\w*+ )*+ )
+    | (?P<name>    @?[A-Za-z_]\w*+ (?: ::[A-Za-z_]\w*+ )*+ )
     | (?P<mark>    \+= | -= | == | != | <= | >= | && | \|\| | \?\$ | [-+*/%!<>=&|^~?:;,.$(){}\[\]] )
     """,
     re.VERBOSE | re.ASCII | re.DOTALL,

@@ -120,6 +120,16 @@ def test_enums_without_their_module_and_environment() -> None:
     assert parse(text) == ['a proxy ? None None ip=to_addr(getenv("IP"))']
 
 
+def test_conditions_of_several_lines() -> None:
+    """They end with their bracket, whatever stands in strings and comments."""
+    text = f"""@if ( getenv("(") == "" &&  # (
+              (T || F) )
+    redef Cluster::nodes += {{ {NODE}, $interface=@DIR + "/x", $p=1/tcp] }};
+    @else
+    @endif"""
+    assert parse(text) == ['a worker 1.2.3.4 1 None interface=@DIR + "/x"']
+
+
 def test_strings_with_escapes_and_other_bytes() -> None:
     """Names are what the string stands for; bytes that are not UTF-8 survive."""
     text = r'redef Cluster::nodes = { ["a\x41\"\\\tä\xc3\xa4"] = [$node_type=Cluster::NONE], ["%s"] = [$ip=::1] };'
@@ -169,6 +179,7 @@ def test_values_that_cannot_be_known_stay_with_the_node(field: str, kept: str) -
         (b"redef x = 1", "x.zeek:1:12: expected ';'"),
         (b"redef 1 = 1;", "x.zeek:1:7: expected a name"),
         (b"@endif\n", "x.zeek:1:1: @endif without @if"),
+        (b"@if ( (T)\n", "x.zeek:1:1: a condition without its end"),
         (b"export { module x;", "x.zeek:1:19: expected '}'"),
         (b"\n" * MAX_BYTES + b"abc", f"x.zeek:{MAX_BYTES + 1}:1: larger than 2 MiB"),
     ],

@@ -200,7 +200,13 @@ class _Script:
     def _make_node(self, name: str, record: Record, at: int) -> LayoutNode:
         known: dict[str, Any] = {}
         extra: dict[str, str] = {}
+        seen: set[str] = set()
         for field in record.fields:
+            if field.name in seen:
+                self._remark(f"${field.name} of {name!r} is set twice, the later counts", field.at)
+                extra.pop(field.name, None)
+                known.pop(_MEMBERS.get(field.name, field.name), None)
+            seen.add(field.name)
             read = self._read_field(field.name, field.value)
             if read is not None:
                 known.update(read)
@@ -210,7 +216,7 @@ class _Script:
             told = f"is kept as it is: {self._scope.explain(field.value)}"
             why = told if is_known else "is not one that we know; kept"
             self._remark(f"${field.name} of {name!r} {why}", field.at)
-        if "node_type" not in {field.name for field in record.fields}:
+        if "node_type" not in seen:
             self._remark(f"{name!r} has no $node_type", at)
         return LayoutNode(name=name, extra=tuple(extra.items()), **known)
 
@@ -236,5 +242,7 @@ class _Script:
         return None
 
 
+_MEMBERS = {"node_type": "type", "p": "port"}
+"""Fields that our nodes have under another name."""
 _TYPES = frozenset(kind.value for kind in NodeType)
 _FIELDS = frozenset({"node_type", "ip", "p", "metrics_port", "zone_id", "interface", "manager", "time_machine"})

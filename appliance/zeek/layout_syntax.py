@@ -98,9 +98,7 @@ class Member(msgspec.Struct, frozen=True):
 
 
 class Raw(msgspec.Struct, frozen=True):
-    """Anything else, as it is written."""
-
-    text: str
+    """Anything else."""
 
 
 Expression: TypeAlias = Word | Record | Listing | Table | Call | Member | Raw
@@ -193,12 +191,19 @@ class Reader:
         return self.tokens.error(message, at, hint=hint)
 
     def text_of(self, span: tuple[int, int]) -> str:
-        """A part of the file, as it is written but on one line and without comments."""
+        """A part of the file, as it is written but on one line and without comments.
+
+        Raises:
+            LayoutError: it has a condition or another directive in it.
+        """
         text = self.tokens.text[slice(*span)]
-        if "\n" not in text and "#" not in text:
+        if not any(mark in text for mark in "\n#@"):
             return text
-        words = Tokens(text, self.tokens.file)
-        return " ".join(token.text for token in iter(words.read, Token("end", "", len(text))))
+        words = list(iter(Tokens(text, self.tokens.file).read, Token("end", "", len(text))))
+        for word in words:
+            if word.kind == "directive":
+                raise self.error(f"{word.text.split()[0]} within a value", span[0] + word.at)
+        return " ".join(word.text for word in words)
 
     # ── what is not understood ──
 
@@ -237,14 +242,13 @@ class Reader:
 
     def read_expression(self, *ends: str) -> Expression:
         """An expression that ends before one of some marks, a closing bracket, or the end."""
-        at = self.token.at
         found = self._read_operand()
         if self.token.kind == "end" or (
             self.token.kind == "mark" and (self.token.text in ends or self.token.text in _CLOSING)
         ):
             return found
         self.skip(*ends)
-        return Raw(self.text_of((at, self._previous_end)))
+        return Raw()
 
     def _read_operand(self) -> Expression:
         token = self.token
@@ -255,7 +259,7 @@ class Reader:
             self.skip(",", ";")
             if self.token.at == token.at:
                 raise self.error(f"expected a value, found {self._found()}", token.at)
-            return Raw(self.text_of((token.at, self._previous_end)))
+            return Raw()
         else:
             found = Word(self.advance())
         while True:
@@ -319,7 +323,7 @@ class Reader:
         while self._is("$"):
             at = self.advance().at
             name = self.advance()
-            if name.kind != "name":
+            if name.kind != "name" or not name.text.isidentifier():
                 raise self.error("expected the name of a field", name.at)
             self.expect("=")
             start = self.token.at

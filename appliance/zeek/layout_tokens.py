@@ -19,7 +19,7 @@ _PATTERN = re.compile(
     r"""
       (?P<space>   (?: \s++ | \#[^\n]*+ )++ )
     | (?P<directive> @(?!DIR\b|FILENAME\b) [^\n]*+ )
-    | (?P<string>  "(?: [^"\\\n]++ | \\. )*+ " )
+    | (?P<string>  "(?: [^"\\\n]++ | \\[^\n] )*+ " )
     | (?P<torn>    " )
     | (?P<addr>    (?: \[ (?=[0-9A-Fa-f.]*+:) [0-9A-Fa-f:.]++ \] | [0-9]++(?:\.[0-9]++){3} (?![.\w]) ) (?:/[0-9]++)? )
     | (?P<port>    [0-9]++/(?:tcp|udp|icmp|unknown)\b )

@@ -107,7 +107,7 @@ def _known_fields(node: LayoutNode, version: Version) -> list[str]:
         ("time_machine", is_old and node.time_machine and quote(node.time_machine)),
         ("metrics_port", is_new and _render_port(node.metrics_port)),
     )
-    return fields + [f"${field}={text}" for field, text in optional if text]
+    return fields + [f"${field}={text}" for field, text in optional if text and field not in kept]
 
 
 def _render_port(port: int | None) -> str:

@@ -113,6 +113,14 @@ def test_later_entries_count_and_assignments_replace() -> None:
     assert shown(replaced) == shown(both)
 
 
+def test_fields_that_are_set_twice() -> None:
+    """The later counts, whether it is known or not."""
+    text = 'redef Cluster::nodes = { ["a"] = [$ip=1.1.1.1, $p=x, $ip=y, $p=2/tcp] };'
+    parsed = parse_layout_script(text.encode(), "x.zeek")
+    assert shown(parsed) == ["a none ? 2 None ip=y"]
+    assert sum("is set twice" in remark.message for remark in parsed.remarks) == 2
+
+
 def test_enums_without_their_module_and_environment() -> None:
     """Inside ``module Cluster`` names are short; ``getenv`` asks our environment."""
     text = 'module Cluster; redef nodes = { ["a"] = [$node_type=PROXY, $ip=to_addr(getenv("IP")), $p=0/unknown] };'
@@ -180,6 +188,7 @@ def test_values_that_cannot_be_known_stay_with_the_node(field: str, kept: str) -
         (b"redef 1 = 1;", "x.zeek:1:7: expected a name"),
         (b"@endif\n", "x.zeek:1:1: @endif without @if"),
         (b"@if ( (T)\n", "x.zeek:1:1: a condition without its end"),
+        (b'redef Cluster::nodes = { ["a"] = [$x=1 +\n@if ( T )\n2] };', "x.zeek:2:1: @if within a value"),
         (b"export { module x;", "x.zeek:1:19: expected '}'"),
         (b"\n" * MAX_BYTES + b"abc", f"x.zeek:{MAX_BYTES + 1}:1: larger than 2 MiB"),
     ],

@@ -144,6 +144,8 @@ def test_command_line_imports_nothing_heavy_before_it_knows_the_command(path: Pa
         "hooks_arguments.py",
         "evidence.py",
         "evidence_arguments.py",
+        "layout.py",
+        "layout_arguments.py",
         "extract.py",
         "extract_arguments.py",
         "extract_remote.py",

@@ -14,6 +14,7 @@ from .capture_arguments import add_capture
 from .evidence_arguments import add_evidence
 from .extract_arguments import add_extract
 from .hooks_arguments import add_hooks
+from .layout_arguments import add_layout
 from .pcap_arguments import add_pcap
 
 __all__ = ["make_parser"]
@@ -170,6 +171,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_extract(commands, _command, _add_socket)
     add_hooks(commands, _command, _add_socket)
     add_evidence(commands, _command, _add_socket)
+    add_layout(commands, _command)
     add_pcap(commands, _command)
 
     import_ = _command(

@@ -1,0 +1,44 @@
+"""What docs/cluster.md says about the names of the cluster framework."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from appliance.config.planned import DOORS, KEYS, KINDS, TABLES, VALUES
+from appliance.zeek.cluster_options import NAMES
+
+TEXT = (Path(__file__).parents[2] / "docs" / "cluster.md").read_text()
+
+
+def rows() -> list[tuple[list[str], str, str, str]]:
+    """Names, kind, versions and text of each row."""
+    _, _, rest = TEXT.partition("| Name | Kind |")
+    lines = [line for line in rest.splitlines()[2:] if line.startswith("| `")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return [(re.findall(r"`([^`]+)`", names), *others) for names, *others in cells if len(others) == 3]  # type: ignore[misc]
+
+
+def test_every_name_has_one_row_and_no_row_has_another_name() -> None:
+    """Kind and versions are those of the code."""
+    found = {f"Cluster::{name}": (kind, versions) for names, kind, versions, _ in rows() for name in names}
+    expected = {
+        each.name: (
+            each.kind,
+            ", until ".join(f"{major}.{minor}" for major, minor in filter(None, (each.since, each.until))),
+        )
+        for each in NAMES
+    }
+    assert found == expected
+    assert sum(len(names) for names, *_ in rows()) == len(NAMES)
+
+
+def test_only_what_the_configuration_refuses_is_said_to_be_refused() -> None:
+    """A row that says "refused" names something that is; once it is not, the row must change."""
+    refused = {key for keys in KEYS.values() for key in keys} | set(TABLES.values()) | DOORS
+    refused |= {value for values in VALUES.values() for value in values} | {f'on = ["{kind}:up"]' for kind in KINDS}
+    refused |= {"[cluster.topics]", "[cluster.nodes.NAME]"}  # by their keys
+    for names, _, _, text in rows():
+        if "refused" in text:
+            told = re.findall(r"`([^`]+)`", text)
+            assert any(name in refused for name in told) or any(name in refused for name in names), text

@@ -108,6 +108,10 @@ class Clone:
         self.master = None
         self._consumer: Consumer[Action] = Consumer()
         self._producer: Producer[Action] = Producer(max_events=self.options.max_writes)
+        self.ask()
+
+    def ask(self) -> None:
+        """Ask for a master now."""
         self._asked = self._now
         self._send(Nack((0,)))
 
@@ -190,8 +194,7 @@ class Clone:
         self._now += 1
         if self.master is None:
             if self._now - self._asked >= min(self.options.resync, 2 if not self.is_synchronised else 10):
-                self._asked = self._now
-                self._send(Nack((0,)))
+                self.ask()
         else:
             self._tick_channels(self.master)
             if self.is_attached and self._now - self._heard >= self.options.lost:
@@ -203,10 +206,14 @@ class Clone:
             self.fates.append(Fate(self._waiting.popleft()[0], "no_master"))
 
     def lose(self, endpoint: EndpointId) -> None:
-        """An endpoint is gone and will not come back under this ID."""
+        """An endpoint is not there any more; it may come back."""
         if self.master is not None and self.master.endpoint == endpoint:
             self._lose()
-            self._restart()
+
+    def restart(self) -> None:
+        """Look for another master: the one that we had will not come back, or we are somebody else now."""
+        self._lose()
+        self._restart()
 
     def _tick_channels(self, master: Entity) -> None:
         command = self._consumer.tick()

@@ -13,7 +13,7 @@ from collections import Counter
 import msgspec
 
 from appliance.errors import RemoteProtocolError
-from appliance.wire.names import NIL, EndpointId
+from appliance.wire.names import NIL
 from appliance.zeek.binary import decode, encode
 
 from .commands import (
@@ -78,13 +78,13 @@ class Master:
         self.refused: Counter[str] = Counter()
         """Commands that had no effect, by reason."""
         self._max_snapshot = max_snapshot
+        self._max_events = max_events
         self._producer: Producer[Action] = Producer(max_events=max_events)
         self._handshakes: dict[Entity, AckClone] = {}
         """What a clone was answered, as long as it has not acknowledged it."""
         self._snapshot: tuple[int, tuple[tuple[bytes, bytes], ...]] | None = None
         self._writers: dict[Entity, Consumer[Action]] = {}
         self._unacked: dict[Entity, None] = {}
-        self._silence: dict[Entity, int] = {}
         self._changes: list[StoreChange] = []
         self._messages: list[Outgoing] = []
         self._now_ns = 0
@@ -165,12 +165,14 @@ class Master:
         self._now_ns = now_ns
         return self._apply(action)
 
-    def forget(self, endpoint: EndpointId) -> None:
-        """An endpoint is gone and will not come back under this ID."""
-        for clone in [clone for clone in self._producer.consumers if clone.endpoint == endpoint]:
-            self._drop(clone)
-        for writer in [writer for writer in self._writers if writer.endpoint == endpoint]:
-            del self._writers[writer]
+    def rename(self, me: Entity) -> None:
+        """Begin anew under another name: all clones and writers have to come again. The content stays."""
+        self.me = me
+        self._producer = Producer(max_events=self._max_events)
+        self._handshakes.clear()
+        self._writers.clear()
+        self._unacked.clear()
+        self._messages.clear()
 
     # ── clones ──
 

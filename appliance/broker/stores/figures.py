@@ -14,8 +14,8 @@ class StoreFigures(msgspec.Struct, frozen=True, kw_only=True):
     role: str
     """``master``, ``clone`` or ``frontend``."""
     state: str
-    """``open``, ``failing`` (the disk takes nothing), ``closed``; of clones ``attached``, ``lost`` (no master is there),
-    ``idle`` (a frontend that nobody asks)."""
+    """``open``, ``failing`` (the disk takes nothing), ``closed``; of clones ``attached``, ``lost`` (there is no
+    master), ``idle`` (a frontend that nobody asks)."""
     entries: int = 0
     clones: int = 0
     writers: int = 0

@@ -85,9 +85,9 @@ def test_a_file_that_another_process_has(tmp_path: Path) -> None:
     path = tmp_path / "one.sqlite"
     backend = SqliteBackend(path)
     backend.open()
+    other = SqliteBackend(path)
+    other.timeout_s = 0.0
     with pytest.raises(OSError, match="locked"):
-        other = SqliteBackend(path)
-        other.timeout_s = 0.0
         other.open()
     backend.close()
 

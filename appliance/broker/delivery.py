@@ -145,10 +145,13 @@ class Delivery:
     async def take_command(self, command: Command, sender: Sender) -> None:
         """Pass a command on to the store that it is for."""
         try:
-            if await self._stores.take(command.topic, command.payload):
-                self._settle(1)
-            else:
+            store = self._stores.take(command.topic, command.payload)
+            if store is None:
                 self.abandon("store_command", 1)
+            else:
+                self._settle(1)
+                if store.is_busy:
+                    await store.wait_room()
         except RemoteProtocolError:
             self.refuse("bad_message", 1, sender)
             await self._keep(command.payload)

@@ -71,6 +71,7 @@ class CloneService:
         self._asked_s = -inf
         self._users = 0
         self._changed = trio.lowlevel.ParkingLot()
+        self._dirty = trio.lowlevel.ParkingLot()
         self._fates: dict[int, str] = {}
         self._results: dict[int, bool] = {}
         self._awaited: set[int] = set()
@@ -84,6 +85,7 @@ class CloneService:
     def stop(self) -> None:
         self._stopped.set()
         self._wanted.set()
+        self._dirty.unpark_all()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Follow the master until `stop`.
@@ -113,12 +115,13 @@ class CloneService:
         try:
             with self._hub.joined(self):
                 self._flush(core)
-                due_s = trio.current_time()
+                due_s = trio.current_time() + TICK_S
                 while not self._stopped.is_set() and self._is_needed():
-                    due_s = max(due_s + TICK_S, trio.current_time())
                     with trio.move_on_at(due_s):
-                        await self._stopped.wait()
-                    core.tick()
+                        await self._dirty.park()
+                    if trio.current_time() >= due_s:
+                        due_s = max(due_s + TICK_S, trio.current_time())
+                        core.tick()
                     self._flush(core)
         finally:
             self._core = None
@@ -174,17 +177,22 @@ class CloneService:
 
     # ── what the hub says ──
 
-    async def take(self, message: StoreMessage) -> None:
-        await trio.lowlevel.checkpoint()
-        core = self._core
-        if core is not None:
-            core.receive(message)
-            self._flush(core)
+    def take(self, message: StoreMessage) -> None:
+        if self._core is not None:
+            self._core.receive(message)
+            self._dirty.unpark_all()
+
+    @property
+    def is_busy(self) -> bool:
+        return False
+
+    async def wait_room(self) -> None:
+        """It never is."""
 
     def lose(self, endpoint: EndpointId) -> None:
         if self._core is not None:
             self._core.lose(endpoint)
-            self._flush(self._core)
+            self._dirty.unpark_all()
 
     def found(self) -> None:
         """A master that is another one than ours was is a reason not to wait any longer for ours."""
@@ -196,12 +204,12 @@ class CloneService:
             core.ask()
         elif masters and core.master.endpoint not in masters:
             core.restart()
-        self._flush(core)
+        self._dirty.unpark_all()
 
     def moved(self) -> None:
         if self._core is not None:
             self._core.restart()
-            self._flush(self._core)
+            self._dirty.unpark_all()
 
     # ── what this process wants ──
 
@@ -232,7 +240,7 @@ class CloneService:
         self._awaited.add(ticket)
         self._users += 1
         try:
-            self._flush(core)
+            self._dirty.unpark_all()
             while ticket not in self._fates and self._core is core:
                 await self._changed.park()
             reason = self._fates.get(ticket, "unknown")

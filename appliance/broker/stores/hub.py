@@ -23,8 +23,17 @@ class StoreTaker(Protocol):
     @property
     def is_master(self) -> bool: ...
 
-    async def take(self, message: StoreMessage) -> None:
-        """A command has come; waits while too much waits for the disk."""
+    def take(self, message: StoreMessage) -> None:
+        """A command has come."""
+        ...
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether so much waits, e.g. for the disk, that no more should come."""
+        ...
+
+    async def wait_room(self) -> None:
+        """Wait until it is busy no more."""
         ...
 
     def lose(self, endpoint: EndpointId) -> None:
@@ -121,17 +130,16 @@ class StoreHub:
         finally:
             self._carrier = None
 
-    async def take(self, topic: str, payload: bytes) -> bool:
-        """A command has come; returns whether it is for one of the stores.
+    def take(self, topic: str, payload: bytes) -> StoreTaker | None:
+        """A command has come; returns the store that it was for, if there is one.
 
         Raises:
             RemoteProtocolError: it is none.
         """
         taker = self._takers.get(topic)
-        if taker is None:
-            return False
-        await taker.take(decode_store_message(payload))
-        return True
+        if taker is not None:
+            taker.take(decode_store_message(payload))
+        return taker
 
     def peer_came(self) -> None:
         """Or it wants other topics."""

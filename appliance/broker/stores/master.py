@@ -178,13 +178,19 @@ class MasterService:
 
     # ── what the hub says ──
 
-    async def take(self, message: StoreMessage) -> None:
-        while self._pending >= MAX_PENDING and self._core is not None:
-            await self._kept.park()
+    def take(self, message: StoreMessage) -> None:
         if self._core is not None:
             self._pending += 1
             self._core.receive(message, self._clock_ns())
             self._dirty.unpark_all()
+
+    @property
+    def is_busy(self) -> bool:
+        return self._pending >= MAX_PENDING and self._core is not None
+
+    async def wait_room(self) -> None:
+        while self.is_busy:
+            await self._kept.park()
 
     def lose(self, endpoint: EndpointId) -> None:  # noqa: ARG002 - a `StoreTaker` has it
         """It may come back, and goes on where it was."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +30,8 @@ from .parts import DOORS, Parts, Prepared, prepare
 from .status import LedgerLine, ReloadOutcome, ServiceLine, Status
 
 if TYPE_CHECKING:
+    from appliance.runtime.packets import PacketStore
+
     from .parts import CaptureControl
 
 __all__ = ["Appliance", "run"]
@@ -103,6 +105,7 @@ class Appliance:
                 documents=documents,
                 outlet=self.outlet,
                 captures=lambda: self.captures,
+                running=lambda: self._assembly.units.values() if self._assembly else (),
             )
             assembly = Assembly(supervisor=supervisor, dispatcher=self.dispatcher, parts=parts)
             self._assembly, self._parts = assembly, parts
@@ -115,7 +118,10 @@ class Appliance:
             finally:
                 self._state = "draining"
                 self._notifier.stopping()
-                await assembly.drain(self._prepared.config.appliance.drain_timeout.seconds)
+                try:
+                    await assembly.drain(self._prepared.config.appliance.drain_timeout.seconds)
+                finally:
+                    await parts.queues.aclose()
             nursery.cancel_scope.cancel()
 
     async def _unless_stopped(self, work: Callable[[], Awaitable[None]]) -> bool:
@@ -177,6 +183,8 @@ class Appliance:
             difference = diff(self._prepared.config, candidate.config)
             self._prepared = candidate
             self._generation += 1
+            if self._parts is not None:
+                self._parts.queues.reconfigure(candidate.config)
             logs = candidate.config.log
             configure_logs(level=logs.level, style=logs.format)
             log.info(
@@ -217,6 +225,11 @@ class Appliance:
             running=lambda: [unit.service for unit in assembly.units.values()],
             change=change,
         )
+
+    @property
+    def recorders(self) -> Mapping[str, PacketStore]:
+        """The recorders that run, by name."""
+        return self._parts.recorders if self._parts is not None else {}
 
     # ── what it says ──
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["EventBatch", "Item", "LogBatch", "Print", "Segment"]
+__all__ = ["EventBatch", "FileReady", "FolderReady", "Item", "LogBatch", "Print", "Segment"]
 
 
 class LogBatch(msgspec.Struct, frozen=True, kw_only=True):
@@ -183,4 +183,53 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
         return 1
 
 
-Item = LogBatch | EventBatch | Print | Segment
+class _Ready(msgspec.Struct, frozen=True, kw_only=True):
+    """What finished files and folders have in common. An item weighs what its names do: the content is not in it."""
+
+    watch: str
+    """The watch that found it, or what the hook that produced it calls its results: what ``on`` names."""
+    source: str
+    """The door, e.g. ``watch.uploads``, or the hook that produced it, ``hook.zeek``."""
+    path: str
+    """Absolute path. Bytes that are not UTF-8 are surrogates."""
+    relative: str
+    """The same from the watched folder on: ``2026-11-21/a.pcap``."""
+    disk_size: int = msgspec.field(name="size", default=0)
+    """Bytes on disk; ``size`` in a hook's record."""
+    mtime_ns: int
+    """When it was last modified, nanoseconds since the epoch."""
+    inode: int = 0
+
+    @property
+    def name(self) -> str:
+        return self.watch
+
+    @property
+    def count(self) -> int:
+        return 1
+
+    @property
+    def size(self) -> int:
+        return len(self.path) + len(self.relative)
+
+
+class FileReady(_Ready, frozen=True, kw_only=True):
+    """A file that is finished."""
+
+    @property
+    def kind(self) -> str:
+        return "file"
+
+
+class FolderReady(_Ready, frozen=True, kw_only=True):
+    """A folder that is finished, with all that is in it, e.g. the logs of one run of Zeek."""
+
+    files: int = 0
+    """Regular files in it, at any depth."""
+
+    @property
+    def kind(self) -> str:
+        return "folder"
+
+
+Item = LogBatch | EventBatch | Print | Segment | FileReady | FolderReady

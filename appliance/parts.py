@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,47 +19,38 @@ from appliance.config import (
     Cluster,
     Config,
     Hook,
-    Loaded,
     Peering,
+    Recorder,
     Sink,
     Tail,
+    Watch,
     Zmq,
     group_captures,
     mistakes_in_captures,
 )
-from appliance.errors import ConfigError
 from appliance.runtime.dispatcher import Dispatcher
+from appliance.runtime.intake import ConsumerQueue
 from appliance.runtime.ledger import Ledger
 from appliance.runtime.outlet import Outlet
-from appliance.runtime.queue import ItemQueue
+from appliance.runtime.queues import Queues
 from appliance.runtime.supervisor import Handle, Service
 
+from .preparation import Prepared, prepare
+
 if TYPE_CHECKING:
+    from appliance.api.hooks import HookRoutes
     from appliance.capture.changes import Changes
     from appliance.capture.control import CaptureControl as CaptureControl
     from appliance.capture.disks import Disks
+    from appliance.recorder.recorder import Recorder as RecorderService
+    from appliance.runtime.packets import PacketStore
 
 __all__ = ["CONSUMERS", "DOORS", "Documents", "Parts", "Prepared", "Unit", "prepare", "tables_of"]
 
 CONSUMERS = ("sink", "hook")
-DOORS = ("zmq", "cluster", "tail", "capture", "broker")
-CAPTURE_FIELDS = {"name", "capture", "host", "pid", "seq"}
+DOORS = ("zmq", "cluster", "tail", "watch", "capture", "recorder", "broker")
 Documents = Mapping[str, Callable[[], bytes]]
-Table = Zmq | Cluster | Tail | CaptureGroup | Peering | Hook | Sink | Api
-
-
-class Prepared(msgspec.Struct, frozen=True, kw_only=True):
-    """A configuration that was checked as far as possible without opening anything."""
-
-    loaded: Loaded
-    targets: dict[str, Any]
-    """`HookCallable` of each hook, by the hook's key."""
-    filters: dict[str, Any]
-    """`Filter` of each hook."""
-
-    @property
-    def config(self) -> Config:
-        return self.loaded.config
+Table = Zmq | Cluster | Tail | Watch | CaptureGroup | Recorder | Peering | Hook | Sink | Api
 
 
 class Unit(msgspec.Struct, kw_only=True):
@@ -68,7 +60,7 @@ class Unit(msgspec.Struct, kw_only=True):
     """e.g. ``zmq.bro``"""
     table: Table
     service: Any
-    queue: ItemQueue | None = None
+    queue: ConsumerQueue | None = None
     handle: Handle | None = None
 
     @property
@@ -88,114 +80,16 @@ def tables_of(config: Config, captures: Sequence[CaptureGroup] | None = None) ->
     for kind in CONSUMERS:
         tables |= {f"{kind}.{table.name}": table for table in getattr(config, kind)}
     tables["api"] = config.api
-    for kind in ("zmq", "tail"):
+    for kind in ("zmq", "tail", "watch"):
         tables |= {f"{kind}.{table.name}": table for table in getattr(config, kind)}
     groups = group_captures(config.capture) if captures is None else captures
     tables |= {f"capture.{group.first.name}": group for group in groups}
+    tables |= {f"recorder.{table.name}": table for table in config.recorder}
     if config.cluster.is_logger:
         tables["cluster"] = config.cluster
     if config.broker.is_endpoint:
         tables["broker"] = Peering(broker=config.broker, zeek_version=config.cluster.zeek_version)
     return tables
-
-
-def prepare(loaded: Loaded) -> Prepared:
-    """Import hooks, compile expressions, and read certificates of Broker peers.
-
-    Raises:
-        ExceptionGroup: one `ConfigError` for each mistake.
-    """
-    targets: dict[str, Any] = {}
-    filters: dict[str, Any] = {}
-    mistakes: list[ConfigError] = []
-    if loaded.config.hook or loaded.config.capture:
-        from appliance.runtime.imports import extend_path
-
-        extend_path(loaded.config.appliance.python_path)
-    for i, hook in enumerate(loaded.config.hook):
-        for key, make, found in (("run", _target, targets), ("where", _filter, filters)):
-            try:
-                found[f"hook.{hook.name}"] = make(hook)
-            except ValueError as exc:
-                mistakes.append(loaded.error(f"hook[{i}].{key}", str(exc)))
-    mistakes += _pattern_mistakes(loaded) + _transform_mistakes(loaded) + _tls_mistakes(loaded)
-    if mistakes:
-        raise ExceptionGroup("the configuration has mistakes", mistakes)
-    return Prepared(loaded=loaded, targets=targets, filters=filters)
-
-
-def _pattern_mistakes(loaded: Loaded) -> list[ConfigError]:
-    """Patterns whose names could become too long: what only the room that renders them knows."""
-    if not (loaded.config.sink or loaded.config.capture):
-        return []
-    from appliance.runtime.pattern import PathPattern
-
-    mistakes: list[ConfigError] = []
-    found = [
-        (f"sink[{i}].path", sink.path, {"path", "node", "source"})
-        for i, sink in enumerate(loaded.config.sink)
-        if "path" not in sink.foreign_keys
-    ]
-    for i, capture in enumerate(loaded.config.capture):
-        for j, handler in enumerate(capture.handler):
-            whole = f"{handler.log_dir}/{handler.file_name_pattern}"
-            found.append((f"capture[{i}].handler[{j}].file_name_pattern", whole, CAPTURE_FIELDS))
-    for key, template, fields in found:
-        try:
-            PathPattern(template, fields=fields)
-        except ValueError as exc:
-            mistakes.append(loaded.error(key, str(exc)))
-    return mistakes
-
-
-def _transform_mistakes(loaded: Loaded) -> list[ConfigError]:
-    """Transforms that cannot be imported or called."""
-    mistakes: list[ConfigError] = []
-    for i, capture in enumerate(loaded.config.capture):
-        for j, handler in enumerate(capture.handler):
-            for k, name in enumerate(handler.pre_write_transforms):
-                from appliance.capture.transform import load_chain
-
-                try:
-                    load_chain([name])
-                except ValueError as exc:
-                    key = f"capture[{i}].handler[{j}].pre_write_transforms[{k}]"
-                    mistakes.append(loaded.error(key, str(exc)))
-    return mistakes
-
-
-def _tls_mistakes(loaded: Loaded) -> list[ConfigError]:
-    """Certificates of Broker peers that are no use, or a TLS library that is none."""
-    if not loaded.config.broker.is_endpoint:
-        return []
-    from appliance.broker.tls import make_contexts
-
-    try:
-        make_contexts(loaded.config.broker)
-    except ConfigError as exc:
-        return [loaded.error(exc.key, exc.message, hint=exc.hint)]
-    return []
-
-
-def _target(hook: Hook) -> Any:
-    from appliance.hooks.callables import load_callable
-
-    target = load_callable(hook.run)
-    if target.is_async and hook.isolation == "thread":
-        raise ValueError(f'{hook.run!r} is asynchronous; use isolation = "task", or leave it out')
-    if not target.is_async and hook.isolation == "task":
-        raise ValueError(f'{hook.run!r} is not asynchronous; use isolation = "thread", or leave it out')
-    return target
-
-
-def _filter(hook: Hook) -> Any:
-    if not hook.where:
-        from appliance.hooks.filter import Everything
-
-        return Everything()
-    from appliance.hooks.where import Where
-
-    return Where(hook.where)
 
 
 class Parts:
@@ -207,6 +101,7 @@ class Parts:
         documents: what the status endpoint serves.
         outlet: through which consumers publish; one of its own if it is left out.
         captures: gives what changes captures over the endpoint; None: nobody does.
+        running: gives every unit that runs; None: hooks cannot be looked at over the endpoint.
     """
 
     def __init__(
@@ -217,13 +112,18 @@ class Parts:
         documents: Documents,
         outlet: Outlet | None = None,
         captures: Callable[[], CaptureControl] | None = None,
+        running: Callable[[], Iterable[Unit]] | None = None,
     ) -> None:
         self._ledger = ledger
         self._dispatcher = dispatcher
         self._documents = documents
         self._outlet = outlet or Outlet()
         self._captures = captures
+        self._running = running
         self._disks: Disks | None = None
+        self.recorders: dict[str, PacketStore] = {}
+        """Those that run, by name."""
+        self.queues = Queues(ledger)
         self.changes: Changes | None = None
         """What was changed in the captures while running; None: it was not looked at yet."""
 
@@ -290,6 +190,10 @@ class Parts:
             return self._consumer(key, table, prepared)
         if isinstance(table, CaptureGroup):
             return Unit(key=key, table=table, service=self._capture(table, prepared))
+        if isinstance(table, Recorder):
+            return Unit(key=key, table=table, service=self._recorder(table))
+        if isinstance(table, Watch):
+            return Unit(key=key, table=table, service=self._watch(key, table, prepared.config))
         return Unit(key=key, table=table, service=self._door(key, table, prepared.config.appliance))
 
     def _api(self, table: Api, prepared: Prepared) -> Service:
@@ -302,25 +206,38 @@ class Parts:
             self._documents,
             events=EventsApi(outlet=self._outlet, dispatcher=self._dispatcher, ledger=self._ledger),
             captures=self._captures and CaptureRoutes(self._captures, state_dir=prepared.config.appliance.state_dir),
+            hooks=self._running and self._hook_routes(self._running, prepared.config),
             is_optional=not prepared.loaded.is_set("api.listen"),
         )
 
+    def _hook_routes(self, running: Callable[[], Iterable[Unit]], config: Config) -> HookRoutes:
+        from appliance.api.hooks import HookLine, HookRoutes
+
+        def lines() -> dict[str, HookLine]:
+            return {
+                unit.table.name: HookLine(unit.handle.state.value, unit.service.statistics(), unit.queue.statistics())
+                for unit in running()
+                if isinstance(unit.table, Hook) and unit.handle is not None and unit.queue is not None
+            }
+
+        return HookRoutes(partial(self.queues.desk, config), lines)
+
     def _consumer(self, key: str, table: Hook | Sink, prepared: Prepared) -> Unit:
-        queue = ItemQueue(
-            self._ledger.account(key),
-            policy=table.queue,
-            max_records=table.queue_size,
-            max_bytes=int(table.queue_bytes),
-        )
         if isinstance(table, Hook):
+            queue = self.queues.make_hook_queue(key, table, prepared.config)
             from appliance.hooks.runner import HookRunner
 
             target, where = prepared.targets[key], prepared.filters[key]
-            service: Service = HookRunner(table, target=target, where=where, queue=queue, outlet=self._outlet)
-        elif table.kind == "broker":
+            runner = HookRunner(table, target=target, where=where, queue=queue, outlet=self._outlet)
+            return Unit(key=key, table=table, service=runner, queue=queue)
+        return self._sink(key, table)
+
+    def _sink(self, key: str, table: Sink) -> Unit:
+        queue = self.queues.make_queue(key, table)
+        if table.kind == "broker":
             from appliance.sinks.broker import BrokerSink
 
-            service = BrokerSink(table, queue=queue, outlet=self._outlet)
+            service: Service = BrokerSink(table, queue=queue, outlet=self._outlet)
         else:
             from appliance.sinks.sink import FileSink
 
@@ -355,6 +272,17 @@ class Parts:
             dispatcher=self._dispatcher,
         )
 
+    def _watch(self, key: str, table: Watch, config: Config) -> Service:
+        from appliance.watch.door import WatchDoor
+
+        return WatchDoor(
+            table,
+            account=self._ledger.account(key),
+            dispatcher=self._dispatcher,
+            receipts=self._ledger.receipts,
+            journal=self.queues.make_journal(config),
+        )
+
     def _capture(self, group: CaptureGroup, prepared: Prepared) -> Service:
         from appliance.capture.capturer import SocketCapture
         from appliance.capture.disks import Disks
@@ -371,6 +299,17 @@ class Parts:
             clock_ns=time.time_ns,
         )
         return SocketCapture(group, around=around)
+
+    def _recorder(self, table: Recorder) -> RecorderService:
+        from appliance.capture.disks import Disks
+        from appliance.recorder.recorder import Recorder as RecorderService
+        from appliance.recorder.recorder import Surroundings
+
+        self._disks = self._disks or Disks()
+        around = Surroundings(
+            ledger=self._ledger, dispatcher=self._dispatcher, shares=self._disks.shares, recorders=self.recorders
+        )
+        return RecorderService(table, around=around)
 
     def _endpoint(self, key: str, peering: Peering, state_dir: Path) -> Service:
         from appliance.broker.endpoint import BrokerEndpoint

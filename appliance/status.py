@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
+from appliance.runtime.intake import QueueFigures
 from appliance.runtime.ledger import AccountFigures
-from appliance.runtime.queue import QueueFigures
 from appliance.runtime.rates import Rates
 from appliance.runtime.supervisor import ServiceFigures
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["DURATION_PATTERN", "MASK", "SIZE_PATTERN", "Duration", "Secret", "Size"]
+__all__ = ["DURATION_PATTERN", "MASK", "SIZE_PATTERN", "Duration", "Limit", "Secret", "Size"]
 
 MASK = "********"
 
@@ -85,6 +85,23 @@ class Size(int):
     def __str__(self) -> str:
         unit = next((u for u in ("TiB", "GiB", "MiB", "KiB") if self and self % _BYTES[u] == 0), "B")
         return f"{int(self) // _BYTES[unit]}{unit}"
+
+
+class Limit(Size):
+    """A number of bytes, or ``"none"``: no limit."""
+
+    @classmethod
+    def parse(cls, text: str) -> Limit:
+        """As `Size.parse`."""
+        return cls(_LIMIT) if text == "none" else cls(super().parse(text))
+
+    @property
+    def bytes(self) -> int | None:
+        """None: no limit."""
+        return None if self == _LIMIT else int(self)
+
+    def __str__(self) -> str:
+        return "none" if self.bytes is None else super().__str__()
 
 
 class Secret(str):

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "filter.h"
+#include "filter_run.h"
 
 /* From pcap.h, whose ABI has stood since libpcap 1.0. */
 #define ERRBUF_BYTES 256
@@ -37,6 +38,8 @@ struct libpcap {
     char *(*geterr)(struct pcap *);
     const char *(*statustostr)(int status);
     void (*close)(struct pcap *);
+    unsigned (*filter)(const void *code, const uint8_t *data, unsigned wire_len, unsigned caplen);
+    int (*validate)(const void *code, int instructions);
 };
 
 /* Debian's name, and everybody else's. */
@@ -62,7 +65,8 @@ static int load(struct libpcap *api)
                    look_up(library, "pcap_activate", &api->activate) && look_up(library, "pcap_compile", &api->compile) &&
                    look_up(library, "pcap_freecode", &api->freecode) && look_up(library, "pcap_geterr", &api->geterr) &&
                    look_up(library, "pcap_statustostr", &api->statustostr) &&
-                   look_up(library, "pcap_close", &api->close);
+                   look_up(library, "pcap_close", &api->close) && look_up(library, "bpf_filter", &api->filter) &&
+                   look_up(library, "bpf_validate", &api->validate);
     dlclose(library);
     return is_whole ? 0 : ELIBACC;
 }
@@ -131,4 +135,32 @@ int filter_compile(const char *text, int linktype, int snaplen, const char *inte
 void filter_free(uint8_t *program)
 {
     free(program);
+}
+
+int filter_run_open(struct filter_run *run, const uint8_t *program, size_t bytes)
+{
+    struct libpcap api;
+    int error = load(&api);
+    if (error != 0)
+        return error;
+    size_t n = bytes / sizeof(struct sock_filter);
+    if (n == 0 || n > BPF_MAXINSNS || bytes % sizeof(struct sock_filter) != 0)
+        return EINVAL;
+    void *code = malloc(bytes);
+    if (code == NULL)
+        return ENOMEM;
+    memcpy(code, program, bytes);
+    if (!api.validate(code, (int)n)) {
+        free(code);
+        return EINVAL;
+    }
+    run->filter = api.filter;
+    run->code = code;
+    return 0;
+}
+
+void filter_run_close(struct filter_run *run)
+{
+    free(run->code);
+    run->code = NULL;
 }

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import trio
 
-from appliance.config import Api, CaptureGroup, Cluster, Hook, Peering, Sink, Tail, Zmq
+from appliance.config import Api, CaptureGroup, Cluster, Hook, Peering, Recorder, Sink, Tail, Watch, Zmq
 from appliance.errors import ApplianceError
 from appliance.model import EventBatch, LogBatch
 from appliance.parts import Parts, Prepared, Table, Unit
@@ -159,7 +159,7 @@ class FakeDoor:
     def __init__(
         self,
         key: str,
-        table: Zmq | Cluster | Tail | CaptureGroup | Peering,
+        table: Zmq | Cluster | Tail | Watch | CaptureGroup | Recorder | Peering,
         account: Account,
         dispatcher: Dispatcher,
         occupied: set[str],
@@ -274,7 +274,7 @@ class FakeParts(Parts):
         if isinstance(table, Hook | Sink):
             queue = ItemQueue(
                 self._ledger.account(key),
-                policy=table.queue,
+                policy="drop_newest" if table.queue == "durable" else table.queue,
                 max_records=table.queue_size,
                 max_bytes=int(table.queue_bytes),
             )

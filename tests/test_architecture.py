@@ -12,7 +12,19 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "appliance"
 
-DOORS_AND_CONSUMERS = {"broker", "zeromq", "tail", "capture", "hooks", "sinks", "api", "demo"}
+DOORS_AND_CONSUMERS = {
+    "broker",
+    "zeromq",
+    "tail",
+    "watch",
+    "capture",
+    "recorder",
+    "evidence",
+    "hooks",
+    "sinks",
+    "api",
+    "demo",
+}
 BASE = {"errors", "units", "model"}
 LOWER = BASE | {"zeek", "wire", "config", "runtime", "native"}
 # Room → rooms of ours that it may import, besides itself.
@@ -24,15 +36,20 @@ MAY_IMPORT = {
     "zeek": BASE,
     "wire": BASE | {"zeek"},
     "config": {"errors", "units"},
-    "runtime": {"errors", "units", "model", "config"},
+    "runtime": {"errors", "units", "model", "config", "native"},
     "pcap": {"errors", "units", "native", "runtime"},
+    "extract": {"errors", "units", "model", "native", "pcap", "runtime"},
     "ait": LOWER | {"capture"},
     **dict.fromkeys(DOORS_AND_CONSUMERS, LOWER),
+    "api": LOWER | {"extract"},
+    "recorder": LOWER | {"extract"},
+    "evidence": LOWER | {"extract"},
     "status": {"runtime"},
-    "parts": LOWER | DOORS_AND_CONSUMERS - {"demo"},
+    "preparation": LOWER | DOORS_AND_CONSUMERS - {"demo"},
+    "parts": LOWER | {"preparation"} | DOORS_AND_CONSUMERS - {"demo"} | {"evidence"},
     "assembly": LOWER | {"parts"},
     "app": LOWER | {"parts", "assembly", "status"},
-    "cli": LOWER | {"app", "parts", "demo", "pcap", "ait"},
+    "cli": LOWER | {"app", "hooks", "parts", "demo", "pcap", "ait", "evidence", "extract"},
     "__main__": {"cli"},
     "__init__": set(),
 }
@@ -119,6 +136,11 @@ def test_command_line_imports_nothing_heavy_before_it_knows_the_command(path: Pa
         "import_.py",
         "capture.py",
         "capture_arguments.py",
+        "hooks.py",
+        "hooks_arguments.py",
+        "extract.py",
+        "extract_arguments.py",
+        "extract_remote.py",
     ):
         assert not {name.partition(".")[0] for name in imports(path, top_level_only=True)} & HEAVY
 

@@ -20,6 +20,7 @@ from appliance.config.tables import (
     Config,
     Handler,
     Hook,
+    Recorder,
     Sink,
     Table,
     Tail,
@@ -31,7 +32,7 @@ CONF = Path(__file__).parents[1] / "conf"
 ANNOTATED = CONF / "broappliance.toml"
 TABLES: dict[str, type[Table]] = {
     "zmq": Zmq, "broker": Broker, "cluster": Cluster, "cluster.zeromq": ClusterZeromq, "tail": Tail, "capture": Capture,
-    "capture.handler": Handler, "sink": Sink, "hook": Hook,
+    "capture.handler": Handler, "recorder": Recorder, "sink": Sink, "hook": Hook,
 }  # fmt: skip
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from appliance.model import EventBatch, LogBatch, Print, Segment
+from appliance.model import EventBatch, FileReady, FolderReady, LogBatch, Print, Segment
 
 
 def batch(*rows: bytes) -> LogBatch:
@@ -71,3 +72,12 @@ def test_events_and_prints_say_what_consumers_ask_for() -> None:
     text = Print(topic="bro/print/x", source="broker", text=b"hi", received_ns=1)
     assert (text.kind, text.name, text.count, text.size) == ("print", "bro/print/x", 1, 2)
     assert (events(b"a").kind, events(b"a").name, events(b"a").size) == ("event", "My::e", 5)
+
+
+def test_finished_things_weigh_nothing_of_what_is_in_them() -> None:
+    """A queue bounded in bytes holds many large files; a record tells the size on the disk."""
+    file = FileReady(watch="w", source="watch.w", path="/w/a", relative="a", disk_size=1 << 40, mtime_ns=1)
+    folder = FolderReady(watch="w", source="watch.w", path="/w/b", relative="b", mtime_ns=1, files=3)
+    assert (file.kind, file.name, file.count, file.size) == ("file", "w", 1, 5)
+    assert (folder.kind, folder.name, folder.count, folder.size) == ("folder", "w", 1, 5)
+    assert msgspec.to_builtins(file)["size"] == 1 << 40

@@ -66,6 +66,15 @@ def test_mistake_has_its_key_and_line(prepared: Callable[[str], Prepared], run: 
         prepared(hook("a", run, more))
 
 
+def test_command_is_made_if_its_program_is_there(prepared: Callable[[str], Prepared]) -> None:
+    """An asynchronous callable like others; a missing program is a mistake with its line."""
+    text = '[[hook]]\nname = "c"\non = ["log:*"]\ncommand = ["%s", "{name}"]\n'
+    assert prepared(text % "sh").targets["hook.c"].is_async
+    told = "hook[0].command: there is no program 'nonexistent-x' on the PATH"
+    with pytest.RaisesGroup(pytest.RaisesExc(ConfigError, check=lambda exc: told in str(exc) and exc.line > 3)):
+        prepared(text % "nonexistent-x")
+
+
 def test_all_mistakes_are_told_at_once(prepared: Callable[[str], Prepared]) -> None:
     """Of every hook, its callable and its expression."""
     with pytest.raises(ExceptionGroup) as caught:

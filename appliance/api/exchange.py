@@ -5,7 +5,7 @@ Bounded in size: what is longer is refused before it is read. Bounding the time 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import h11
@@ -130,9 +130,10 @@ class Exchange:
 
     # ── an answer without an end of its own ──
 
-    async def begin_stream(self, content_type: str) -> None:
-        """Send the head of a response that goes on."""
+    async def begin_stream(self, content_type: str, more: Mapping[str, str] | None = None) -> None:
+        """Send the head of a response that goes on, with `more` headers."""
         headers = [("content-type", content_type), ("cache-control", "no-store"), ("connection", "close")]
+        headers += (more or {}).items()
         await self._send(h11.Response(status_code=200, headers=headers))
 
     async def send_part(self, data: bytes) -> None:

@@ -1,4 +1,5 @@
-"""The local endpoint, HTTP/1.1 on a Unix socket: documents to read, events to publish and follow, captures to change.
+"""The local endpoint, HTTP/1.1 on a Unix socket: documents to read, events to publish and follow, captures
+and dead letters to change, recorded packets to extract.
 
 Who may connect, and with that publish and change, is decided by the socket's permissions. Every connection is bounded
 in time and size, and there are never more than a few at once.
@@ -25,6 +26,8 @@ from .captures import CaptureRoutes
 from .events import PATH as EVENTS
 from .events import EventsApi
 from .exchange import Answer, Exchange, RefusedError, Request, problem
+from .extract import ExtractRoutes
+from .hooks import HookRoutes
 
 __all__ = ["ApiFigures", "StatusServer"]
 
@@ -132,13 +135,15 @@ class ApiFigures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StatusServer:
-    """Serves JSON documents by path, events, and captures. A service of the supervisor.
+    """Serves JSON documents by path, events, captures, and dead letters. A service of the supervisor.
 
     Args:
         sockets: absolute paths of Unix sockets.
         documents: what GET answers, by path; called for each request.
         events: what ``/v1/events`` does; None: there is no such path.
         captures: what ``/v1/captures`` does; None: there is no such path.
+        hooks: what ``/v1/hooks`` does; None: there is no such path.
+        extract: what ``/v1/extract`` does; None: there is no such path.
         is_optional: go on without a socket that cannot be used, with a warning: nobody asked for it by name.
     """
 
@@ -149,13 +154,16 @@ class StatusServer:
         *,
         events: EventsApi | None = None,
         captures: CaptureRoutes | None = None,
+        hooks: HookRoutes | None = None,
+        extract: ExtractRoutes | None = None,
         is_optional: bool = False,
     ) -> None:
         self.sockets = sockets
         self._is_optional = is_optional
         self._documents = documents
         self._events = events
-        self._captures = captures
+        self._extract = extract
+        self._routes = [each for each in (captures, hooks) if each is not None]
         self._places = trio.Semaphore(MAX_CONNECTIONS)
         self._served: list[str] = []
         self._connections = self._requests = 0
@@ -219,7 +227,7 @@ class StatusServer:
             self._places.release()
 
     async def _talk(self, exchange: Exchange, patience: trio.CancelScope) -> None:
-        """Answer one request. A change of captures, and whoever follows events, has limits of time of its own."""
+        """Answer one request. What changes something or extracts, and who follows events, has limits of its own."""
         try:
             request = await exchange.read()
         except RefusedError as exc:
@@ -227,9 +235,15 @@ class StatusServer:
             return
         if request is None:
             return
-        if self._captures is not None and self._captures.owns(request.path):
+        if self._extract is not None and self._extract.owns(request.path):
+            self._requests += 1
             patience.deadline = math.inf
-            answer: Answer | None = await self._captures.answer(request)
+            await self._extract.serve(exchange, request)
+            return
+        routes = next((each for each in self._routes if each.owns(request.path)), None)
+        if routes is not None:
+            patience.deadline = math.inf
+            answer: Answer | None = await routes.answer(request)
             patience.deadline = trio.current_time() + REQUEST_TIMEOUT_S
         else:
             answer = self._answer(request)

@@ -22,9 +22,9 @@ from appliance.runtime.ledger import Account
 from appliance.runtime.logs import Throttle
 from appliance.runtime.outfile import OutFile
 from appliance.runtime.partfile import PartFile
+from appliance.runtime.torn import cut_torn
 
 from .plan import Load, Plan, Style
-from .repair import cut_torn
 
 __all__ = ["SegmentFigures", "SegmentWriter"]
 

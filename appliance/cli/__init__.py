@@ -10,6 +10,9 @@ from appliance.errors import ApplianceError, ConfigError
 
 __all__ = ["main"]
 
+HOOK_WORKER = "--hook-worker"
+"""How a bundled program starts itself as the worker process of a hook; nobody else does."""
+
 
 def _leaves(exc: BaseException) -> list[BaseException]:
     if isinstance(exc, BaseExceptionGroup):
@@ -19,10 +22,15 @@ def _leaves(exc: BaseException) -> list[BaseException]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0 success, 1 failure, 2 configuration or usage, 3 attention."""
+    if (sys.argv[1:] if argv is None else argv) == [HOOK_WORKER]:
+        from appliance.hooks.worker import main as work
+
+        return work()
+    from .extract_arguments import join_times
     from .parser import make_parser
 
     parser = make_parser()
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_args(join_times(sys.argv[1:] if argv is None else argv))
     if arguments.command is None and arguments.config is None:
         parser.error("--config FILE is needed to run; try 'broappliance demo', or --help")
     try:

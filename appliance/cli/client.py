@@ -7,21 +7,36 @@ import json
 import os
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 from appliance.errors import ApplianceError
 
-__all__ = ["DEFAULT_SOCKET", "RefusedError", "ask", "fetch_status", "find_socket", "follow", "publish"]
+__all__ = [
+    "DEFAULT_SOCKET",
+    "NoAnswerError",
+    "RefusedError",
+    "ask",
+    "fetch",
+    "fetch_status",
+    "find_socket",
+    "follow",
+    "publish",
+]
 
 DEFAULT_SOCKET = Path("/run/broappliance/api.sock")
 EVENTS = "/v1/events"
 TIMEOUT_S = 10.0
 SILENCE_S = 45.0
 """A stream of events that says nothing for so long is broken: it has a heartbeat of 15 s."""
+_BLOCK_BYTES = 1 << 18
 KEYS = {"name", "state", "services", "ledger", "last_reload"}
+
+
+class NoAnswerError(ApplianceError):
+    """There is nobody to be asked."""
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -40,7 +55,7 @@ def find_socket(config: Path | None, path: Path | None) -> Path:
 
     Raises:
         ExceptionGroup: the configuration file has mistakes.
-        ApplianceError: the file asks for no socket.
+        NoAnswerError: the file asks for no socket.
     """
     if path is not None:
         return path
@@ -50,7 +65,7 @@ def find_socket(config: Path | None, path: Path | None) -> Path:
 
     listen = load(config).config.api.listen
     if not listen:
-        raise ApplianceError(f"{config} has an empty [api] listen: its appliance cannot be asked")
+        raise NoAnswerError(f"{config} has an empty [api] listen: its appliance cannot be asked")
     return Path(listen[0].removeprefix("unix:"))
 
 
@@ -70,7 +85,8 @@ def _request(
             yield response
     except (OSError, http.client.HTTPException, ValueError) as exc:
         reason = getattr(exc, "strerror", None) or exc
-        raise ApplianceError(
+        is_absent = isinstance(exc, FileNotFoundError | ConnectionRefusedError)
+        raise (NoAnswerError if is_absent else ApplianceError)(
             f"no appliance answers at {path}: {reason}", hint="is it running, and is this its [api] listen?"
         ) from exc
     finally:
@@ -93,6 +109,26 @@ def ask(path: Path, method: str, target: str, document: Any = None, *, timeout_s
     body = None if document is None else json.dumps(document).encode()
     with _request(path, method, target, body=body, timeout_s=timeout_s) as response:
         return response.status, json.loads(response.read())
+
+
+def fetch(path: Path, target: str, *, timeout_s: float = TIMEOUT_S) -> tuple[http.client.HTTPResponse, Iterator[bytes]]:
+    """Status and headers of an answer, and its body piece by piece; the connection is closed behind the last one.
+
+    Raises:
+        ApplianceError: nobody answers there; while the body is read: it ends early.
+    """
+    stack = ExitStack()
+    response = stack.enter_context(_request(path, "GET", target, timeout_s=timeout_s))
+
+    def blocks() -> Iterator[bytes]:
+        with stack:
+            try:
+                while block := response.read(_BLOCK_BYTES):
+                    yield block
+            except http.client.IncompleteRead:
+                raise ApplianceError(f"the answer from {path} ends early", hint="its log says why") from None
+
+    return response, blocks()
 
 
 def fetch_status(path: Path) -> dict[str, Any]:

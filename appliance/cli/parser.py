@@ -11,6 +11,8 @@ from typing import Any
 from appliance import __version__
 
 from .capture_arguments import add_capture
+from .extract_arguments import add_extract
+from .hooks_arguments import add_hooks
 from .pcap_arguments import add_pcap
 
 __all__ = ["make_parser"]
@@ -30,10 +32,11 @@ examples:
   broappliance status --config site.toml --watch     what it does now
   broappliance publish event zeek/event/my My::alarm 10.0.0.1 5
   broappliance subscribe zeek/event/my/              events as they arrive
+  broappliance extract -o x.pcap --from -10m --host 10.0.0.1   packets of the last ten minutes
   kill -HUP $(pidof broappliance)                    read the file again
 
 exit codes: 0 success, 1 failure while running, 2 mistake in the configuration or the arguments,
-3 (status) something needs attention, (pcap) a file is torn or damaged
+3 (status, hooks failed) something needs attention, (pcap) a file is torn or damaged, (extract) packets are missing
 """
 
 LITERALS = """\
@@ -162,6 +165,8 @@ def make_parser() -> argparse.ArgumentParser:
     )
 
     add_capture(commands, _command, _add_socket)
+    add_extract(commands, _command, _add_socket)
+    add_hooks(commands, _command, _add_socket)
     add_pcap(commands, _command)
 
     import_ = _command(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from appliance.pcap.reader import Packet
     from appliance.pcap.survey import CaptureInfo
 
-__all__ = ["call_info", "call_query", "call_segment"]
+__all__ = ["call_index", "call_info", "call_query", "call_segment"]
 
 T = TypeVar("T")
 LONG_BYTES = 64 << 20
@@ -222,3 +222,31 @@ def _seconds(text: str) -> Any:
     from appliance.units import Duration
 
     return Duration.parse(f"{text}s" if text.replace(".", "", 1).isdecimal() else text)
+
+
+# ── index ──
+
+
+def call_index(arguments: argparse.Namespace) -> int:
+    """Index the files, or check their indexes; 1 if one cannot be read, else 3 if one is torn or an index is wrong."""
+    from appliance.extract.indexing import check_index, index_path, make_index
+
+    codes = {0}
+    for path in arguments.file:
+        try:
+            if arguments.check:
+                wrong = check_index(path)
+                print(f"{index_path(path)}: {'; '.join(wrong) or 'good'}")
+                codes.add(3 if wrong else 0)
+                continue
+            made = make_index(path)
+        except ApplianceError as exc:
+            print(f"broappliance: {exc}", file=sys.stderr)
+            codes.add(1)
+            continue
+        share = made.index_bytes / made.pcap_bytes
+        print(f"{index_path(path)}: {made.packets:,} packets, {made.flows:,} flows, {share:.1%} of the PCAP")
+        if made.torn_bytes:
+            print(f"broappliance: {path}: the last {made.torn_bytes:,} bytes are no whole packet", file=sys.stderr)
+            codes.add(3)
+    return 1 if 1 in codes else max(codes)

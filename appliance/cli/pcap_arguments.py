@@ -26,6 +26,7 @@ def add_pcap(commands: Any, command: Command) -> None:
     _add_info(actions, command)
     _add_query(actions, command)
     _add_segment(actions, command)
+    _add_index(actions, command)
 
 
 def _number(text: str) -> int:
@@ -106,3 +107,18 @@ def _add_segment(actions: Any, command: Command) -> None:
     )
     segment.add_argument("--dry-run", "-n", action="store_true", help="only print what would be written")
     _add_format(segment)
+
+
+def _add_index(actions: Any, command: Command) -> None:
+    index = command(
+        actions,
+        "index",
+        "make the index by which packets are found in a file, or check it",
+        "Write FILE.idx beside each FILE, as a recorder does: flows, their times and counts, and where in the file\n"
+        "their packets are. FILE is PCAP, also compressed with zstd (x.pcap.zst has x.pcap.idx). Exit code 3 if a\n"
+        "file is torn, or a check finds an index that does not fit.",
+        "pcap",
+        "call_index",
+    )
+    index.add_argument("file", type=Path, nargs="+", metavar="FILE", help="PCAP file")
+    index.add_argument("--check", action="store_true", help="write nothing; compare the index with the file")

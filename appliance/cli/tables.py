@@ -129,6 +129,17 @@ def _detail_of_hook(figures: dict[str, Any]) -> list[str]:
     return words + ([f"{figures['hung']} hung"] if figures["hung"] else [])
 
 
+def _detail_of_watch(figures: dict[str, Any]) -> list[str]:
+    words = [
+        f"{figures['handed_on']:,} handed on",
+        f"{figures['ready']:,} ready",
+        f"{figures['unfinished']:,} unfinished",
+    ]
+    words += [f"failed: {' '.join(figures['failed'])}"] if figures["failed"] else []
+    words += [] if figures["is_told"] else ["looks every second"]
+    return words + list(figures["troubles"])
+
+
 def _detail_of_sink(figures: dict[str, Any]) -> list[str]:
     if "topic" in figures:  # of kind broker
         return [f"topic {figures['topic']}", f"{figures['messages']:,} messages", f"{figures['logs']:,} logs announced"]
@@ -145,6 +156,7 @@ _DETAILS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "cluster": _detail_of_cluster,
     "broker": _detail_of_broker,
     "tail": _detail_of_tail,
+    "watch": _detail_of_watch,
     "capture": _detail_of_capture,
     "hook": _detail_of_hook,
     "sink": _detail_of_sink,
@@ -158,7 +170,10 @@ def _detail(line: dict[str, Any]) -> str:
     words = describe(line["figures"]) if describe else []
     if line["queue"]:
         queue = line["queue"]
-        words.append(f"queue {queue['records']:,}/{queue['max_records']:,} {queue['policy']}")
+        kind = "durable" if queue.get("durable") else queue["policy"]
+        words.append(f"queue {queue['records']:,}/{queue['max_records']:,} {kind}")
+        words += [f"{queue['retrying']:,} to be tried again"] if queue.get("retrying") else []
+        words += [f"{queue['dead']:,} dead"] if queue.get("dead") else []
         words += ["STALLED"] if queue["stalled"] else []
     return ", ".join(words)
 

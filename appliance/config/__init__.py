@@ -21,17 +21,20 @@ from appliance.config.tables import (
     Config,
     Handler,
     Hook,
+    Journal,
     Keep,
     Log,
     Peering,
     Policy,
+    Recorder,
     Sink,
     Table,
     Tail,
+    Watch,
     Zmq,
 )
 from appliance.errors import ConfigError
-from appliance.units import Duration, Secret, Size
+from appliance.units import Duration, Limit, Secret, Size
 
 __all__ = [
     "SOCKET_KEYS",
@@ -48,16 +51,20 @@ __all__ = [
     "Duration",
     "Handler",
     "Hook",
+    "Journal",
     "Keep",
+    "Limit",
     "Loaded",
     "Log",
     "Peering",
     "Policy",
+    "Recorder",
     "Secret",
     "Sink",
     "Size",
     "Table",
     "Tail",
+    "Watch",
     "Zmq",
     "address_of",
     "diff",

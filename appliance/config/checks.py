@@ -12,12 +12,15 @@ from typing import Any
 from appliance.config import addresses, paths, patterns, planned
 from appliance.config.broker_checks import check_broker
 from appliance.config.capture_checks import check_captures
+from appliance.config.hook_checks import check_hooks
 from appliance.config.lines import Key
+from appliance.config.recorder_checks import check_recorders
 from appliance.config.report import Report, nearest, one_of, quote, show_key
 from appliance.config.shape import EACH, HOLE, Each, select
 from appliance.config.sink_checks import check_endpoint, check_sinks
 from appliance.config.sockets import address_of
 from appliance.config.tables import Capture, Config
+from appliance.config.watch_checks import check_watches
 from appliance.errors import ConfigError
 from appliance.units import Size
 
@@ -25,8 +28,8 @@ __all__ = ["check", "mistakes_in_captures"]
 
 _HANDLER_FIELDS = ("name", "capture", "host", "pid", "seq")
 _SINK_FIELDS = ("path", "node", "source")
-_KINDS = {"hook": ("log", "event", "print", "segment"), "sink": ("log", "event", "print")}
-_DOORS = ("zmq", "tail", "capture")
+_KINDS = {"hook": ("log", "event", "print", "segment", "file", "folder"), "sink": ("log", "event", "print")}
+_DOORS = ("zmq", "tail", "watch", "capture", "recorder")
 _POSITIVE: tuple[tuple[str | Each, ...], ...] = (
     ("zmq", EACH, "heartbeat"),
     ("zmq", EACH, "max_wait"),
@@ -36,9 +39,15 @@ _POSITIVE: tuple[tuple[str | Each, ...], ...] = (
     ("tail", EACH, "poll"),
     ("tail", EACH, "max_record"),
     ("tail", EACH, "max_wait"),
+    ("watch", EACH, "settle"),
+    ("watch", EACH, "poll"),
     ("capture", EACH, "receive_buffer"),
+    ("recorder", EACH, "segment_every"),
     ("hook", EACH, "timeout"),
+    ("hook", EACH, "backoff"),
+    ("hook", EACH, "backoff_max"),
     ("hook", EACH, "queue_bytes"),
+    ("journal", "dead_letters_size"),
     ("sink", EACH, "queue_bytes"),
     ("sink", EACH, "rotate_every"),
     ("sink", EACH, "flush_every"),
@@ -70,8 +79,11 @@ def check(config: Config, report: Report, *, state_dir: str, complete: bool) -> 
         check_endpoint(config, report)
     check_broker(config, report)
     _check_cluster(config, report)
+    check_hooks(config, report)
+    check_watches(config, report, state_dir=state_dir)
     check_sinks(config, report)
     check_captures(config, report, check_run=_check_run)
+    check_recorders(config, report)
     _check_addresses(config, report, state_dir)
     _check_patterns(config, report)
     _check_outputs(config, report, state_dir)
@@ -118,7 +130,8 @@ def _check_values(config: Config, report: Report) -> None:
 
 def _check_texts(config: Config, report: Report) -> None:
     for key, run in select(config, "hook", EACH, "run"):
-        _check_run(key, run, report)
+        if run:
+            _check_run(key, run, report)
     for key, rename in select(config, "zmq", EACH, "rename"):
         for old, new in rename.items():
             if new is not HOLE and not (old and new):

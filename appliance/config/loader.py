@@ -20,7 +20,8 @@ from appliance.config import checks, environment, paths, planned
 from appliance.config.lines import Key, index_lines
 from appliance.config.report import Place, Places, Report, describe, find_place, parse_key, quote, show_key
 from appliance.config.shape import EACH, HOLE, build, select, toml_fields
-from appliance.config.tables import NAME_PATTERN, Capture, Config, Zmq
+from appliance.config.table_parts import NAME_PATTERN
+from appliance.config.tables import Capture, Config, Zmq
 from appliance.errors import ConfigError
 
 __all__ = ["Loaded", "load"]

@@ -49,6 +49,14 @@ def make_absolute(config: Config, *, folder: str, python_folder: str) -> Config:
     credentials = {name: absolute(value, folder) for name in pem if (value := getattr(config.broker, name))}
     bind = {"log_bind": addresses.parse_bind(zeromq.log_bind, state_dir)[0]} if zeromq.log_bind else {}
     tail = (replace(tail, paths=tuple(absolute(path, folder) for path in tail.paths)) for tail in config.tail)
+    watch = (
+        replace(
+            each,
+            directory=absolute(each.directory, folder),
+            **{name: absolute(into, state_dir) for name in ("archive", "failed") if (into := getattr(each, name))},
+        )
+        for each in config.watch
+    )
     sink = (
         sink if "path" in sink.foreign_keys else replace(sink, path=output_pattern(sink.path, state_dir))
         for sink in config.sink
@@ -61,7 +69,12 @@ def make_absolute(config: Config, *, folder: str, python_folder: str) -> Config:
         broker=replace(config.broker, **credentials),
         cluster=replace(config.cluster, zeromq=replace(zeromq, **keys, **bind)),
         tail=tuple(tail),
+        watch=tuple(watch),
         capture=tuple(_capture(capture, state_dir, folder) for capture in config.capture),
+        recorder=tuple(
+            replace(each, directory=absolute(each.directory or f"recorder/{each.name}", state_dir))
+            for each in config.recorder
+        ),
         sink=tuple(sink),
         api=replace(config.api, listen=listen),
     )

@@ -11,8 +11,6 @@ __all__ = ["DOORS", "INSTEAD", "KEYS", "KINDS", "TABLES", "VALUES", "VOID"]
 TABLES = {
     "store": "[[store]]",
     "websocket": "[[websocket]]",
-    "watch": "[[watch]]",
-    "recorder": "[[recorder]]",
     "evidence": "[[evidence]]",
     "metrics": "[metrics]",
 }
@@ -23,7 +21,7 @@ KEYS = {
     "cluster.zeromq": frozenset(
         {"read", "write", "subscribe", "curve_server_public_key_file", "curve_public_key_file"}
     ),
-    "hook": frozenset({"command", "sites", "batch", "order_by", "attempts", "backoff", "backoff_max"}),
+    "hook": frozenset({"sites", "order_by"}),
     "sink": frozenset({"endpoint"}),
     "api": frozenset({"token_file", "certificate", "key", "legacy_routes", "ui"}),
 }
@@ -31,20 +29,18 @@ KEYS = {
 
 VALUES = {
     "cluster.backend": frozenset({"broker"}),
-    "hook.isolation": frozenset({"process"}),
-    "hook.queue": frozenset({"durable"}),
     "sink.kind": frozenset({"zmq"}),
     "sink.queue": frozenset({"durable"}),
 }
 """Values of the keys that exist."""
 
-KINDS = frozenset({"file", "folder", "node"})
+KINDS = frozenset({"node"})
 """Kinds of items that ``on`` may name."""
 
-DOORS = frozenset({"websocket", "watch", "recorder"})
+DOORS = frozenset({"websocket"})
 """Tables that ``from`` may name."""
 
-INSTEAD = {"hook": {"command": "run", "sites": "run"}}
+INSTEAD = {"hook": {"sites": "run"}}
 """Keys that would stand for a required one: when they are refused, the required one is not reported as missing too."""
 
 VOID = {"capture.conn_type": ("address",), "sink.kind": ("path", "topic")}

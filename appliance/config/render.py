@@ -41,7 +41,7 @@ def _render_table(table: Table, path: str, header: str) -> list[str]:
     plain: dict[str, Any] = {}
     after: list[str] = []
     for name, field in toml_fields(type(table)).items():
-        if isinstance(table, Sink) and name in table.foreign_keys:
+        if isinstance(table, Hook | Sink) and name in table.foreign_keys:
             continue
         value = getattr(table, field.name)
         if isinstance(value, tuple) and value and isinstance(value[0], Table):

@@ -12,13 +12,14 @@ from msgspec import Meta, field
 
 from appliance.config.shape import toml_fields
 from appliance.config.tables import Config, Table
-from appliance.units import DURATION_PATTERN, SIZE_PATTERN, Duration, Secret, Size
+from appliance.units import DURATION_PATTERN, SIZE_PATTERN, Duration, Limit, Secret, Size
 
 __all__ = ["json_schema"]
 
 _DURATION = Annotated[str, Meta(pattern=DURATION_PATTERN, examples=["250ms", "10s", "7d"])]
 _SIZE = Annotated[str, Meta(pattern=SIZE_PATTERN, examples=["64KiB", "2GiB"])] | Annotated[int, Meta(ge=0)]
-_AS_WRITTEN: dict[Any, Any] = {Duration: _DURATION, Size: _SIZE, Secret: str}
+_LIMIT = Annotated[str, Meta(pattern=f"{SIZE_PATTERN}|^none$", examples=["1MiB", "none"])] | Annotated[int, Meta(ge=0)]
+_AS_WRITTEN: dict[Any, Any] = {Duration: _DURATION, Size: _SIZE, Limit: _LIMIT, Secret: str}
 _INCLUDE = {
     "type": "array",
     "items": {"type": "string"},

@@ -19,7 +19,7 @@ from appliance.config import planned
 from appliance.config.lines import Key
 from appliance.config.report import Report, describe, nearest, one_of, quote
 from appliance.config.tables import Table
-from appliance.units import Duration, Secret, Size
+from appliance.units import Duration, Limit, Secret, Size
 
 __all__ = ["EACH", "HOLE", "Each", "build", "select", "toml_fields"]
 
@@ -121,10 +121,11 @@ def _build_table(value: Any, table: type[Table], key: Key, report: Report) -> An
             made[field.name] = build(value[name], field.type, (*key, name), report)
             if made[field.name] is HOLE:
                 void.update(planned.VOID.get(_path((*key, name)), ()))
+        elif name in excused:
+            made[field.name] = HOLE
         elif field.required:
             made[field.name] = HOLE
-            if name not in excused:
-                report.add((*key, name), "missing")
+            report.add((*key, name), "missing")
     return table(**made)
 
 
@@ -168,7 +169,7 @@ def _build_plain(value: Any, kind: Any, metas: list[Meta], key: Key, report: Rep
     try:
         if kind is Any:
             return value
-        if kind in (Duration, Size):
+        if kind in (Duration, Size, Limit):
             return _build_unit(value, kind)
         if typing.get_origin(kind) is Literal:
             return _build_literal(value, typing.get_args(kind), key, report)

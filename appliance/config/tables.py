@@ -12,6 +12,18 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, field
 
+from appliance.config.recorder_tables import Recorder
+from appliance.config.table_parts import (
+    NAME_PATTERN,
+    Consumer,
+    HookQueue,
+    Keep,
+    MaxWait,
+    Name,
+    Policy,
+    Table,
+)
+from appliance.config.watch_tables import Watch
 from appliance.units import Duration, Size
 
 __all__ = [
@@ -24,30 +36,23 @@ __all__ = [
     "Config",
     "Handler",
     "Hook",
+    "Journal",
     "Keep",
     "Log",
     "Peering",
     "Policy",
+    "Recorder",
     "Sink",
     "Table",
     "Tail",
+    "Watch",
     "Zmq",
 ]
-
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-Name = Annotated[str, Meta(pattern=NAME_PATTERN, description="1 to 64 letters, digits, '.', '_' and '-'")]
-Policy = Literal["block", "drop_oldest", "drop_newest"]
-MaxWait = Annotated[Duration, Meta(description='longest wait for a consumer with queue = "block" that takes nothing')]
-QueueSize = Annotated[int, Meta(ge=1, le=100_000_000, description="records that may wait")]
 
 
 def _hostname() -> str:
     name = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname().split(".")[0])[:64]
     return name if re.fullmatch(NAME_PATTERN, name) else "appliance"
-
-
-class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=False):
-    """Base of every table: immutable, compared by value, unknown keys refused."""
 
 
 class Appliance(Table, frozen=True, kw_only=True):
@@ -208,13 +213,6 @@ class Tail(Table, frozen=True, kw_only=True):
     max_wait: MaxWait = Duration(5 * 10**9)
 
 
-class Keep(Table, frozen=True, kw_only=True):
-    """How much of the finished files is kept; the oldest go first."""
-
-    size: Annotated[Size | None, Meta(description="bytes of all finished files together")] = None
-    age: Annotated[Duration | None, Meta(description="time since a file was finished")] = None
-
-
 class Handler(Table, frozen=True, kw_only=True):
     """One output of a socket capturer."""
 
@@ -291,39 +289,98 @@ _FILE_KEYS = frozenset(
 _BROKER_KEYS = frozenset({"topic", "unsolicited"})
 
 
-class Consumer(Table, frozen=True, kw_only=True):
-    """What a hook and a sink have in common."""
+class Journal(Table, frozen=True, kw_only=True):
+    """The durable queues of all hooks, <state_dir>/journal."""
 
-    name: Name
-    on: Annotated[
-        tuple[str, ...],
+    durability: Annotated[
+        Literal["batch", "always"],
         Meta(
-            min_length=1,
-            description="what it takes: log:<path glob>, event:<name glob>, print:<topic prefix>, for hooks also "
-            "segment:<handler glob>",
+            description="what a power failure may cost; batch: the last second; always: nothing that was written. "
+            "Neither loses anything when the process is killed"
         ),
-    ]
-    from_: Annotated[tuple[str, ...], Meta(description="doors, e.g. zmq.bro; empty: any")] = field(
-        name="from", default=()
-    )
-    queue_size: QueueSize = 100_000
-    queue_bytes: Annotated[Size, Meta(description="bytes that may wait")] = Size(256 << 20)
+    ] = "batch"
+    dead_letters: Annotated[
+        int, Meta(ge=1, le=10_000_000, description="failed records that are kept, of all hooks; the oldest go")
+    ] = 10_000
+    dead_letters_size: Annotated[Size, Meta(description="their bytes")] = Size(256 << 20)
+
+
+_DURABLE_KEYS = frozenset({"attempts", "backoff", "backoff_max", "queue_full"})
+
+
+_KIND_KEYS = {
+    "run": frozenset({"run", "isolation", "max_items", "options"}),
+    "command": frozenset({"command"}),
+}
 
 
 class Hook(Consumer, frozen=True, kw_only=True):
-    """A Python callable that is called for each item."""
+    """A Python callable or a program that is called for each item."""
 
     where: Annotated[str, Meta(description="rule-engine expression over the record's fields")] = ""
-    run: Annotated[str, Meta(description="package.module:attribute")]
+    run: Annotated[str, Meta(description="package.module:attribute; or there is a command")] = ""
+    command: Annotated[
+        tuple[str, ...],
+        Meta(
+            min_length=1,
+            description="program and arguments, no shell; {path} {name} {dir} {start} {end} stand for what the item is "
+            "about; it gets the record as JSON on standard input",
+        ),
+    ] = ()
     isolation: Annotated[
-        Literal["auto", "task", "thread"], Meta(description="auto: async callables in a task, sync ones in a thread")
+        Literal["auto", "task", "thread", "process"],
+        Meta(description="auto: async callables in a task, sync ones in a process, which can be killed"),
     ] = "auto"
+    batch: Annotated[
+        int, Meta(ge=1, le=100_000, description="more than 1: each call gets a list of at most so many records")
+    ] = 1
     concurrency: Annotated[int, Meta(ge=1, le=256, description="calls at the same time")] = 1
     timeout: Annotated[Duration, Meta(description="for one call")] = Duration(30 * 10**9)
-    queue: Annotated[Policy, Meta(description="what happens when the queue is full")] = "drop_oldest"
+    attempts: Annotated[
+        int, Meta(ge=1, le=1000, description="with each record, the first included; then it is a dead letter")
+    ] = 5
+    backoff: Annotated[
+        Duration, Meta(description="before the second attempt; twice as long before each further one")
+    ] = Duration(10**9)
+    backoff_max: Annotated[Duration, Meta(description="no longer than this between attempts")] = Duration(300 * 10**9)
+    queue: Annotated[
+        HookQueue,
+        Meta(description="durable: on disk, survives a crash; else in memory, and what happens when it is full"),
+    ] = "durable"
+    queue_full: Annotated[
+        Policy, Meta(description="durable: what happens when the queue is full or its disk takes nothing")
+    ] = "drop_newest"
+    max_items: Annotated[
+        int, Meta(ge=0, description="records after which a worker process is replaced by a new one; 0: never")
+    ] = 0
+    memory_limit: Annotated[
+        Size | None, Meta(description="memory of its own that a worker process or program may use; absent: no limit")
+    ] = None
+    cpu_limit: Annotated[
+        Duration | None,
+        Meta(description="processor time for one call in a worker process or program; absent: no limit"),
+    ] = None
     options: Annotated[dict[str, Any], Meta(description="the hook's own table, handed over as ctx.config")] = field(
         default_factory=dict
     )
+
+    @property
+    def kind(self) -> str:
+        """The key that says what is called: ``run`` or ``command``."""
+        return "command" if self.command else "run"
+
+    @property
+    def foreign_keys(self) -> frozenset[str]:
+        """Keys that are for hooks of another kind, or for durable queues if this one is not: of no effect here, and
+        refused when they are written.
+        """
+        return frozenset(self.foreign_kinds).union(() if self.queue == "durable" else _DURABLE_KEYS)
+
+    @property
+    def foreign_kinds(self) -> dict[str, str]:
+        """Those of hooks of another kind → that kind."""
+        own = _KIND_KEYS[self.kind]
+        return {key: kind for kind, keys in _KIND_KEYS.items() for key in keys - own}
 
 
 class Sink(Consumer, frozen=True, kw_only=True):
@@ -380,7 +437,10 @@ class Config(Table, frozen=True, kw_only=True):
     broker: Broker = field(default_factory=Broker)
     cluster: Cluster = field(default_factory=Cluster)
     tail: Annotated[tuple[Tail, ...], Meta(description="log files to follow")] = ()
+    watch: Annotated[tuple[Watch, ...], Meta(description="folders of finished files and folders")] = ()
     capture: Annotated[tuple[Capture, ...], Meta(description="socket capturers")] = ()
-    hook: Annotated[tuple[Hook, ...], Meta(description="Python callables that are called for each item")] = ()
+    recorder: Annotated[tuple[Recorder, ...], Meta(description="ring recorders")] = ()
+    journal: Journal = field(default_factory=Journal)
+    hook: Annotated[tuple[Hook, ...], Meta(description="callables and programs that are called for each item")] = ()
     sink: Annotated[tuple[Sink, ...], Meta(description="log records into files")] = ()
     api: Api = field(default_factory=Api)

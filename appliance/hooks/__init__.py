@@ -1,1 +1,7 @@
 """Hooks: the site's own Python, called for records and segments."""
+
+from __future__ import annotations
+
+from .steer import Reject, Retry
+
+__all__ = ["Reject", "Retry"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -59,7 +59,7 @@ class HookCallable(msgspec.Struct, frozen=True, kw_only=True):
     is_async: bool
     takes_context: bool
 
-    def call(self, record: dict[str, Any], context: Context | None) -> Any:
+    def call(self, record: dict[str, Any] | Sequence[dict[str, Any]], context: Context | None) -> Any:
         """Call it; an async one returns its awaitable. Without `takes_context`, `context` is not looked at.
 
         Raises:

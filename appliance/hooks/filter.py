@@ -4,7 +4,7 @@ because the engine behind them is slow to import.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -23,6 +23,10 @@ class Filter(Protocol):
 
     def select(self, item: Item) -> Iterator[Match]:
         """Position and decoded record of each match in `item`, in order."""
+        ...
+
+    def positions(self, item: Item) -> Sequence[int]:
+        """Position of each match, in order; nothing is decoded in vain."""
         ...
 
 
@@ -49,3 +53,6 @@ class Everything:
 
     def select(self, item: Item) -> Iterator[Match]:
         return enumerate(records(item))
+
+    def positions(self, item: Item) -> Sequence[int]:
+        return range(item.count)

@@ -13,19 +13,15 @@ from collections.abc import Callable, Sequence
 
 import trio
 
-__all__ = ["MAX_HUNG", "TURN_S", "Outcome", "OverdueError", "ThreadCaller"]
+from appliance.runtime.histogram import Histogram
+
+from .failure import Outcome, OverdueError
+from .progress import TURN_S
+
+__all__ = ["MAX_HUNG", "ThreadCaller"]
 
 MAX_HUNG = 4
 """Threads that one hook may leave hanging, besides its working ones."""
-TURN_S = 0.05
-"""A hop ends after the call with which it has lasted so long, so that what was done is settled soon."""
-
-Outcome = BaseException | None
-"""How a call ended: None, or what it raised."""
-
-
-class OverdueError(TimeoutError):
-    """A call was not finished in its time."""
 
 
 class _Round:
@@ -35,6 +31,8 @@ class _Round:
 
     def __init__(self, calls: Sequence[Callable[[], object]]) -> None:
         self.outcomes: list[Outcome] = []
+        self.durations_s: list[float] = []
+        """For each outcome."""
         self._calls = calls
         self._lock = threading.Lock()
         self._began: float | None = None
@@ -55,8 +53,7 @@ class _Round:
                 call()
             except BaseException as exc:  # noqa: BLE001 - whatever a hook raises is an outcome; no cancellation comes here
                 outcome = exc
-            self._end(outcome)
-            if time.monotonic() >= until:
+            if self._end(outcome) >= until:
                 return
 
     def _begin(self) -> bool:
@@ -66,11 +63,15 @@ class _Round:
             self._began = time.monotonic()
             return True
 
-    def _end(self, outcome: Outcome) -> None:
+    def _end(self, outcome: Outcome) -> float:
+        """Returns when the call ended."""
         with self._lock:
-            self._began = None
-            if not self._is_left:
+            now = time.monotonic()
+            if not self._is_left and self._began is not None:
                 self.outcomes.append(outcome)
+                self.durations_s.append(now - self._began)
+            self._began = None
+            return now
 
     def finish(self) -> bool:
         """Returns whether the thread had been left hanging."""
@@ -89,6 +90,7 @@ class _Round:
             if left_s <= 0:
                 self._is_left = True
                 self.outcomes.append(OverdueError(f"not finished within {timeout_s:g} s"))
+                self.durations_s.append(timeout_s - left_s)
             return left_s
 
     def leave(self) -> bool:
@@ -105,13 +107,15 @@ class ThreadCaller:
     Args:
         concurrency: how often `run` is called at the same time.
         timeout_s: for each call.
+        durations: where each call is counted; one of its own if it is left out.
     """
 
-    def __init__(self, *, concurrency: int, timeout_s: float) -> None:
+    def __init__(self, *, concurrency: int, timeout_s: float, durations: Histogram | None = None) -> None:
         self._limiter = trio.CapacityLimiter(concurrency + MAX_HUNG)
         self._timeout_s = timeout_s
         self.hung = 0
         """Threads that were left behind and have not come back."""
+        self._durations = durations or Histogram()
         self._returned = trio.lowlevel.ParkingLot()
 
     @property
@@ -147,6 +151,8 @@ class ThreadCaller:
         finally:
             self.hung += current.leave()
             outcomes += current.outcomes
+            for seconds in current.durations_s:
+                self._durations.add(seconds)
 
     async def _watch(self, current: _Round, scope: trio.CancelScope) -> None:
         left_s = self._timeout_s

@@ -8,7 +8,7 @@ that they have in common are looked at first.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import rule_engine
@@ -177,6 +177,10 @@ class Where:
                     record = decode(row)
                     if record is None or self.matches(record):
                         yield i, record
+
+    def positions(self, item: Item) -> Sequence[int]:
+        """See `appliance.hooks.filter.Filter.positions`."""
+        return [position for position, _ in self.select(item)]
 
     def _select_events(self, batch: EventBatch) -> Iterator[Match]:
         shared = {"name": batch.name, "topic": batch.topic, "peer": batch.peer}

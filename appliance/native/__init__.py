@@ -9,7 +9,22 @@ from __future__ import annotations
 from appliance.native.batches import BatchCounts, BatchGroup, BatchIntake
 from appliance.native.bpf import compile_filter
 from appliance.native.broker import BrokerIntake, IntakeCounts, OversizeFrameError, Run, RunKind, frame_events
+from appliance.native.flows import (
+    FlowCounts,
+    FlowKey,
+    FlowQuery,
+    FlowTable,
+    FlowTotals,
+    FlowVerdict,
+    PacketFlow,
+    Seen,
+    community_id,
+    flow_key,
+    packet_flow,
+)
 from appliance.native.logs import LogCounts, LogGroup, LogIntake, LogSequence, ZmqDrain, check_json_row
+from appliance.native.memory_ring import MemoryRing, MemorySegment
+from appliance.native.merge import MergeCounts, MergeEnd, PcapMerge
 from appliance.native.pcap import (
     SNAPLEN_MAX,
     PcapBlock,
@@ -31,6 +46,21 @@ from appliance.native.receivers import (
     PacketBatch,
     ReceiverCounts,
 )
+from appliance.native.ring import NEW_GROUP, Ring, RingCounts, RingStatus
+from appliance.native.ring_output import OutputKind, RingOutput, RingSegment
+from appliance.native.ring_tap import RingTap
+from appliance.native.segments import (
+    Extent,
+    ExtractCounts,
+    PcapExtract,
+    SegmentCounts,
+    SegmentFlow,
+    SegmentIndex,
+    SegmentIndexWriter,
+    SegmentInfo,
+    extract,
+    index_pcap,
+)
 from appliance.native.synth import LINKTYPE_RAW, Address, TcpSynth, synthesise_udp
 from appliance.native.transcode import (
     BrokerGroup,
@@ -49,6 +79,7 @@ from appliance.native.transcode import (
 
 __all__ = [
     "LINKTYPE_RAW",
+    "NEW_GROUP",
     "SNAPLEN_MAX",
     "Address",
     "BatchCounts",
@@ -61,7 +92,15 @@ __all__ = [
     "DatagramReceiver",
     "EscapePolicy",
     "EthernetReceiver",
+    "Extent",
     "ExtraMembers",
+    "ExtractCounts",
+    "FlowCounts",
+    "FlowKey",
+    "FlowQuery",
+    "FlowTable",
+    "FlowTotals",
+    "FlowVerdict",
     "IntakeCounts",
     "LogColumn",
     "LogColumns",
@@ -69,17 +108,37 @@ __all__ = [
     "LogGroup",
     "LogIntake",
     "LogSequence",
+    "MemoryRing",
+    "MemorySegment",
+    "MergeCounts",
+    "MergeEnd",
+    "OutputKind",
     "OversizeFrameError",
     "Packet",
     "PacketBatch",
+    "PacketFlow",
     "PcapBlock",
+    "PcapExtract",
     "PcapFormat",
+    "PcapMerge",
     "PcapScan",
     "PcapSpan",
     "Received",
     "ReceiverCounts",
+    "Ring",
+    "RingCounts",
+    "RingOutput",
+    "RingSegment",
+    "RingStatus",
+    "RingTap",
     "Run",
     "RunKind",
+    "Seen",
+    "SegmentCounts",
+    "SegmentFlow",
+    "SegmentIndex",
+    "SegmentIndexWriter",
+    "SegmentInfo",
     "Stored",
     "TcpSynth",
     "TimeFormat",
@@ -90,9 +149,14 @@ __all__ = [
     "WriteSchema",
     "ZmqDrain",
     "check_json_row",
+    "community_id",
     "compile_filter",
+    "extract",
+    "flow_key",
     "frame_events",
+    "index_pcap",
     "make_file_header",
+    "packet_flow",
     "record_bytes",
     "scan_pcap",
     "scan_pcap_bytes",

@@ -12,8 +12,8 @@ from fnmatch import fnmatchcase
 
 from appliance.model import Item
 
+from .intake import ConsumerQueue
 from .ledger import Account
-from .queue import ItemQueue
 
 __all__ = ["Dispatcher"]
 
@@ -22,7 +22,7 @@ ROUTES = 65_536
 
 
 class _Subscription:
-    def __init__(self, on: Sequence[str], sources: Sequence[str], queue: ItemQueue) -> None:
+    def __init__(self, on: Sequence[str], sources: Sequence[str], queue: ConsumerQueue) -> None:
         self._on = [pattern.partition(":")[::2] for pattern in on]
         self._sources = tuple(sources)
         self.queue = queue
@@ -39,9 +39,9 @@ class Dispatcher:
 
     def __init__(self) -> None:
         self._subscriptions: dict[str, _Subscription] = {}
-        self._routes: dict[tuple[str, str, str], tuple[ItemQueue, ...]] = {}
+        self._routes: dict[tuple[str, str, str], tuple[ConsumerQueue, ...]] = {}
 
-    def subscribe(self, consumer: str, queue: ItemQueue, *, on: Sequence[str], sources: Sequence[str]) -> None:
+    def subscribe(self, consumer: str, queue: ConsumerQueue, *, on: Sequence[str], sources: Sequence[str]) -> None:
         """Route matching items to `queue` from now on; an older subscription of that consumer ends in the same step."""
         self._subscriptions[consumer] = _Subscription(on, sources, queue)
         self._routes.clear()
@@ -51,7 +51,8 @@ class Dispatcher:
         self._subscriptions.pop(consumer, None)
         self._routes.clear()
 
-    def _route(self, item: Item) -> tuple[ItemQueue, ...]:
+    def route(self, item: Item) -> tuple[ConsumerQueue, ...]:
+        """The queues of all who want `item`."""
         key = (item.kind, item.name, item.source)
         queues = self._routes.get(key)
         if queues is None:
@@ -69,7 +70,7 @@ class Dispatcher:
 
         Cancellation: the item has been offered to all queues; what still waited is dropped there for ``shutdown``.
         """
-        queues = self._route(item)
+        queues = self.route(item)
         if not queues:
             account.drop("unwanted", item.count)
             return

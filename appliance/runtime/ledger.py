@@ -6,9 +6,13 @@ derived from the other figures: the holder of the items is asked how many it hol
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
+
+from appliance.model import Item
+
+from .receipts import Fate, Receipts, things_in
 
 __all__ = ["DELIBERATE", "MAX_ENDED", "REFUSED", "Account", "AccountFigures", "Ledger"]
 
@@ -17,10 +21,12 @@ MAX_ENDED = 256
 
 DELIBERATE = frozenset(
     {
+        "cutoff",
         "excluded",
         "identifier_update",
         "no_subscriber",
         "other_filter",
+        "purged",
         "store_command",
         "transform",
         "unsubscribed",
@@ -65,6 +71,8 @@ class AccountFigures(msgspec.Struct, frozen=True, kw_only=True):
     unit: str
     """What is counted: ``records`` or ``packets``."""
     received: int
+    recovered: int
+    """The part of `received` that came out of the journal: left by an earlier run, or dead letters to be tried."""
     delivered: int
     queued: int
     dropped: dict[str, int]
@@ -85,21 +93,29 @@ class Account:
     Args:
         name: e.g. ``zmq.bro``, ``sink.archive``.
         unit: what is counted, ``records`` or ``packets``.
+        receipts: carries what becomes of files and folders; None: nobody asks.
     """
 
-    __slots__ = ("_holders", "delivered", "dropped", "name", "received", "unit")
+    __slots__ = ("_holders", "_keepers", "_receipts", "delivered", "dropped", "name", "received", "recovered", "unit")
 
-    def __init__(self, name: str, *, unit: str = "records") -> None:
+    def __init__(self, name: str, *, unit: str = "records", receipts: Receipts | None = None) -> None:
         self.name = name
         self.unit = unit
+        self._receipts = receipts
         self.received = 0
+        self.recovered = 0
         self.delivered = 0
         self.dropped: dict[str, int] = {}
         self._holders: list[Callable[[], int]] = []
+        self._keepers: list[Callable[[], int]] = []
 
-    def add_holder(self, count: Callable[[], int]) -> None:
-        """Name somebody who holds what is neither delivered nor dropped; `count` is asked at every look."""
+    def add_holder(self, count: Callable[[], int], *, kept: Callable[[], int] | None = None) -> None:
+        """Name somebody who holds what is neither delivered nor dropped; `count` is asked at every look, and `kept` for
+        the part of it that is on disk. Who keeps something never leaves.
+        """
         self._holders.append(count)
+        if kept is not None:
+            self._keepers.append(kept)
 
     def remove_holder(self, count: Callable[[], int]) -> None:
         """That holder is gone and holds nothing."""
@@ -109,6 +125,12 @@ class Account:
         """Book `count` items as dropped for `reason`; nothing happens for 0."""
         if count:
             self.dropped[reason] = self.dropped.get(reason, 0) + count
+
+    def report(self, items: Sequence[Item], begin: int, end: int, fate: Fate) -> None:
+        """Tell the door of the files and folders among these records of `items` what became of them."""
+        if self._receipts is not None:
+            for thing in things_in(items, begin, end):
+                self._receipts.report(thing, self.name, fate)
 
     def absorb(self, other: Account) -> None:
         """Take over what `other` has booked; it begins anew."""
@@ -124,6 +146,11 @@ class Account:
         return sum(count() for count in self._holders)
 
     @property
+    def settled(self) -> int:
+        """What the end of the process does not lose: delivered, dropped, or queued on disk."""
+        return self.delivered + sum(self.dropped.values()) + sum(kept() for kept in self._keepers)
+
+    @property
     def lost(self) -> int:
         return sum(n for reason, n in self.dropped.items() if reason not in DELIBERATE and reason not in REFUSED)
 
@@ -135,6 +162,7 @@ class Account:
             name=self.name,
             unit=self.unit,
             received=self.received,
+            recovered=self.recovered,
             delivered=self.delivered,
             queued=queued,
             dropped=dropped,
@@ -154,6 +182,7 @@ class Ledger:
     """
 
     def __init__(self) -> None:
+        self.receipts = Receipts()
         self._accounts: dict[str, Account] = {}
         self._held: dict[str, int] = {}
         self._ended: dict[str, None] = {}
@@ -162,7 +191,7 @@ class Ledger:
     def account(self, name: str, *, unit: str = "records") -> Account:
         """The account of that name, opened if there is none."""
         if name not in self._accounts:
-            self._accounts[name] = Account(name, unit=unit)
+            self._accounts[name] = Account(name, unit=unit, receipts=self.receipts)
         if name in self._ended:
             del self._ended[name]
             self._ended[name] = None

@@ -339,7 +339,7 @@ def _give_name(part: Path, base: Path, counter: int) -> Path:
     for number in range(counter, MAX_COUNTER + 1):
         final = _numbered(base, number)
         try:
-            _move(part, final)
+            move(part, final)
         except FileExistsError:
             if not _is_same(part, final):
                 continue
@@ -362,7 +362,7 @@ def _renameat2(part: Path, final: Path) -> int:
     return ctypes.get_errno() if result else 0
 
 
-def _move(part: Path, final: Path, *, rename: Callable[[Path, Path], int] = _renameat2) -> None:
+def move(part: Path, final: Path, *, rename: Callable[[Path, Path], int] = _renameat2) -> None:
     """Rename without replacing.
 
     Rather than link and unlink, because it is one step, and because those who watch the directory with inotify(7) wait

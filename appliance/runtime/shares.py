@@ -61,20 +61,29 @@ class DiskShares:
     def __init__(self, space: Callable[[str], DiskSpace] = measure) -> None:
         self._space = space
         self._lock = threading.Lock()
-        self._users: dict[str, tuple[int, int, int]] = {}
-        """Name → device, bytes wanted, bytes used."""
+        self._users: dict[str, tuple[int, int, int, int]] = {}
+        """Name → device, bytes wanted, bytes used, bytes to stay free."""
 
-    def grant(self, name: str, path: str, wanted: int, used: int) -> int:
+    def grant(self, name: str, path: str, wanted: int, used: int, *, reserve: int | None = None) -> int:
         """How many bytes `name` may keep at `path` now; at most `wanted`. Blocks.
+
+        Args:
+            name: who asks.
+            path: a file or directory, there or not.
+            wanted: by him.
+            used: by him now.
+            reserve: bytes of the disk that stay free; None: `RESERVE` of it. The largest counts for everybody there.
 
         Raises:
             OSError: the disk cannot be looked at.
         """
         space = self._space(path)
         with self._lock:
-            self._users[name] = (space.device, wanted, used)
+            floor = int(space.total * RESERVE) if reserve is None else reserve
+            self._users[name] = (space.device, wanted, used, floor)
             here = {user: figures for user, figures in self._users.items() if figures[0] == space.device}
-            available = space.free + sum(figures[2] for figures in here.values()) - int(space.total * RESERVE)
+            floor = max(figures[3] for figures in here.values())
+            available = space.free + sum(figures[2] for figures in here.values()) - floor
             return divide(available, {user: figures[1] for user, figures in here.items()})[name]
 
     def forget(self, name: str) -> None:

@@ -1,7 +1,8 @@
 """When positions are saved: behind the consumers, so that a crash repeats records rather than losing them.
 
-What was handed to consumers waits in queues in memory. So positions are taken at one moment, together with how many
-records each consumer had received until then, and are saved when every consumer has settled as many.
+What was handed to consumers waits in queues, many of them in memory. So positions are taken at one moment, together
+with how many records each consumer had received until then, and are saved when every consumer has settled as many, or
+has them on disk.
 """
 
 from __future__ import annotations
@@ -65,11 +66,7 @@ class Keeper:
         ]
 
     def _is_settled(self) -> bool:
-        self._marks = [
-            (account, received)
-            for account, received in self._marks
-            if account.delivered + sum(account.dropped.values()) < received
-        ]
+        self._marks = [(account, received) for account, received in self._marks if account.settled < received]
         return not self._marks
 
     async def save_some(self) -> None:

@@ -58,12 +58,28 @@ seed transcode message "\000\200\016\003$count\001$count\005\016\002$write\016\0
 seed batch_intake batch "\020\107$column\000\000\000\003$nine\000\000\000\001\000\000\000\003$nine\000\000\000\000\000\000\000\007"
 seed batch_intake pair "\020\072$column\000\000\000\003$nine\000\000\000\000\060\107$column\000\000\000\003$nine\000\000\000\001\000\000\000\003$nine\000\000\000\000\000\000\000\007"
 seed batch_intake frames '\001\011log-write\001\001n\001\023zeek-bin-serializer\000\001x\202\001z'
+seed ring frames '\000\002\000\100\000\001\001\144\004\001\002\300\010\002\003\001\014\003\004'
+seed ring judged '\001\020\001\100\000\001\001\144\004\001\002\300\010\002\003\001\014\003\004'
+seed ring direct '\002\377\000\377\012\001\001\377\012\001\002\300\010\002\003\001\014\003\004'
+seed ring raw '\004\377\000\060\000\000\000\000\000\000\000\000\000\000\000\010\000\000\000'
 
 event="\016\003$count\001$count\001\016\003\005\001e\016\003$count\007\005\003abc\014\002$count\001$count\002\016\001\016\002$count\001\011\000\000\000\000\000\000\000\000"
 seed broker_intake events "\003\005\200\001\000\123$event\000\123$event\104\123$event"
 table="\016\003$count\001$count\001\016\002\005\001f\016\001\015\002\001\000\000\001\001\004\377\360\000\000\000\000\000\000"
 seed broker_intake table "\000\000\053$table"
 seed broker_intake logs "\001\011\000\073$write\001\003abc\040\000\000\000\000\001x\000\000\000\000\177\377\377\377"
+
+udp='\105\000\000\040\000\001\000\000\100\021\000\000\012\000\000\001\012\000\000\002\000\065\000\007\000\014\000\000abcd'
+first='\105\000\000\034\000\001\040\000\100\021\000\000\012\000\000\001\012\000\000\002\000\065\000\007\000\020\000\000'
+later='\105\000\000\030\000\001\000\001\100\021\000\000\012\000\000\001\012\000\000\002abcd'
+ipv6='\140\000\000\000\000\030\000\100\376\200\000\000\000\000\000\000\000\000\000\000\000\000\000\001\376\200\000\000\000\000\000\000\000\000\000\000\000\000\000\002\054\000\001\004\000\000\000\000\072\000\000\001\000\000\000\007\200\000\000\000\000\001\000\001'
+macs='\000\000\000\000\000\000\000\000\000\000\000\000'
+seed flow_key raw "\003\040$udp\034$first\030$later\100$ipv6"
+seed flow_key tags "\001\070${macs}\210\250\000\001\201\000\000\002\010\000$udp\066${macs}\210\107\000\000\021\100$udp"
+seed flow_key cooked "\010\064\010\000\000\000\000\000\000\000\000\000\000\000\000\000\000\000\000\000$udp"
+raw='\002\000\004\000\000\000\000\000\000\000\000\000\000\000\004\000\145\000\000\000'
+head='\001\000\000\000\002\000\000\000'
+seed segment_index flows "\115\074\262\241$raw$head\040\000\000\000\040\000\000\000$udp$head\034\000\000\000\034\000\000\000$first$head\030\000\000\000\030\000\000\000$later$head\100\000\000\000\100\000\000\000$ipv6\000"
 
 fuzz() { # fuzz TARGET MAX_LEN SOURCE...
     target=$1 max_len=$2
@@ -93,4 +109,9 @@ fuzz tsv 600 tsv.c json_row.c json_text.c json_text_double.c
 fuzz transcode 1024 $transcode
 fuzz batch_intake 2048 batch_intake.c $transcode
 fuzz broker_intake 2048 broker_intake.c broker_frames.c $transcode
+flows="flow_key.c community_id.c flow_table.c fragment_table.c keyed_hash.c"
+segments="segment_index.c segment_journal.c segment_finish.c segment_reader.c segment_lookup.c segment_journal_lookup.c"
+fuzz flow_key 1024 $flows
+fuzz segment_index 2048 $flows flow_query.c $segments pcap_reader.c pcap_extract.c pcap_merge.c packet_match.c filter.c
+fuzz ring 512 ring.c ring_run.c ring_block.c ring_output.c ring_direct.c ring_files.c ethernet.c receiver.c packet_batch.c pcap_file.c synth.c
 rm -rf "$build"

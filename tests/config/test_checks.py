@@ -57,7 +57,7 @@ SINK = '[[sink]]\nname = "s"\non = ["log:*"]\n'
          'site.toml:4: appliance.python_path[1]: "" is not the path of a folder'),
         (HOOK.replace("log:*", "http"),
          ('site.toml:4: hook[0].on[0]: "http" does not say what it is, '
-         'write "log:http", "event:http", "print:http" or "segment:http"')),
+         'write "log:http", "event:http", "print:http", "segment:http", "file:http" or "folder:http"')),
         (SINK.replace("log:*", "http"),
          ('site.toml:3: sink[0].on[0]: "http" does not say what it is, '
          'write "log:http", "event:http" or "print:http"')),
@@ -66,10 +66,11 @@ SINK = '[[sink]]\nname = "s"\non = ["log:*"]\n'
         (HOOK.replace("log:*", "lgo:http"),
          'site.toml:4: hook[0].on[0]: unknown kind "lgo:", did you mean "log:"?'),
         (HOOK.replace("log:*", "zzz:x"),
-         'site.toml:4: hook[0].on[0]: unknown kind "zzz:", use "log:", "event:", "print:" or "segment:"'),
-        (HOOK.replace("log:*", "file:x"),
-         ('site.toml:4: hook[0].on[0]: "file:" is not available in this version, '
-         'use "log:", "event:", "print:" or "segment:"')),
+         ('site.toml:4: hook[0].on[0]: unknown kind "zzz:", '
+         'use "log:", "event:", "print:", "segment:", "file:" or "folder:"')),
+        (HOOK.replace("log:*", "node:up"),
+         ('site.toml:4: hook[0].on[0]: "node:" is not available in this version, '
+         'use "log:", "event:", "print:", "segment:", "file:" or "folder:"')),
         (SINK.replace("log:*", "node:up"),
          'site.toml:3: sink[0].on[0]: "node:" is not available in this version, use "log:", "event:" or "print:"'),
         (SINK.replace("log:*", "segment:x"),
@@ -86,7 +87,8 @@ SINK = '[[sink]]\nname = "s"\non = ["log:*"]\n'
          'site.toml:5: hook[0].from[0]: no door matches "broker", there are no doors'),
         (BROKER + HOOK + "from = ['broke']",
          'site.toml:7: hook[0].from[0]: no door matches "broke", did you mean "broker"?'),
-        (HOOK + "from = ['watch.x']", "site.toml:5: hook[0].from[0]: [[watch]] is not available in this version"),
+        (HOOK + "from = ['websocket.x']",
+         "site.toml:5: hook[0].from[0]: [[websocket]] is not available in this version"),
         (
             "[[sink]]\nname = 's'\non = ['log:*']\nkind = 'tsv'\nadd_fields = ['_path']\n",
             'site.toml:5: sink[0].add_fields: is for JSON lines, leave it out, or write kind = "jsonl"',

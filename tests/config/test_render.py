@@ -21,13 +21,16 @@ from appliance.config.tables import (
     Cluster,
     ClusterZeromq,
     Handler,
+    Journal,
     Keep,
     Log,
+    Recorder,
     Sink,
     Tail,
+    Watch,
     Zmq,
 )
-from appliance.units import Duration, Size
+from appliance.units import Duration, Limit, Size
 
 _NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,8}", fullmatch=True)
 _TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -55,6 +58,12 @@ def _unique(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ..
 def _consumer() -> dict[str, st.SearchStrategy[Any]]:
     policy = st.sampled_from(["block", "drop_oldest", "drop_newest"])
     return {"name": _NAMES, "on": _GLOBS, "queue": policy, "queue_bytes": _SIZES}
+
+
+RECORDERS = (
+    Recorder(name="edge", interface="lo", directory="/e"),
+    Recorder(name="e2", interface="lo", directory="/${e}", cutoff=Limit(3 << 20), budget=Size(1 << 40), fanout=2),
+)
 
 
 @st.composite
@@ -93,7 +102,10 @@ def _configs(draw: st.DrawFn) -> Config:
         broker=draw(st.builds(Broker, listen=st.just(("[::1]:0",)), publish=st.none() | st.just(("a", "b/")))),
         cluster=draw(st.sampled_from([Cluster(), Cluster(backend="zeromq", zeromq=zeromq, zeek_version="9.0")])),
         tail=draw(_unique(st.builds(Tail, name=_NAMES, paths=st.just(("/l/*.log",)), poll=_LONGER))),
+        watch=draw(_unique(st.builds(Watch, name=_NAMES, directory=_FOLDERS, settle=_LONGER, what=st.just("folders")))),
         capture=tuple(_with(c, handler=(_with(c.handler[0], log_dir=f"/c{n}"),)) for n, c in enumerate(captures)),
+        recorder=draw(st.sampled_from([(), RECORDERS])),
+        journal=draw(st.builds(Journal, durability=st.sampled_from(["batch", "always"]), dead_letters_size=_SIZES)),
         hook=draw(_unique(hook)),
         sink=tuple(_with(sink, path=f"/s{n}/{{path}}") for n, sink in enumerate(draw(_unique(sink)))),
         api=Api(listen=draw(st.sampled_from([(), ("unix:/a",), ("unix:/a", "unix:/${b}")]))),
@@ -175,6 +187,7 @@ def test_names_in_other_tables_are_not_masked() -> None:
 def test_every_table_is_covered_here() -> None:
     """A new table must be added to the round trip above."""
     assert set(Config.__struct_fields__) == {
-        "appliance", "log", "zmq", "broker", "cluster", "tail", "capture", "hook", "sink", "api",
+        "appliance", "log", "zmq", "broker", "cluster", "tail", "watch", "capture", "recorder", "journal", "hook",
+        "sink", "api",
     }  # fmt: skip
     assert tables.Config is Config

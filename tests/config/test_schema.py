@@ -49,11 +49,11 @@ def test_tables_and_keys_are_described(schema: dict[str, Any]) -> None:
 
 
 def test_names_are_as_in_the_file(schema: dict[str, Any]) -> None:
-    """`from`, and what is required."""
+    """`from`, and what is always required."""
     hook = schema["$defs"]["Hook"]
     assert "from" in hook["properties"]
     assert "from_" not in hook["properties"]
-    assert set(hook["required"]) == {"name", "on", "run"}
+    assert set(hook["required"]) == {"name", "on"}
     assert schema["properties"]["hook"]["items"] == {"$ref": "#/$defs/Hook"}
     assert schema["$defs"]["Capture"]["properties"]["handler"]["items"] == {"$ref": "#/$defs/Handler"}
 
@@ -86,5 +86,5 @@ def test_there_is_no_null(schema: dict[str, Any]) -> None:
 def test_choices_and_limits_are_there(schema: dict[str, Any]) -> None:
     """The same that loading checks."""
     hook = schema["$defs"]["Hook"]["properties"]
-    assert set(hook["queue"]["enum"]) == {"block", "drop_oldest", "drop_newest"}
+    assert set(hook["queue"]["enum"]) == {"durable", "block", "drop_oldest", "drop_newest"}
     assert (hook["concurrency"]["minimum"], hook["concurrency"]["maximum"]) == (1, 256)

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from appliance.config import Appliance, Capture, Config, Handler, Hook, Sink, Table, Zmq
-from appliance.config.tables import NAME_PATTERN
+from appliance.config.table_parts import NAME_PATTERN
 
 
 def test_tables_are_frozen_and_compared_by_value() -> None:

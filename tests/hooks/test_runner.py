@@ -47,8 +47,8 @@ class Bench:
         outlet: Outlet | None = None,
     ) -> None:
         config = Hook(
-            name="h", on=("log:*",), run="a:b", concurrency=concurrency, timeout=Duration(int(timeout_s * S)),
-            options={"level": 3},
+            name="h", on=("log:*",), run="a:b", isolation="thread", concurrency=concurrency,
+            timeout=Duration(int(timeout_s * S)), options={"level": 3},
         )  # fmt: skip
         self.account = Account("hook.h")
         self.queue = ItemQueue(self.account, policy="drop_newest", max_records=100_000, max_bytes=1 << 30)

@@ -12,7 +12,8 @@ import trio
 import trio.testing
 
 from appliance.hooks import thread
-from appliance.hooks.thread import MAX_HUNG, Outcome, OverdueError, ThreadCaller
+from appliance.hooks.failure import Outcome, OverdueError
+from appliance.hooks.thread import MAX_HUNG, ThreadCaller
 
 NEVER_S = 60.0
 SOON_S = 0.02

@@ -320,11 +320,11 @@ def test_a_filesystem_that_cannot_rename_without_replacing(tmp_path: Path) -> No
         return errno.EINVAL
 
     part, final = leave(tmp_path / "06.log.part", b"new"), tmp_path / "06.log"
-    partfile._move(part, final, rename=unsupported)
+    partfile.move(part, final, rename=unsupported)
     assert names(tmp_path) == ["06.log"]
     leave(part, b"newer")
     with pytest.raises(FileExistsError):
-        partfile._move(part, final, rename=unsupported)
+        partfile.move(part, final, rename=unsupported)
     assert final.read_bytes() == b"new"
     assert part.read_bytes() == b"newer"
 

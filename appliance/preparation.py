@@ -1,0 +1,152 @@
+"""What is wrong in a configuration and only who works with it knows: imports, expressions, patterns, certificates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from appliance.config import Config, Hook, Loaded
+from appliance.errors import ApplianceError, ConfigError
+
+__all__ = ["Prepared", "prepare"]
+
+CAPTURE_FIELDS = {"name", "capture", "recorder", "host", "pid", "seq"}
+
+
+class Prepared(msgspec.Struct, frozen=True, kw_only=True):
+    """A configuration that was checked as far as possible without opening anything."""
+
+    loaded: Loaded
+    targets: dict[str, Any]
+    """`HookCallable` of each hook, by the hook's key."""
+    filters: dict[str, Any]
+    """`Filter` of each hook."""
+
+    @property
+    def config(self) -> Config:
+        return self.loaded.config
+
+
+def prepare(loaded: Loaded) -> Prepared:
+    """Import hooks, compile expressions, and read certificates of Broker peers.
+
+    Raises:
+        ExceptionGroup: one `ConfigError` for each mistake.
+    """
+    targets: dict[str, Any] = {}
+    filters: dict[str, Any] = {}
+    mistakes: list[ConfigError] = []
+    if loaded.config.hook or loaded.config.capture:
+        from appliance.runtime.imports import extend_path
+
+        extend_path(loaded.config.appliance.python_path)
+    for i, hook in enumerate(loaded.config.hook):
+        for key, make, found in ((hook.kind, _target, targets), ("where", _filter, filters)):
+            try:
+                found[f"hook.{hook.name}"] = make(hook)
+            except ValueError as exc:
+                mistakes.append(loaded.error(f"hook[{i}].{key}", str(exc)))
+    mistakes += _pattern_mistakes(loaded) + _transform_mistakes(loaded) + _tls_mistakes(loaded)
+    mistakes += _capture_filter_mistakes(loaded)
+    if mistakes:
+        raise ExceptionGroup("the configuration has mistakes", mistakes)
+    return Prepared(loaded=loaded, targets=targets, filters=filters)
+
+
+def _pattern_mistakes(loaded: Loaded) -> list[ConfigError]:
+    """Patterns whose names could become too long: what only the room that renders them knows."""
+    if not (loaded.config.sink or loaded.config.capture):
+        return []
+    from appliance.runtime.pattern import PathPattern
+
+    mistakes: list[ConfigError] = []
+    found = [
+        (f"sink[{i}].path", sink.path, {"path", "node", "source"})
+        for i, sink in enumerate(loaded.config.sink)
+        if "path" not in sink.foreign_keys
+    ]
+    for i, capture in enumerate(loaded.config.capture):
+        for j, handler in enumerate(capture.handler):
+            whole = f"{handler.log_dir}/{handler.file_name_pattern}"
+            found.append((f"capture[{i}].handler[{j}].file_name_pattern", whole, CAPTURE_FIELDS))
+    for key, template, fields in found:
+        try:
+            PathPattern(template, fields=fields)
+        except ValueError as exc:
+            mistakes.append(loaded.error(key, str(exc)))
+    return mistakes
+
+
+def _capture_filter_mistakes(loaded: Loaded) -> list[ConfigError]:
+    """Filters of recorders that are none, as far as that can be told without their interfaces."""
+    mistakes: list[ConfigError] = []
+    for i, recorder in enumerate(loaded.config.recorder):
+        if recorder.filter:
+            from appliance.native.bpf import compile_filter
+
+            try:
+                compile_filter(recorder.filter, snaplen=recorder.snaplen)
+            except ValueError as exc:
+                mistakes.append(loaded.error(f"recorder[{i}].filter", str(exc)))
+            except ApplianceError as exc:
+                mistakes.append(loaded.error(f"recorder[{i}].filter", exc.message, hint=exc.hint))
+    return mistakes
+
+
+def _transform_mistakes(loaded: Loaded) -> list[ConfigError]:
+    """Transforms that cannot be imported or called."""
+    mistakes: list[ConfigError] = []
+    for i, capture in enumerate(loaded.config.capture):
+        for j, handler in enumerate(capture.handler):
+            for k, name in enumerate(handler.pre_write_transforms):
+                from appliance.capture.transform import load_chain
+
+                try:
+                    load_chain([name])
+                except ValueError as exc:
+                    key = f"capture[{i}].handler[{j}].pre_write_transforms[{k}]"
+                    mistakes.append(loaded.error(key, str(exc)))
+    return mistakes
+
+
+def _tls_mistakes(loaded: Loaded) -> list[ConfigError]:
+    """Certificates of Broker peers that are no use, or a TLS library that is none."""
+    if not loaded.config.broker.is_endpoint:
+        return []
+    from appliance.broker.tls import make_contexts
+
+    try:
+        make_contexts(loaded.config.broker)
+    except ConfigError as exc:
+        return [loaded.error(exc.key, exc.message, hint=exc.hint)]
+    return []
+
+
+def _target(hook: Hook) -> Any:
+    from appliance.hooks.callables import HookCallable, load_callable
+
+    if hook.kind == "command":
+        from appliance.hooks.command import Command, find_program
+
+        find_program(hook.command)
+        return HookCallable(function=Command(hook), is_async=True, takes_context=True)
+
+    target = load_callable(hook.run)
+    if target.is_async and hook.isolation in ("thread", "process"):
+        raise ValueError(f'{hook.run!r} is asynchronous; use isolation = "task", or leave it out')
+    if not target.is_async and hook.isolation == "task":
+        raise ValueError(f'{hook.run!r} is not asynchronous; use isolation = "process", or leave it out')
+    if target.is_async and (hook.max_items or hook.memory_limit or hook.cpu_limit):
+        raise ValueError(f"{hook.run!r} is asynchronous; max_items, memory_limit and cpu_limit are for processes")
+    return target
+
+
+def _filter(hook: Hook) -> Any:
+    if not hook.where:
+        from appliance.hooks.filter import Everything
+
+        return Everything()
+    from appliance.hooks.where import Where
+
+    return Where(hook.where)

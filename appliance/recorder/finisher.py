@@ -1,0 +1,204 @@
+"""Ended segments get their names, one after the other, are compressed if that is wanted, and are announced."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import msgspec
+import structlog
+import trio
+
+from appliance.model import Segment
+from appliance.runtime.compress import ZST, compress
+from appliance.runtime.dispatcher import Dispatcher
+from appliance.runtime.ledger import Account
+from appliance.runtime.logs import Throttle
+
+from .catalogue import Catalogue
+from .files import FileShelf
+from .repair import Repaired
+from .segment import Finished, GrowingSegment
+
+__all__ = ["Finisher"]
+
+log = structlog.get_logger("recorder")
+
+PATIENCE_S = 1.0
+"""For each consumer with ``queue = "block"``, when a segment is announced."""
+COMPRESS_AT_END_S = 10.0
+"""What is not compressed by then stays as it is until the next start."""
+
+
+class Finisher:
+    """See the module.
+
+    Args:
+        recorder: its name.
+        account: of the segments.
+        dispatcher: takes them.
+        catalogue: of those that have their names.
+        finished: called in the loop when a segment has come to its end.
+        is_compressing: whether they are to be compressed now.
+        throttle: for the log; with a clock for worker threads.
+    """
+
+    def __init__(
+        self,
+        recorder: str,
+        *,
+        account: Account,
+        dispatcher: Dispatcher,
+        catalogue: Catalogue,
+        finished: Callable[[FileShelf, GrowingSegment, Finished], None],
+        is_compressing: Callable[[], bool],
+        throttle: Throttle,
+    ) -> None:
+        self._recorder, self._account, self._dispatcher = recorder, account, dispatcher
+        self._catalogue, self._finished, self._is_compressing = catalogue, finished, is_compressing
+        self._throttle = throttle
+        self.segments = self.recovered = self.errors = self.index_errors = 0
+        self._pending = 0
+        self._less = trio.lowlevel.ParkingLot()
+        self._ended: trio.MemorySendChannel[tuple[FileShelf, GrowingSegment]]
+        self._plain: trio.MemorySendChannel[tuple[Path, Segment | None]]
+
+    def put(self, shelf: FileShelf, segment: GrowingSegment) -> None:
+        """Finish that one; there are never more than each shelf has pens."""
+        self._pending += 1
+        self._ended.send_nowait((shelf, segment))
+
+    async def drain(self) -> None:
+        """Wait until all that were put are finished."""
+        while self._pending:
+            await self._less.park()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Work until `end`.
+
+        Cancellation: goes on until `end` all the same, because what is written is to get its name; only compression
+        stops.
+        """
+        self._ended, ended = trio.open_memory_channel[tuple[FileShelf, GrowingSegment]](math.inf)
+        self._plain, plain = trio.open_memory_channel[tuple[Path, Segment | None]](math.inf)
+        self._pending = 0
+        async with trio.open_nursery() as nursery:
+            patience = trio.CancelScope()
+            nursery.start_soon(self._compress_all, plain, patience)
+            task_status.started()
+            with trio.CancelScope(shield=True):
+                async for shelf, segment in ended:
+                    await self._finish(shelf, segment)
+            self._plain.close()
+            patience.deadline = trio.current_time() + COMPRESS_AT_END_S
+
+    def end(self) -> None:
+        """Nothing more is put; `run` ends when all is done."""
+        self._ended.close()
+
+    async def recover(self, repaired: Iterable[Repaired]) -> None:
+        """Tell what was repaired, and go on with what an earlier run did not compress."""
+        announced = set()
+        for each in repaired:
+            log.warning("found a segment of an earlier run", recorder=self._recorder, part=str(each.part),
+                        path=str(each.path or ""), cut=each.cut, error=each.error)  # fmt: skip
+            if each.path is None or each.scan is None:
+                self.errors += bool(each.error)
+                continue
+            scan = each.scan
+            self.segments += 1
+            self.recovered += 1
+            announced.add(each.path)
+            await self._pass_on(
+                Segment(
+                    handler=self._recorder,
+                    source=f"recorder.{self._recorder}",
+                    path=str(each.path),
+                    packets=scan.packets,
+                    size=scan.good_bytes,
+                    first_ns=scan.first_ns,
+                    last_ns=scan.last_ns,
+                    linktype=scan.linktype,
+                )
+            )
+        if self._is_compressing():
+            for entry in self._catalogue.entries():
+                if entry.path.suffix != ZST and entry.path not in announced:
+                    self._plain.send_nowait((entry.path, None))
+
+    async def _finish(self, shelf: FileShelf, segment: GrowingSegment) -> None:
+        outcome = await trio.to_thread.run_sync(self._finish_in_thread, segment)
+        self._pending -= 1
+        self._finished(shelf, segment, outcome)
+        self._less.unpark_all()
+        if outcome.error or outcome.reason:
+            self.errors += 1
+            self._complain("a segment lost packets", segment.path, outcome.error or outcome.reason)
+        if outcome.index_error:
+            self.index_errors += 1
+            self._complain("a segment has no index", segment.path, outcome.index_error)
+        if outcome.path is None:
+            return
+        self.segments += 1
+        found = outcome.segment
+        await self._pass_on(
+            Segment(
+                handler=self._recorder,
+                source=f"recorder.{self._recorder}",
+                path=str(outcome.path),
+                packets=found.packets,
+                size=outcome.size,
+                first_ns=found.first_ns,
+                last_ns=found.last_ns,
+                linktype=segment.linktype,
+                drops=segment.drops + found.lost_packets,
+            )
+        )
+
+    def _finish_in_thread(self, segment: GrowingSegment) -> Finished:
+        outcome = segment.finish()
+        if outcome.path is not None:
+            with contextlib.suppress(OSError):  # the next look at the disk finds it
+                self._catalogue.add(outcome.path)
+        return outcome
+
+    def _complain(self, event: str, path: Path, error: str) -> None:
+        if (held := self._throttle.admit(event)) is not None:
+            log.error(event, recorder=self._recorder, file=str(path), error=error, more=held)
+
+    async def _pass_on(self, segment: Segment) -> None:
+        if self._is_compressing():
+            self._plain.send_nowait((Path(segment.path), segment))
+        else:
+            await self._announce(segment)
+
+    async def _announce(self, segment: Segment) -> None:
+        self._account.received += 1
+        await self._dispatcher.dispatch(segment, self._account, patience_s=PATIENCE_S)
+
+    async def _compress_all(
+        self, plain: trio.MemoryReceiveChannel[tuple[Path, Segment | None]], patience: trio.CancelScope
+    ) -> None:
+        async for path, segment in plain:
+            packed = None
+            with patience:
+                packed = await trio.to_thread.run_sync(self._compress, path)
+            if segment is not None:
+                size = packed[1] if packed is not None else segment.size
+                final = packed[0] if packed is not None else path
+                await self._announce(msgspec.structs.replace(segment, path=str(final), size=size))
+
+    def _compress(self, path: Path) -> tuple[Path, int] | None:
+        try:
+            final = compress(path, pause=trio.from_thread.check_cancelled)
+            self._catalogue.remove(path)
+            entry = self._catalogue.add(final)
+        except FileNotFoundError:  # it was deleted to make room
+            return None
+        except (OSError, ValueError) as exc:
+            self.errors += 1
+            self._complain("cannot compress a segment, it stays as it is", path, str(exc))
+            return None
+        return (final, final.stat().st_size) if entry is not None else None

@@ -1,0 +1,426 @@
+"""The service of one ``[[recorder]]``: it opens the rings, finishes their segments, and tells what there is.
+
+The threads of the rings never wait for this task. What they tell is passed on by `run_sync_soon`, which does not block.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import structlog
+import trio
+
+from appliance.config import Recorder as Table
+from appliance.extract.sources import FileSource
+from appliance.native import FlowKey, RingStatus, RingTap
+from appliance.runtime.dispatcher import Dispatcher
+from appliance.runtime.ledger import Ledger
+from appliance.runtime.logs import Throttle
+from appliance.runtime.packets import Gap, PacketStore, Source
+from appliance.runtime.rates import RateMeter
+from appliance.runtime.shares import DiskShares
+
+from .books import Books
+from .figures import MemberFigures, RecorderFigures
+from .files import FileSettings, FileShelf
+from .finisher import Finisher
+from .group import Group, Watcher
+from .interface import MissingInterfaceError, compile_program, is_up
+from .keeper import Keeper
+from .member import TICK_S
+from .names import plain_of
+from .segment import Finished, GrowingSegment
+
+__all__ = ["Recorder", "Surroundings"]
+
+log = structlog.get_logger("recorder")
+
+RETRY_S = 1.0
+"""Between two looks whether the interface is there."""
+COMPARE_EVERY_S = 60.0
+LIVE = frozenset({"filter", "segment_size", "segment_every", "budget", "min_free", "cutoff", "compress"})
+"""Keys that a reload changes without touching a ring."""
+
+
+class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a recorder finds around it."""
+
+    ledger: Ledger
+    dispatcher: Dispatcher
+    shares: DiskShares
+    recorders: dict[str, PacketStore]
+    """Those that run, by name."""
+    clock_ns: Callable[[], int] = time.time_ns
+    """Wall time; that of the packets."""
+
+
+class Recorder:
+    """See the module. A service of the supervisor, and a `PacketStore`.
+
+    Args:
+        table: its table, with an absolute directory.
+        around: what is around it.
+    """
+
+    def __init__(self, table: Table, *, around: Surroundings) -> None:
+        self.table = table
+        self.name, self.directory = table.name, Path(table.directory)
+        self.source = f"recorder.{table.name}"
+        self.state = "starting"
+        self._around = around
+        self._account = around.ledger.account(self.source, unit="packets")
+        self._accounts = (self._account, around.ledger.account(f"{self.source}.segments", unit="segments"))
+        self._is_holding = False
+        self._throttle = Throttle(clock=time.monotonic)
+        self._keeper = Keeper(table, around.shares, self._throttle)
+        self._books = Books(self._account)
+        self._settings = FileSettings(
+            table.name, self.directory, segment_bytes=int(table.segment_size), segment_ns=int(table.segment_every)
+        )
+        self._finisher = Finisher(
+            table.name,
+            account=self._accounts[1],
+            dispatcher=around.dispatcher,
+            catalogue=self._keeper.catalogue,
+            finished=self._on_finished,
+            is_compressing=lambda: self.table.compress != "none",
+            throttle=self._throttle,
+        )
+        self._group: Group | None = None
+        self._linktype = 1
+        self._stopped = trio.Event()
+        self._look_wanted = trio.Event()
+        self._looked = trio.lowlevel.ParkingLot()
+        self._down_ns = 0
+        self._watcher: Watcher | None = None
+        self._directory_made = self._write_errors = 0
+        now_s = trio.current_time()
+        self._packets, self._bytes = RateMeter(now_s), RateMeter(now_s)
+
+    # ── a service ──
+
+    def stop(self) -> None:
+        """See `Service.stop`."""
+        self._stopped.set()
+        if self._group is not None:
+            self._group.stop()
+
+    def release(self) -> None:
+        """It does not run, and will not run again: its accounts have their last figures."""
+        for account in self._accounts:
+            if not self._is_holding:
+                self._around.ledger.hold(account)
+            self._around.ledger.release(account)
+        self._is_holding = False
+
+    def apply(self, table: Table) -> bool:
+        """Take over what a reload changes, if the rings can stay as they are; they lose nothing meanwhile.
+
+        Returns:
+            Whether they can; if not, nothing has changed.
+
+        Raises:
+            ApplianceError: the filter is none for that interface; nothing has changed.
+        """
+        before = self.table
+        changed = {key for key in Table.__struct_fields__ if getattr(before, key) != getattr(table, key)}
+        if changed - LIVE or ("cutoff" in changed and (self._group is None or not self._group.taps)):
+            return False
+        group = self._group
+        if "filter" in changed and group is not None:
+            try:
+                # This opens the interface and may look up names, and the rings go on meanwhile.
+                group.set_filter(compile_program(table))
+            except MissingInterfaceError:
+                return False
+        if "cutoff" in changed and group is not None:
+            group.lift_cutoff(lambda tap: tap.set_cutoff(table.cutoff.bytes))
+        self.table = self._keeper.table = table
+        self._settings.segment_bytes, self._settings.segment_ns = int(table.segment_size), int(table.segment_every)
+        self._look_wanted.set()
+        return True
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """See `Service.run`."""
+        if not self._is_holding:
+            self._is_holding = True
+            for account in self._accounts:
+                self._around.ledger.hold(account)
+        self._watcher = self._make_watcher(trio.lowlevel.current_trio_token())
+        self._account.add_holder(self._count_queued)
+        try:
+            repaired, until_ns = await trio.to_thread.run_sync(self._keeper.start)
+            async with trio.open_nursery() as nursery:
+                looking = await nursery.start(self._run_keeper)
+                await nursery.start(self._finisher.run)
+                await self._finisher.recover(repaired)
+                try:
+                    await self._record(until_ns, task_status)
+                finally:
+                    # Also when it is cancelled: what the rings have written is whole, and gets its name.
+                    with trio.CancelScope(shield=True):
+                        await self._finisher.drain()
+                    self._finisher.end()
+                    self._forget_group()
+                    self.state = "stopped"
+                looking.cancel()
+            await trio.to_thread.run_sync(self._look_last)
+        finally:
+            if self._around.recorders.get(self.name) is self:
+                del self._around.recorders[self.name]
+            self._account.remove_holder(self._count_queued)
+            self._looked.unpark_all()
+
+    def _make_watcher(self, token: trio.lowlevel.TrioToken) -> Watcher:
+        """Passes on what the rings' threads tell; it never waits for the loop."""
+        soon = token.run_sync_soon
+        return Watcher(
+            noticed=self._keeper.gaps.add,
+            ticked=lambda: soon(self._looked.unpark_all),
+            went=lambda status: soon(self._on_went, status),
+            ended=lambda shelf, segment: soon(self._finisher.put, shelf, segment),
+            troubled=lambda exc: soon(self._on_troubled, exc),
+        )
+
+    def _look_last(self) -> None:
+        self._keeper.look(self._around.clock_ns(), 0)
+        self._keeper.rest()
+
+    async def _record(self, until_ns: int | None, task_status: trio.TaskStatus[None]) -> None:
+        """Record whenever the interface is there, until told to stop."""
+        # Another one of that name records until this one does: no time is missing between the two.
+        takes_over = self.name in self._around.recorders
+        missing: tuple[int | None, str] = (None if takes_over else until_ns, "stopped")
+        while not self._stopped.is_set():
+            try:
+                group = await trio.to_thread.run_sync(self._open)
+            except MissingInterfaceError as exc:
+                if self.state != "waiting":
+                    log.warning("waiting for the interface", recorder=self.name, why=str(exc))
+                self.state = "waiting"
+                task_status.started()
+                task_status = trio.TASK_STATUS_IGNORED
+                with trio.move_on_after(RETRY_S):
+                    await self._stopped.wait()
+                continue
+            began_ns = self._around.clock_ns()
+            if missing[0] is not None and missing[0] < began_ns:
+                self._keeper.gaps.add(Gap(missing[0], began_ns, missing[1]))
+            self._group, self._linktype = group, group.linktype
+            self._around.recorders[self.name] = self
+            if self._stopped.is_set():
+                group.stop()
+            self.state = "recording"
+            log.info("recording", recorder=self.name, interface=self.table.interface, directory=str(self.directory))
+            task_status.started()
+            task_status = trio.TASK_STATUS_IGNORED
+            await group.run()
+            await self._finisher.drain()
+            self._forget_group()
+            missing = (self._around.clock_ns(), "down")
+
+    def _open(self) -> Group:
+        assert self._watcher is not None
+        return Group.open(self.table, self._settings, self._watcher, clock_ns=self._around.clock_ns)
+
+    def _forget_group(self) -> None:
+        self._look()
+        group, self._group = self._group, None
+        if group is not None:
+            self._books.forget(group)
+        self._look()
+
+    # ── what the threads tell, in the loop ──
+
+    def _on_finished(self, shelf: FileShelf, segment: GrowingSegment, outcome: Finished) -> None:
+        shelf.give_back(segment)
+        self._books.finished(outcome)
+        found = outcome.segment
+        if outcome.path is None and found.packets:
+            lost = found.packets + found.lost_packets
+            self._keeper.gaps.add(Gap(found.first_ns, found.last_ns, outcome.reason, lost, found.wire_bytes))
+        elif found.lost_packets:
+            now_ns = self._around.clock_ns()
+            self._keeper.gaps.add(Gap(found.last_ns or now_ns, now_ns, "disk", found.lost_packets, found.lost_bytes))
+        self._look()
+        self._look_wanted.set()
+
+    def _on_went(self, status: RingStatus) -> None:
+        if status is RingStatus.DOWN and self.state != "down":
+            self.state, self._down_ns = "down", self._around.clock_ns()
+            log.warning("the interface is down; it goes on when it is up again", recorder=self.name,
+                        interface=self.table.interface)  # fmt: skip
+        elif status is RingStatus.GONE:
+            log.warning("the interface is gone", recorder=self.name, interface=self.table.interface)
+
+    def _on_troubled(self, exc: Exception) -> None:
+        if isinstance(exc, FileNotFoundError):
+            self._directory_made += 1
+            event = "the directory was gone and is made again"
+        else:
+            self._write_errors += 1
+            event = "cannot open a segment; packets are lost until that is possible"
+        if (held := self._throttle.admit(event)) is not None:
+            log.error(event, recorder=self.name, directory=str(self.directory), error=str(exc), more=held)
+        self._look_wanted.set()
+
+    # ── looking after everything ──
+
+    async def _run_keeper(self, task_status: trio.TaskStatus[trio.CancelScope]) -> None:
+        with trio.CancelScope() as scope:
+            task_status.started(scope)
+            compare_s = trio.current_time() + COMPARE_EVERY_S
+            while True:
+                with trio.move_on_after(TICK_S):
+                    await self._look_wanted.wait()
+                    self._look_wanted = trio.Event()
+                self._look()
+                if trio.current_time() >= compare_s or self._directory_made:
+                    compare_s = trio.current_time() + COMPARE_EVERY_S
+                    await trio.to_thread.run_sync(self._keeper.compare)
+                growing = self._growing_bytes()
+                await trio.to_thread.run_sync(self._keeper.look, self._around.clock_ns(), growing)
+
+    def _look(self) -> None:
+        """Book, and see whether the interface is up again."""
+        self._books.look([self._group] if self._group is not None else [])
+        now_s, totals = trio.current_time(), self._books.totals
+        self._packets.sample(now_s, totals.packets + totals.kernel_drops)
+        self._bytes.sample(now_s, totals.bytes)
+        if self.state == "down" and is_up(self.table.interface):
+            self.state = "recording"
+            self._keeper.gaps.add(Gap(self._down_ns, self._around.clock_ns(), "down"))
+            log.info("the interface is up again", recorder=self.name, interface=self.table.interface)
+        self._looked.unpark_all()
+
+    def _growing_bytes(self) -> int:
+        return sum(segment.bytes for segment in self._unfinished())
+
+    def _unfinished(self) -> list[GrowingSegment]:
+        group = self._group
+        return [segment for shelf in group.files for segment in list(shelf.unfinished)] if group is not None else []
+
+    def _count_queued(self) -> int:
+        return self._books.queued
+
+    # ── a store of packets ──
+
+    @property
+    def oldest_ns(self) -> int | None:
+        """See `PacketStore`."""
+        times = [source.first_ns for source in self._memory_sources()]
+        if (oldest := self._keeper.catalogue.oldest) is not None:
+            times.append(oldest.first_ns)
+        times += [segment.seen.first_ns for segment in self._unfinished() if segment.seen is not None]
+        return min(times, default=None)
+
+    def sources(self) -> Sequence[Source]:
+        """See `PacketStore`."""
+        # In this order, for one that is finished meanwhile is then in both, and not in neither.
+        growing = self._unfinished()
+        found: dict[Path, Source] = {}
+        for segment in growing:
+            if (seen := segment.seen) is not None:
+                times = {"first_ns": seen.first_ns, "last_ns": seen.last_ns}
+                path = segment.path
+                source = FileSource(path, **times, linktype=segment.linktype, is_growing=True)
+                found[plain_of(path)] = source
+        for entry in self._keeper.catalogue.entries():
+            source = FileSource(entry.path, first_ns=entry.first_ns, last_ns=entry.last_ns, linktype=self._linktype)
+            found[plain_of(entry.path)] = source
+        return sorted([*found.values(), *self._memory_sources()], key=lambda source: source.first_ns)
+
+    def _memory_sources(self) -> list[Source]:
+        group = self._group
+        return [source for shelf in group.memories for source in shelf.sources()] if group is not None else []
+
+    def gaps(self, from_ns: int, to_ns: int) -> list[Gap]:
+        """See `PacketStore`."""
+        gaps = self._keeper.gaps.between(from_ns, to_ns)
+        if self.table.write == "triggered":
+            oldest_ns = self.oldest_ns
+            end_ns = min(to_ns, self._around.clock_ns() if oldest_ns is None else oldest_ns - 1)
+            if from_ns <= end_ns:
+                gaps.append(Gap(from_ns, end_ns, "memory"))
+        if self.state == "down":
+            gaps.append(Gap(self._down_ns, self._around.clock_ns(), "down"))
+        return gaps
+
+    async def wait_recorded(self, until_ns: int) -> None:
+        """See `PacketStore`."""
+        while (group := self._group) is not None and any(m.recorded_ns < until_ns for m in group.members):
+            await self._looked.park()
+        left_s = (until_ns - self._around.clock_ns()) / 1e9
+        await trio.sleep(max(0.0, left_s))
+
+    def lift(self, key: FlowKey, now_ns: int) -> None:
+        """See `PacketStore`."""
+        if self._group is not None:
+            self._group.lift_cutoff(partial(_lift, key=key, now_ns=now_ns))
+
+    # ── what it says ──
+
+    def statistics(self) -> RecorderFigures:
+        self._look()
+        totals, catalogue, finisher = self._books.totals, self._keeper.catalogue, self._finisher
+        now_s, group = trio.current_time(), self._group
+        oldest_ns, newest_ns = self.oldest_ns or 0, self._newest_ns()
+        growing = self._unfinished()
+        return RecorderFigures(
+            interface=self.table.interface,
+            state=self.state,
+            directory=str(self.directory),
+            linktype=self._linktype,
+            packets=totals.packets + totals.kernel_drops,
+            bytes=totals.bytes,
+            packets_per_s=self._packets.rates(now_s, totals.packets + totals.kernel_drops),
+            bytes_per_s=self._bytes.rates(now_s, totals.bytes),
+            stored=totals.stored - self._books.lost,
+            kernel_drops=totals.kernel_drops,
+            disk_drops=totals.discarded + self._books.lost,
+            cutoff_packets=totals.cut,
+            cutoff_bytes=totals.cut_bytes,
+            truncated=totals.truncated,
+            hardware_times=totals.hardware_times,
+            segments=finisher.segments,
+            recovered=finisher.recovered,
+            write_errors=self._write_errors + finisher.errors,
+            index_errors=finisher.index_errors,
+            directory_made=self._directory_made,
+            disk_segments=len(catalogue),
+            disk_bytes=catalogue.bytes + self._growing_bytes(),
+            disk_limit=self._keeper.limit,
+            deleted_segments=catalogue.deleted_files,
+            deleted_bytes=catalogue.deleted_bytes,
+            memory_bytes=int(self.table.memory) if group is not None and group.memories else 0,
+            oldest_ns=oldest_ns,
+            newest_ns=newest_ns,
+            span_s=max(0, newest_ns - oldest_ns) / 1e9,
+            gaps=len(self._keeper.gaps),
+            flows=sum(tap.counts().flows for tap in group.taps) if group is not None else 0,
+            members=tuple(
+                MemberFigures(
+                    number=member.number,
+                    open_file=next((str(s.path) for s in growing if s.name.member == member.number), ""),
+                    packets=member.counts.packets,
+                    kernel_drops=member.counts.kernel_drops,
+                    freezes=member.counts.freezes,
+                )
+                for member in (group.members if group is not None else ())
+            ),
+        )
+
+    def _newest_ns(self) -> int:
+        entries = self._keeper.catalogue.entries()
+        times = [entries[-1].last_ns] if entries else []
+        times += [segment.seen.last_ns for segment in self._unfinished() if segment.seen is not None]
+        times += [source.last_ns for source in self._memory_sources()]
+        return max(times, default=0)
+
+
+def _lift(tap: RingTap, key: FlowKey, now_ns: int) -> None:
+    tap.lift(key, now_ns)

@@ -1,0 +1,26 @@
+"""Records as JSON can say them, whatever item they are in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from appliance.model import EventBatch, Item, LogBatch, Print
+
+from .events import plain_records
+
+__all__ = ["plain_record"]
+
+
+def plain_record(item: Item) -> dict[str, Any] | None:
+    """The first record of an item; None if it cannot be decoded."""
+    if isinstance(item, EventBatch | Print):
+        return next(iter(plain_records(item)), None)
+    if not isinstance(item, LogBatch):
+        return dict(msgspec.to_builtins(item))
+    try:
+        record: dict[str, Any] = msgspec.json.decode(item.data.split(b"\n", 1)[0])
+    except ValueError:
+        return None
+    return record

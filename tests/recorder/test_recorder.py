@@ -1,0 +1,157 @@
+"""The recorder on a wire of its own: what was sent is in its files, indexed and announced, or counted."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from pathlib import Path
+
+import pytest
+import trio
+
+from appliance.native import FlowQuery, SegmentIndex, extract
+
+from .harness import MIB, Bench, Generator, check_order, frames, serials, wait_until
+
+
+async def test_everything_that_was_sent_is_in_the_files(tmp_path: Path, generator: Generator) -> None:
+    """In its order; the books say so, and nothing is left but segments, their indexes and the file of gaps."""
+    bench = Bench(tmp_path)
+    async with bench.running():
+        generator.send(20_000)
+        await bench.recorded()
+    assert check_order(serials(bench.files())) == generator.total
+    account = bench.account
+    assert (account.received, account.delivered, account.dropped) == (generator.total, generator.total, {})
+    assert len(bench.files()) > 1
+    endings = {re.sub(r".*-0", "", path.name) for path in tmp_path.iterdir()}
+    assert endings == {".pcap", ".pcap.idx", "edge.gaps.jsonl"}
+
+
+async def test_segments_are_announced_as_they_are(tmp_path: Path, generator: Generator) -> None:
+    """With their packets, size and times; none is larger than it may be, and each has the time of its first packet."""
+    bench = Bench(tmp_path)
+    async with bench.running():
+        generator.send(15_000)
+        await bench.recorded()
+    items = bench.items()
+    assert [item.path for item in items] == [str(path) for path in bench.files()]
+    assert sum(item.packets for item in items) == generator.total
+    for item in items:
+        status = Path(item.path).stat()
+        assert (item.size, item.last_ns) == (status.st_size, status.st_mtime_ns)
+        assert item.size <= MIB
+        assert f".{item.first_ns % 10**9:09}Z-0.pcap" in item.path
+        assert (item.kind, item.name, item.source, item.linktype) == ("segment", "edge", "recorder.edge", 1)
+
+
+async def test_index_of_each_segment_finds_its_flows(tmp_path: Path, generator: Generator) -> None:
+    """A lookup gives all packets of a flow, and reads no other segment part than the index names."""
+    bench = Bench(tmp_path)
+    async with bench.running():
+        generator.send(9_000)
+        await bench.recorded()
+    found = 0
+    for path in bench.files():
+        index = path.with_name(path.name + ".idx")
+        with index.open("rb") as file:
+            assert SegmentIndex(file.fileno()).info().is_complete
+        for block in extract(path, FlowQuery(ports=(1001,)), index):
+            found += block.count(b"\x03\xe9\x00\x35")  # source port 1001, destination port 53
+    assert found == generator.sent[1]
+
+
+async def test_growing_segment_is_readable_a_second_later(tmp_path: Path, generator: Generator) -> None:
+    """By its source, with a journal; it is named after its first packet from the beginning."""
+    bench = Bench(tmp_path, segment_size=64 * MIB, segment_every=3600 * 10**9)
+    async with bench.running() as recorder:
+        generator.send(2_000)
+        await bench.recorded()
+        (source,) = recorder.sources()
+        assert source.is_growing
+        assert source.first_ns == recorder.oldest_ns
+        with source.open() as opened:
+            assert opened.index_fd is not None
+            assert os.fstat(opened.pcap_fd).st_size > 2_000 * 100
+        (part,) = tmp_path.glob("*.pcap.part")
+        assert f".{source.first_ns % 10**9:09}Z-0" in part.name
+        assert bench.figures().members[0].open_file == str(part)
+        assert bench.account.delivered == 2_000
+    assert bench.files() == [part.with_suffix("")]
+
+
+async def test_idle_recorder_ends_its_segment_by_the_clock(tmp_path: Path, generator: Generator) -> None:
+    """And an empty one goes on, without a file for each second of silence."""
+    bench = Bench(tmp_path, segment_every=10**9)
+    async with bench.running():
+        generator.send(10)
+        await wait_until(bench.items)
+        (item,) = bench.items()
+        assert item.packets == 10
+        (part,) = tmp_path.glob("*.part")
+        await trio.sleep(1.5)
+        assert list(tmp_path.glob("*.part")) == [part]
+        generator.send(10)
+        await bench.recorded()
+    assert [len(frames([path])) for path in bench.files()] == [10, 10]
+
+
+@pytest.mark.parametrize("fanout", [2, 3])
+async def test_members_of_a_group_share_the_flows(tmp_path: Path, generator: Generator, fanout: int) -> None:
+    """Each flow is in the segments of one member only, in its order."""
+    many = Generator(64)
+    bench = Bench(tmp_path, fanout=fanout)
+    async with bench.running():
+        many.send(10_000)
+        await bench.recorded()
+    many.close()
+    members = [serials([path for path in bench.files() if path.name.endswith(f"-{n}.pcap")]) for n in range(fanout)]
+    assert all(members)
+    assert sum(check_order(found) for found in members) == many.total
+    assert sum(map(len, members)) == 64
+
+
+async def test_cutoff_keeps_the_beginning_of_every_connection(tmp_path: Path, generator: Generator) -> None:
+    """What is left out is counted, and is no loss; a flow that is lifted is kept."""
+    bench = Bench(tmp_path, cutoff=2_000, index=False)
+    async with bench.running():
+        generator.send(400)
+        await bench.recorded()
+    kept = check_order(serials(bench.files()))
+    assert 4 * 15 <= kept <= 4 * 25
+    assert bench.account.dropped == {"cutoff": generator.total - kept}
+    assert (bench.account.lost, bench.ledger.lost) == (0, 0)
+    figures = bench.figures()
+    assert (figures.cutoff_packets, figures.stored) == (generator.total - kept, kept)
+    assert figures.cutoff_bytes > 100 * figures.cutoff_packets
+    assert not list(tmp_path.glob("*.idx"))
+
+
+async def test_filter_leaves_out_in_the_kernel(tmp_path: Path, generator: Generator) -> None:
+    """Nothing of it is counted."""
+    bench = Bench(tmp_path, filter="udp src port 1002")
+    async with bench.running():
+        generator.send(400)
+        await bench.recorded()
+    assert serials(bench.files()) == {2: list(range(100))}
+    assert bench.account.received == 100
+
+
+async def test_figures_say_what_is_there(tmp_path: Path, generator: Generator) -> None:
+    """State, span, disk, and rates that are not nought."""
+    bench = Bench(tmp_path)
+    before_ns = time.time_ns()
+    async with bench.running():
+        generator.send(12_000)
+        await bench.recorded()
+        await wait_until(lambda: bench.figures().disk_limit)
+        figures = bench.figures()
+        assert (figures.state, figures.interface, figures.linktype) == ("recording", "near", 1)
+        assert (figures.packets, figures.stored, figures.flows) == (12_000, 12_000, 4)
+        assert before_ns <= figures.oldest_ns < figures.newest_ns <= time.time_ns()
+        assert figures.span_s > 0
+        assert figures.disk_segments == figures.segments >= 1
+        assert figures.disk_bytes > 12_000 * 118
+        assert figures.packets_per_s.last_10s > 0
+    assert bench.figures().state == "stopped"

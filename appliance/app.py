@@ -26,6 +26,7 @@ from appliance.runtime.rates import RateMeter
 from appliance.runtime.supervisor import State, Supervisor, describe, leaf_of
 
 from .assembly import Assembly
+from .errands import finish_packages, rotate_files
 from .parts import DOORS, Parts, Prepared, prepare
 from .status import LedgerLine, ReloadOutcome, ServiceLine, Status
 
@@ -38,6 +39,7 @@ __all__ = ["Appliance", "run"]
 
 log = structlog.get_logger("appliance")
 
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 FIXED = ("name", "state_dir")
 """Keys of [appliance] that other keys were resolved with: a reload cannot change them."""
 
@@ -231,6 +233,20 @@ class Appliance:
         """The recorders that run, by name."""
         return self._parts.recorders if self._parts is not None else {}
 
+    # ── errands ──
+
+    async def rotate_files(self) -> None:
+        """End the open files of captures and recorders, and begin new ones."""
+        if self._assembly is not None:
+            await rotate_files(self._assembly.units.values())
+
+    async def finish_packages(self) -> None:
+        """Let packages of hooks work off what waits and run their EXIT callables; a reload waits until they have."""
+        async with self._changing:
+            if self._assembly is not None:
+                timeout_s = self._prepared.config.appliance.drain_timeout.seconds
+                await finish_packages(self._assembly.units.values(), timeout_s)
+
     # ── what it says ──
 
     async def _sample(self) -> None:
@@ -283,36 +299,41 @@ class Appliance:
         return msgspec.json.encode(self.status())
 
 
-async def _watch_signals(signals: AsyncIterator[int], appliance: Appliance, scope: trio.CancelScope) -> None:
+async def _watch_signals(signals: AsyncIterator[int], appliance: Appliance, nursery: trio.Nursery) -> None:
+    errands = {signal.SIGUSR1: appliance.rotate_files, signal.SIGUSR2: appliance.finish_packages}
     stopping = False
     async for number in signals:
         name = signal.Signals(number).name
         if number == signal.SIGHUP:
             log.info("reload requested", signal=name)
             appliance.reload()
+        elif errand := errands.get(signal.Signals(number)):
+            log.info("asked by a signal", signal=name, errand=errand.__name__)
+            nursery.start_soon(errand)
         elif not stopping:
             stopping = True
             log.info("stopping: draining what was received; once more to stop at once", signal=name)
             appliance.stop()
         else:
             log.warning("stopping at once", signal=name)
-            scope.cancel()
+            nursery.cancel_scope.cancel()
 
 
 async def run(
     prepared: Prepared, path: Path, environ: MutableMapping[str, str], *, make_parts: Callable[..., Parts] = Parts
 ) -> tuple[int, Status | None]:
-    """Run an appliance under this process's signals: SIGTERM and SIGINT drain, a second one aborts, SIGHUP reloads.
+    """Run an appliance under this process's signals: SIGTERM and SIGINT drain, a second one aborts, SIGHUP reloads,
+    SIGUSR1 begins new capture files, SIGUSR2 runs the exit hooks of packages.
 
     Returns:
         The exit code and the final status: 0 after an orderly stop, 1 if a service did not start or it was aborted.
     """
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+    with trio.open_signal_receiver(*_SIGNALS) as signals:
         appliance = Appliance(prepared, path, environ, make_parts=make_parts)
         final: Status | None = None
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_watch_signals, signals, appliance, nursery.cancel_scope)
+                nursery.start_soon(_watch_signals, signals, appliance, nursery)
                 await appliance.run()
                 final = appliance.status()
                 nursery.cancel_scope.cancel()

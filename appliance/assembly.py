@@ -8,7 +8,7 @@ from functools import partial
 import structlog
 import trio
 
-from appliance.config import Api, CaptureGroup, Cluster, Hook, Peering, Sink, Zmq
+from appliance.config import Api, CaptureGroup, Cluster, Consumer, Peering, Uids, Zmq
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.supervisor import Supervisor, describe
 
@@ -81,14 +81,16 @@ class Assembly:
         self._subscribe(unit)
 
     def _subscribe(self, unit: Unit) -> None:
-        if isinstance(unit.table, Hook | Sink) and unit.queue is not None:
+        if isinstance(unit.table, Consumer | Uids) and unit.queue is not None:
             self._dispatcher.subscribe(unit.key, unit.queue, on=unit.table.on, sources=unit.table.from_)
 
     async def _close(self, unit: Unit, timeout_s: float, reason: str) -> None:
-        """Take a unit out: nothing new for it, it finishes what it has, the rest is dropped for `reason`."""
+        """Take a unit out: nothing new for it, it finishes what it has, the rest is dropped for `reason`. One that says
+        how long its end takes has that time.
+        """
         assert unit.handle is not None
         self._dispatcher.unsubscribe(unit.key)
-        await unit.handle.stop(timeout_s)
+        await unit.handle.stop(max(timeout_s, getattr(unit.service, "closing_s", 0.0)))
         if unit.queue is not None:
             unit.queue.retire(reason)
         if reason == "reload":
@@ -122,8 +124,10 @@ class Assembly:
                 await self._step_back(step)
             raise
         timeout_s = new.config.appliance.drain_timeout.seconds
-        await self._close_all((u for u in gone if u.queue is None), timeout_s, "reload")
+        packages = [u for u in gone if u.kind == "sites"]
+        await self._close_all((u for u in gone if u.queue is None and u not in packages), timeout_s, "reload")
         await self._close_all((u for u in gone if u.queue is not None), timeout_s, "reload")
+        await self._close_all(packages, timeout_s, "reload")
 
     async def _change(self, old: Prepared, new: Prepared, undo: Undo) -> list[Unit]:
         """Everything that can fail; returns the units that are left to be closed."""
@@ -138,6 +142,9 @@ class Assembly:
         for key in (k for k in added if k.startswith(CONSUMERS)):
             await self._add(key, new, undo, timeout_s)
         doors = [k for k in changed if self.units[k].queue is None and not self._apply(k, tables[k], undo)]
+        for key in [k for k in doors if getattr(self.units[k].service, "hands_over", False)]:
+            await self._hand_over(key, new, undo, timeout_s, back=old)
+            doors.remove(key)
         opening = [k for k in tables if k in doors or (k in added and not k.startswith(CONSUMERS))]
         wanted = set().union(*(_addresses(tables[k]) for k in opening))
         freed = [k for k, unit in self.units.items() if k not in tables and _addresses(unit.table) & wanted]
@@ -208,6 +215,17 @@ class Assembly:
             await predecessor.handle.stop(SWAP_TIMEOUT_S)
         predecessor.queue.retire("reload")
 
+    async def _hand_over(self, key: str, new: Prepared, undo: Undo, timeout_s: float, *, back: Prepared) -> None:
+        """Start the successor of a door that occupies nothing, then stop the door: no packet is missing."""
+        predecessor = self.units[key]
+        successor = self._parts.make(key, self._parts.tables(new)[key], new)
+        assert predecessor.handle is not None
+        await self._open(successor)
+        undo.append(lambda: self._hand_over(key, back, [], timeout_s, back=new))
+        with trio.CancelScope(shield=True):
+            await predecessor.handle.stop(timeout_s)
+        self._release(predecessor)
+
     async def _halt(self, key: str, timeout_s: float, undo: Undo, *, back: Prepared) -> None:
         """Stop a door whose address is needed; undone by starting it again from its old table."""
         table = self.units[key].table
@@ -242,6 +260,7 @@ class Assembly:
                 nursery.start_soon(self._stop_intake, unit, left_s(0.5))
             await self._close_all([u for u in units if u.kind in DOORS and u not in outlets], left_s(0.5), "shutdown")
         await self._close_all([u for u in units if u.kind in CONSUMERS], left_s(0.75 if outlets else 1.0), "shutdown")
+        await self._close_all([u for u in units if u.kind == "sites"], left_s(), "shutdown")
         await self._close_all(outlets, left_s(), "shutdown")
         await self._close_all([u for u in units if u.kind == "api"], left_s(), "shutdown")
 

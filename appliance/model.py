@@ -29,6 +29,8 @@ class LogBatch(msgspec.Struct, frozen=True, kw_only=True):
     columns: tuple[tuple[str, str], ...] = ()
     """Name and type of each column in Zeek's order, e.g. ``("id.orig_h", "addr")`` and ``("tags", "set[string]")``;
     empty if the door cannot know."""
+    via: tuple[str, ...] = ()
+    """The hooks that it was made by, one out of what the other had made, as ``hook.NAME``: they do not get it again."""
 
     @property
     def kind(self) -> str:
@@ -199,6 +201,8 @@ class _Ready(msgspec.Struct, frozen=True, kw_only=True):
     mtime_ns: int
     """When it was last modified, nanoseconds since the epoch."""
     inode: int = 0
+    via: tuple[str, ...] = ()
+    """As in `LogBatch`."""
 
     @property
     def name(self) -> str:

@@ -18,11 +18,13 @@ from appliance.config import (
     CaptureGroup,
     Cluster,
     Config,
+    Evidence,
     Hook,
     Peering,
     Recorder,
     Sink,
     Tail,
+    Uids,
     Watch,
     Zmq,
     group_captures,
@@ -35,6 +37,7 @@ from appliance.runtime.outlet import Outlet
 from appliance.runtime.queues import Queues
 from appliance.runtime.supervisor import Handle, Service
 
+from .hook_parts import Callee, SitesTable, make_call, make_host, spread
 from .preparation import Prepared, prepare
 
 if TYPE_CHECKING:
@@ -42,15 +45,20 @@ if TYPE_CHECKING:
     from appliance.capture.changes import Changes
     from appliance.capture.control import CaptureControl as CaptureControl
     from appliance.capture.disks import Disks
+    from appliance.evidence.build import EvidenceMaker
+    from appliance.hooks.around import Around
+    from appliance.hooks.sites.host import Hosts
     from appliance.recorder.recorder import Recorder as RecorderService
     from appliance.runtime.packets import PacketStore
 
 __all__ = ["CONSUMERS", "DOORS", "Documents", "Parts", "Prepared", "Unit", "prepare", "tables_of"]
 
-CONSUMERS = ("sink", "hook")
+CONSUMERS = ("sink", "hook", "evidence", "uids")
 DOORS = ("zmq", "cluster", "tail", "watch", "capture", "recorder", "broker")
 Documents = Mapping[str, Callable[[], bytes]]
-Table = Zmq | Cluster | Tail | Watch | CaptureGroup | Recorder | Peering | Hook | Sink | Api
+Table = (
+    Zmq | Cluster | Tail | Watch | CaptureGroup | Recorder | Peering | Hook | Evidence | Uids | Sink | Api | SitesTable
+)
 
 
 class Unit(msgspec.Struct, kw_only=True):
@@ -77,8 +85,10 @@ def tables_of(config: Config, captures: Sequence[CaptureGroup] | None = None) ->
         captures: what runs instead of the file's captures.
     """
     tables: dict[str, Table] = {}
-    for kind in CONSUMERS:
+    for kind in ("sink", "hook", "evidence"):
         tables |= {f"{kind}.{table.name}": table for table in getattr(config, kind)}
+    if config.has_uids:
+        tables["uids"] = config.uids
     tables["api"] = config.api
     for kind in ("zmq", "tail", "watch"):
         tables |= {f"{kind}.{table.name}": table for table in getattr(config, kind)}
@@ -121,6 +131,8 @@ class Parts:
         self._captures = captures
         self._running = running
         self._disks: Disks | None = None
+        self._evidence_maker: EvidenceMaker | None = None
+        self._hosts: Hosts | None = None
         self.recorders: dict[str, PacketStore] = {}
         """Those that run, by name."""
         self.queues = Queues(ledger)
@@ -136,11 +148,14 @@ class Parts:
         """
         changes = self._read_changes(prepared)
         if not (changes.added or changes.stopped):
-            return tables_of(prepared.config)
+            return self._spread(tables_of(prepared.config), prepared)
         captures, runtime = changes.merge(prepared.config.capture)
         if mistakes := mistakes_in_captures(captures, prepared.config.appliance.state_dir):
             raise ExceptionGroup("captures that were started while running do not go with the file", mistakes)
-        return tables_of(prepared.config, group_captures(captures, runtime))
+        return self._spread(tables_of(prepared.config, group_captures(captures, runtime)), prepared)
+
+    def _spread(self, tables: dict[str, Table], prepared: Prepared) -> dict[str, Table]:
+        return spread(tables, prepared.targets, prepared.config.appliance.python_path)
 
     def make_capture_control(
         self,
@@ -188,6 +203,10 @@ class Parts:
             return Unit(key=key, table=table, service=self._api(table, prepared))
         if isinstance(table, Hook | Sink):
             return self._consumer(key, table, prepared)
+        if isinstance(table, Evidence | Uids):
+            return self._evidence(key, table, prepared)
+        if isinstance(table, SitesTable):
+            return Unit(key=key, table=table, service=make_host(table, self._make_hosts()))
         if isinstance(table, CaptureGroup):
             return Unit(key=key, table=table, service=self._capture(table, prepared))
         if isinstance(table, Recorder):
@@ -199,6 +218,7 @@ class Parts:
     def _api(self, table: Api, prepared: Prepared) -> Service:
         from appliance.api.captures import CaptureRoutes
         from appliance.api.events import EventsApi
+        from appliance.api.extract import ExtractRoutes
         from appliance.api.server import StatusServer
 
         return StatusServer(
@@ -207,6 +227,7 @@ class Parts:
             events=EventsApi(outlet=self._outlet, dispatcher=self._dispatcher, ledger=self._ledger),
             captures=self._captures and CaptureRoutes(self._captures, state_dir=prepared.config.appliance.state_dir),
             hooks=self._running and self._hook_routes(self._running, prepared.config),
+            extract=ExtractRoutes(lambda: self.recorders, state_dir=prepared.config.appliance.state_dir),
             is_optional=not prepared.loaded.is_set("api.listen"),
         )
 
@@ -218,6 +239,10 @@ class Parts:
                 unit.table.name: HookLine(unit.handle.state.value, unit.service.statistics(), unit.queue.statistics())
                 for unit in running()
                 if isinstance(unit.table, Hook) and unit.handle is not None and unit.queue is not None
+            } | {
+                f"evidence:{unit.table.name}": HookLine(unit.handle.state.value, None, unit.queue.statistics())
+                for unit in running()
+                if isinstance(unit.table, Evidence) and unit.handle is not None and unit.queue is not None
             }
 
         return HookRoutes(partial(self.queues.desk, config), lines)
@@ -227,10 +252,42 @@ class Parts:
             queue = self.queues.make_hook_queue(key, table, prepared.config)
             from appliance.hooks.runner import HookRunner
 
-            target, where = prepared.targets[key], prepared.filters[key]
-            runner = HookRunner(table, target=target, where=where, queue=queue, outlet=self._outlet)
+            target, where, config = prepared.targets[key], prepared.filters[key], table
+            if isinstance(target, Callee):
+                config, target = make_call(table, target, self._make_hosts())
+            around = self._around(key, prepared.config)
+            runner = HookRunner(config, target=target, where=where, queue=queue, outlet=self._outlet, around=around)
             return Unit(key=key, table=table, service=runner, queue=queue)
         return self._sink(key, table)
+
+    def _around(self, key: str, config: Config) -> Around:
+        from appliance.hooks.around import Around
+
+        account = partial(self._ledger.account, f"{key}.out")
+        journal = self.queues.make_journal(config)
+        return Around(key, account=account, dispatcher=self._dispatcher, journal=journal)
+
+    def _evidence(self, key: str, table: Evidence | Uids, prepared: Prepared) -> Unit:
+        from appliance.evidence.build import EvidenceMaker
+
+        self._evidence_maker = maker = self._evidence_maker or EvidenceMaker(
+            ledger=self._ledger, dispatcher=self._dispatcher, outlet=self._outlet, recorders=self.recorders
+        )
+        state_dir = Path(prepared.config.appliance.state_dir)
+        if isinstance(table, Uids):
+            records = self.queues.make_uids_queue(key, table)
+            return Unit(
+                key=key, table=table, service=maker.uids(table, queue=records, state_dir=state_dir), queue=records
+            )
+        queue = self.queues.make_evidence_queue(key, table, prepared.config)
+        service = maker.evidence(table, queue=queue, where=prepared.filters[key], state_dir=state_dir)
+        return Unit(key=key, table=table, service=service, queue=queue)
+
+    def _make_hosts(self) -> Hosts:
+        from appliance.hooks.sites.host import Hosts
+
+        self._hosts = self._hosts or Hosts()
+        return self._hosts
 
     def _sink(self, key: str, table: Sink) -> Unit:
         queue = self.queues.make_queue(key, table)

@@ -6,8 +6,10 @@ from typing import Any
 
 import msgspec
 
-from appliance.config import Config, Hook, Loaded
+from appliance.config import Config, Loaded
 from appliance.errors import ApplianceError, ConfigError
+
+from .hook_parts import make_filter, prepare_hooks
 
 __all__ = ["Prepared", "prepare"]
 
@@ -19,7 +21,8 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
 
     loaded: Loaded
     targets: dict[str, Any]
-    """`HookCallable` of each hook, by the hook's key."""
+    """`HookCallable` of each hook, by the hook's key; of one with ``sites`` `Described`, and a `Callee` of each of its
+    hooks."""
     filters: dict[str, Any]
     """`Filter` of each hook."""
 
@@ -34,19 +37,16 @@ def prepare(loaded: Loaded) -> Prepared:
     Raises:
         ExceptionGroup: one `ConfigError` for each mistake.
     """
-    targets: dict[str, Any] = {}
-    filters: dict[str, Any] = {}
-    mistakes: list[ConfigError] = []
     if loaded.config.hook or loaded.config.capture:
         from appliance.runtime.imports import extend_path
 
         extend_path(loaded.config.appliance.python_path)
-    for i, hook in enumerate(loaded.config.hook):
-        for key, make, found in ((hook.kind, _target, targets), ("where", _filter, filters)):
-            try:
-                found[f"hook.{hook.name}"] = make(hook)
-            except ValueError as exc:
-                mistakes.append(loaded.error(f"hook[{i}].{key}", str(exc)))
+    targets, filters, mistakes = prepare_hooks(loaded)
+    for i, evidence in enumerate(loaded.config.evidence):
+        try:
+            filters[f"evidence.{evidence.name}"] = make_filter(evidence)
+        except ValueError as exc:
+            mistakes.append(loaded.error(f"evidence[{i}].where", str(exc)))
     mistakes += _pattern_mistakes(loaded) + _transform_mistakes(loaded) + _tls_mistakes(loaded)
     mistakes += _capture_filter_mistakes(loaded)
     if mistakes:
@@ -56,7 +56,7 @@ def prepare(loaded: Loaded) -> Prepared:
 
 def _pattern_mistakes(loaded: Loaded) -> list[ConfigError]:
     """Patterns whose names could become too long: what only the room that renders them knows."""
-    if not (loaded.config.sink or loaded.config.capture):
+    if not (loaded.config.sink or loaded.config.capture or loaded.config.evidence):
         return []
     from appliance.runtime.pattern import PathPattern
 
@@ -66,6 +66,10 @@ def _pattern_mistakes(loaded: Loaded) -> list[ConfigError]:
         for i, sink in enumerate(loaded.config.sink)
         if "path" not in sink.foreign_keys
     ]
+    for i, evidence in enumerate(loaded.config.evidence):
+        from appliance.evidence.names import FIELDS, file_pattern
+
+        found.append((f"evidence[{i}].directory", file_pattern(evidence.directory), FIELDS))
     for i, capture in enumerate(loaded.config.capture):
         for j, handler in enumerate(capture.handler):
             whole = f"{handler.log_dir}/{handler.file_name_pattern}"
@@ -121,32 +125,3 @@ def _tls_mistakes(loaded: Loaded) -> list[ConfigError]:
     except ConfigError as exc:
         return [loaded.error(exc.key, exc.message, hint=exc.hint)]
     return []
-
-
-def _target(hook: Hook) -> Any:
-    from appliance.hooks.callables import HookCallable, load_callable
-
-    if hook.kind == "command":
-        from appliance.hooks.command import Command, find_program
-
-        find_program(hook.command)
-        return HookCallable(function=Command(hook), is_async=True, takes_context=True)
-
-    target = load_callable(hook.run)
-    if target.is_async and hook.isolation in ("thread", "process"):
-        raise ValueError(f'{hook.run!r} is asynchronous; use isolation = "task", or leave it out')
-    if not target.is_async and hook.isolation == "task":
-        raise ValueError(f'{hook.run!r} is not asynchronous; use isolation = "process", or leave it out')
-    if target.is_async and (hook.max_items or hook.memory_limit or hook.cpu_limit):
-        raise ValueError(f"{hook.run!r} is asynchronous; max_items, memory_limit and cpu_limit are for processes")
-    return target
-
-
-def _filter(hook: Hook) -> Any:
-    if not hook.where:
-        from appliance.hooks.filter import Everything
-
-        return Everything()
-    from appliance.hooks.where import Where
-
-    return Where(hook.where)

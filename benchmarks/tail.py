@@ -20,8 +20,8 @@ from typing import Any
 import trio
 
 from appliance.app import Appliance
+from appliance.logfile.lines import LineReader
 from appliance.native.lines import LineBuffer
-from appliance.tail.lines import LineReader
 from appliance.zeek.json_lines import JsonLineRenderer
 from appliance.zeek.tsv import TsvReader
 

@@ -253,7 +253,10 @@ void flow_table_track(struct flow_table *table, uint32_t linktype, const struct 
                 table->counts.unresolved_fragments += packet->fragment == FLOW_LATER_FRAGMENT && !is_known;
             }
             table->counts.other += packet->key.version == 0;
-            identities[i - start] = identify(table, &packet->key);
+        }
+        /* Not in the loop above: a key that was just written byte by byte cannot be read by the word yet. */
+        for (size_t i = start; i < end; i++) {
+            identities[i - start] = identify(table, &hits[i].packet.key);
             __builtin_prefetch(home(table, identities[i - start]), 1);
         }
         for (size_t i = start; i < end; i++)

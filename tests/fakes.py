@@ -10,8 +10,9 @@ from typing import Any
 import msgspec
 import trio
 
-from appliance.config import Api, CaptureGroup, Cluster, Hook, Peering, Recorder, Sink, Tail, Watch, Zmq
+from appliance.config import Api, CaptureGroup, Cluster, Evidence, Hook, Peering, Recorder, Sink, Tail, Uids, Watch, Zmq
 from appliance.errors import ApplianceError
+from appliance.hook_parts import SitesTable
 from appliance.model import EventBatch, LogBatch
 from appliance.parts import Parts, Prepared, Table, Unit
 from appliance.runtime.dispatcher import Dispatcher
@@ -271,10 +272,11 @@ class FakeParts(Parts):
     def make(self, key: str, table: Table, prepared: Prepared) -> Unit:
         queue: ItemQueue | None = None
         service: FakeConsumer | FakeDoor | FakeService
-        if isinstance(table, Hook | Sink):
+        if isinstance(table, Hook | Sink | Evidence | Uids):
+            policy = "drop_oldest" if isinstance(table, Uids) else table.queue
             queue = ItemQueue(
                 self._ledger.account(key),
-                policy="drop_newest" if table.queue == "durable" else table.queue,
+                policy="drop_newest" if policy == "durable" else policy,
                 max_records=table.queue_size,
                 max_bytes=int(table.queue_bytes),
             )
@@ -282,6 +284,7 @@ class FakeParts(Parts):
         elif isinstance(table, Api):
             service = FakeService()
         else:
+            assert not isinstance(table, SitesTable)
             service = FakeDoor(key, table, self._ledger.account(key), self._dispatcher, self.occupied)
         unit = Unit(key=key, table=table, service=service, queue=queue)
         self.made.append(unit)

@@ -26,7 +26,7 @@ DOORS_AND_CONSUMERS = {
     "demo",
 }
 BASE = {"errors", "units", "model"}
-LOWER = BASE | {"zeek", "wire", "config", "runtime", "native"}
+LOWER = BASE | {"zeek", "wire", "config", "runtime", "native", "logfile"}
 # Room → rooms of ours that it may import, besides itself.
 MAY_IMPORT = {
     "errors": set(),
@@ -37,6 +37,7 @@ MAY_IMPORT = {
     "wire": BASE | {"zeek"},
     "config": {"errors", "units"},
     "runtime": {"errors", "units", "model", "config", "native"},
+    "logfile": BASE | {"zeek", "native"},
     "pcap": {"errors", "units", "native", "runtime"},
     "extract": {"errors", "units", "model", "native", "pcap", "runtime"},
     "ait": LOWER | {"capture"},
@@ -45,10 +46,13 @@ MAY_IMPORT = {
     "recorder": LOWER | {"extract"},
     "evidence": LOWER | {"extract"},
     "status": {"runtime"},
-    "preparation": LOWER | DOORS_AND_CONSUMERS - {"demo"},
-    "parts": LOWER | {"preparation"} | DOORS_AND_CONSUMERS - {"demo"} | {"evidence"},
+    "hook_parts": LOWER | {"hooks"},
+    "preparation": LOWER | {"hook_parts"} | DOORS_AND_CONSUMERS - {"demo"},
+    "parts": LOWER | {"preparation", "hook_parts"} | DOORS_AND_CONSUMERS - {"demo"},
     "assembly": LOWER | {"parts"},
-    "app": LOWER | {"parts", "assembly", "status"},
+    "errands": LOWER | {"parts", "hook_parts"},
+    "sites": LOWER | {"hooks", "hook_parts", "preparation", "parts", "assembly"},
+    "app": LOWER | {"parts", "assembly", "errands", "status"},
     "cli": LOWER | {"app", "hooks", "parts", "demo", "pcap", "ait", "evidence", "extract"},
     "__main__": {"cli"},
     "__init__": set(),

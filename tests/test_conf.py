@@ -18,12 +18,14 @@ from appliance.config.tables import (
     Cluster,
     ClusterZeromq,
     Config,
+    Evidence,
     Handler,
     Hook,
     Recorder,
     Sink,
     Table,
     Tail,
+    Uids,
     Zmq,
 )
 from appliance.parts import prepare
@@ -32,7 +34,8 @@ CONF = Path(__file__).parents[1] / "conf"
 ANNOTATED = CONF / "broappliance.toml"
 TABLES: dict[str, type[Table]] = {
     "zmq": Zmq, "broker": Broker, "cluster": Cluster, "cluster.zeromq": ClusterZeromq, "tail": Tail, "capture": Capture,
-    "capture.handler": Handler, "recorder": Recorder, "sink": Sink, "hook": Hook,
+    "capture.handler": Handler, "recorder": Recorder, "evidence": Evidence, "uids": Uids,
+    "sink": Sink, "hook": Hook,
 }  # fmt: skip
 
 

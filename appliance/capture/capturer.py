@@ -197,6 +197,11 @@ class SocketCapture:
                 nursery.start_soon(one, task)
         return segments
 
+    async def rotate_all(self) -> None:
+        """As `rotate`, for all handlers."""
+        for name in {name for _, name in self._tasks}:
+            await self.rotate(name)
+
     def apply(self, group: CaptureGroup) -> bool:
         """Take over changed handlers without closing the socket; a changed one begins a segment of its own.
 

@@ -10,8 +10,8 @@ from appliance.errors import ApplianceError, ConfigError
 
 __all__ = ["main"]
 
-HOOK_WORKER = "--hook-worker"
-"""How a bundled program starts itself as the worker process of a hook; nobody else does."""
+HOOK_WORKER, SITES_WORKER = "--hook-worker", "--sites-worker"
+"""How a bundled program starts itself as the worker process of a hook or a package of them; nobody else does."""
 
 
 def _leaves(exc: BaseException) -> list[BaseException]:
@@ -26,6 +26,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from appliance.hooks.worker import main as work
 
         return work()
+    if (sys.argv[1:] if argv is None else argv) == [SITES_WORKER]:
+        from appliance.hooks.sites.worker import main as serve
+
+        return serve()
     from .extract_arguments import join_times
     from .parser import make_parser
 

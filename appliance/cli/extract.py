@@ -122,16 +122,16 @@ def _look(arguments: argparse.Namespace, config: Config | None, query: Query) ->
     for directory, recorder in places:
         try:
             sources += find_sources(directory, recorder, from_ns=query.from_ns, to_ns=query.to_ns)
-            gaps += read_gaps(directory, recorder, from_ns=query.from_ns, to_ns=query.to_ns)
+            gaps += read_gaps(directory, recorder, from_ns=query.from_ns, to_ns=query.to_ns, now_ns=time.time_ns())
         except OSError as exc:
             raise ApplianceError(f"{exc.filename or directory}: cannot be read: {exc.strerror}") from exc
     return sources, gaps
 
 
 def _recorders(config: Config, name: str | None) -> list[tuple[Path, str | None]]:
-    found = [(Path(each.directory), each.name) for each in getattr(config, "recorder", ()) if name in (None, each.name)]
+    found = [(Path(each.directory), each.name) for each in config.recorder if name in (None, each.name)]
     if not found:
-        told = ", ".join(each.name for each in getattr(config, "recorder", ())) or "none"
+        told = ", ".join(each.name for each in config.recorder) or "none"
         raise ConfigError(f"--recorder: there is no such recorder in the file; there are: {told}")
     return [(directory, recorder) for directory, recorder in found]
 

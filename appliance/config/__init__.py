@@ -11,6 +11,7 @@ from appliance.config.loader import Loaded, load
 from appliance.config.render import render
 from appliance.config.schema import json_schema
 from appliance.config.sockets import SOCKET_KEYS, CaptureGroup, address_of, group_captures, parse_group
+from appliance.config.table_parts import Consumer
 from appliance.config.tables import (
     Api,
     Appliance,
@@ -19,6 +20,7 @@ from appliance.config.tables import (
     Cluster,
     ClusterZeromq,
     Config,
+    Evidence,
     Handler,
     Hook,
     Journal,
@@ -30,6 +32,7 @@ from appliance.config.tables import (
     Sink,
     Table,
     Tail,
+    Uids,
     Watch,
     Zmq,
 )
@@ -47,8 +50,10 @@ __all__ = [
     "ClusterZeromq",
     "Config",
     "ConfigError",
+    "Consumer",
     "Difference",
     "Duration",
+    "Evidence",
     "Handler",
     "Hook",
     "Journal",
@@ -64,6 +69,7 @@ __all__ = [
     "Size",
     "Table",
     "Tail",
+    "Uids",
     "Watch",
     "Zmq",
     "address_of",

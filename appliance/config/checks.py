@@ -12,6 +12,7 @@ from typing import Any
 from appliance.config import addresses, paths, patterns, planned
 from appliance.config.broker_checks import check_broker
 from appliance.config.capture_checks import check_captures
+from appliance.config.evidence_checks import check_evidence
 from appliance.config.hook_checks import check_hooks
 from appliance.config.lines import Key
 from appliance.config.recorder_checks import check_recorders
@@ -28,7 +29,11 @@ __all__ = ["check", "mistakes_in_captures"]
 
 _HANDLER_FIELDS = ("name", "capture", "host", "pid", "seq")
 _SINK_FIELDS = ("path", "node", "source")
-_KINDS = {"hook": ("log", "event", "print", "segment", "file", "folder"), "sink": ("log", "event", "print")}
+_KINDS = {
+    "hook": ("log", "event", "print", "segment", "file", "folder"),
+    "sink": ("log", "event", "print"),
+    "evidence": ("log", "event"),
+}
 _DOORS = ("zmq", "tail", "watch", "capture", "recorder")
 _POSITIVE: tuple[tuple[str | Each, ...], ...] = (
     ("zmq", EACH, "heartbeat"),
@@ -44,10 +49,15 @@ _POSITIVE: tuple[tuple[str | Each, ...], ...] = (
     ("capture", EACH, "receive_buffer"),
     ("recorder", EACH, "segment_every"),
     ("hook", EACH, "timeout"),
+    ("hook", EACH, "exit_timeout"),
     ("hook", EACH, "backoff"),
     ("hook", EACH, "backoff_max"),
     ("hook", EACH, "queue_bytes"),
     ("journal", "dead_letters_size"),
+    ("evidence", EACH, "queue_bytes"),
+    ("evidence", EACH, "max_span"),
+    ("uids", "queue_bytes"),
+    ("uids", "keep"),
     ("sink", EACH, "queue_bytes"),
     ("sink", EACH, "rotate_every"),
     ("sink", EACH, "flush_every"),
@@ -82,6 +92,7 @@ def check(config: Config, report: Report, *, state_dir: str, complete: bool) -> 
     check_hooks(config, report)
     check_watches(config, report, state_dir=state_dir)
     check_sinks(config, report)
+    check_evidence(config, report, complete=complete)
     check_captures(config, report, check_run=_check_run)
     check_recorders(config, report)
     _check_addresses(config, report, state_dir)
@@ -110,7 +121,7 @@ def _check_names(config: Config, report: Report) -> None:
     def say(name: Any, other: str) -> str:
         return f"the name {quote(name)} is used twice, first by {other}"
 
-    for kind in (*_DOORS, "hook", "sink"):
+    for kind in (*_DOORS, "hook", "sink", "evidence"):
         _once(select(config, kind, EACH, "name"), report, say)
 
 

@@ -11,7 +11,7 @@ from appliance.config.tables import Config, Table
 
 __all__ = ["Difference", "diff"]
 
-_SERVICES = ("zmq", "tail", "watch", "capture", "recorder", "hook", "sink")
+_SERVICES = ("zmq", "tail", "watch", "capture", "recorder", "hook", "sink", "evidence")
 _SINGLE = ("api",)
 _PROCESS = ("appliance", "log")
 
@@ -62,6 +62,8 @@ def _services(config: Config) -> dict[str, Table]:
         services["broker"] = config.broker
     if config.cluster.is_logger:
         services["cluster"] = config.cluster
+    if config.has_uids:
+        services["uids"] = config.uids
     return services | {name: getattr(config, name) for name in _SINGLE}
 
 

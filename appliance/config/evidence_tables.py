@@ -50,6 +50,11 @@ class Evidence(Consumer, frozen=True, kw_only=True):
         Policy, Meta(description="durable: what happens when the queue is full or its disk takes nothing")
     ] = "drop_newest"
 
+    @property
+    def foreign_keys(self) -> frozenset[str]:
+        """Keys that are for durable queues: of no effect with others, and refused when they are written."""
+        return frozenset() if self.queue == "durable" else frozenset({"queue_full"})
+
 
 class Uids(Table, frozen=True, kw_only=True):
     """Which flow a Zeek uid means: <state_dir>/uids.db, kept if there is a recorder."""

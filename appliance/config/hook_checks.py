@@ -9,13 +9,13 @@ from typing import Any
 
 from appliance.config.commands import PLACEHOLDERS, mistakes_in_word, placeholders_of
 from appliance.config.lines import Key
-from appliance.config.report import Report, quote
+from appliance.config.report import Report, one_of, quote
 from appliance.config.shape import EACH, HOLE, select
 from appliance.config.tables import Config
 
 __all__ = ["check_hooks"]
 
-_KINDS = ("run", "command")
+_KINDS = ("run", "command", "sites")
 _PROCESS_KEYS = ("max_items", "memory_limit", "cpu_limit")
 """What only a process of its own can have."""
 
@@ -23,7 +23,7 @@ _PROCESS_KEYS = ("max_items", "memory_limit", "cpu_limit")
 def check_hooks(config: Config, report: Report) -> None:
     """Report what is wrong with each hook."""
     for key, hook in select(config, "hook", EACH):
-        if HOLE not in (hook.run, hook.command):
+        if HOLE not in (hook.run, hook.command, hook.sites):
             _check_kind(key, hook, report)
         if hook.command is not HOLE:
             _check_command(key, hook, report)
@@ -46,14 +46,17 @@ def _refuse(key: Key, names: Iterable[str], report: Report, message: str, hint: 
 def _check_kind(key: Key, hook: Any, report: Report) -> None:
     written = [name for name in _KINDS if (*key, name) in report.places]
     if not getattr(hook, hook.kind):
-        report.add((*key, "run"), "missing", "or write command" if not written else "")
+        report.add((*key, "run"), "missing", "or write command or sites" if not written else "")
         return
     for name in written[1:]:
         report.add((*key, name), f"stands beside {written[0]}", "a hook has one of them")
     if len(written) == 1:
-        for name, kind in sorted(hook.foreign_kinds.items()):
+        for name, kinds in sorted(hook.foreign_kinds.items()):
             if (*key, name) in report.places:
-                report.add((*key, name), f"is for hooks with {quote(kind)}", "leave it out")
+                report.add((*key, name), f"is for hooks with {one_of(kinds)}", "leave it out")
+        for place, entry in select(hook, "on", EACH) if hook.kind == "sites" else ():
+            if entry.partition(":")[0] != "folder":
+                report.add((*key, *place), f"sites take only {quote('folder:')}, got {quote(entry)}")
 
 
 def _check_command(key: Key, hook: Any, report: Report) -> None:
@@ -67,7 +70,11 @@ def _check_command(key: Key, hook: Any, report: Report) -> None:
             report.add((*key, "command", 0), "must not be empty")
         elif not mistakes and placeholders_of([program]):
             report.add((*key, "command", 0), "an item must not choose the program")
-    if mistakes or hook.on is HOLE:
+    if mistakes or HOLE in (hook.on, hook.batch):
+        return
+    if hook.batch > 1 and (wanted := placeholders_of([word for _, word in words])):
+        shown = " ".join(f"{{{name}}}" for name in sorted(wanted))
+        report.add((*key, "batch"), f"records differ in {shown}", "leave it out, or read them from the input")
         return
     kinds = {entry.partition(":")[0] for _, entry in select(hook, "on", EACH)}
     for place, word in words:

@@ -8,7 +8,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from appliance.config import addresses, patterns
-from appliance.config.tables import Capture, Config, Handler
+from appliance.config.tables import Capture, Config, Handler, Hook
 
 __all__ = ["absolute", "handler_pattern", "make_absolute", "output_pattern"]
 
@@ -61,6 +61,7 @@ def make_absolute(config: Config, *, folder: str, python_folder: str) -> Config:
         sink if "path" in sink.foreign_keys else replace(sink, path=output_pattern(sink.path, state_dir))
         for sink in config.sink
     )
+    hook = (_hook(hook, state_dir, folder) for hook in config.hook)
     listen = tuple(addresses.parse_listen(each, state_dir)[0] for each in config.api.listen)
     return replace(
         config,
@@ -76,8 +77,17 @@ def make_absolute(config: Config, *, folder: str, python_folder: str) -> Config:
             for each in config.recorder
         ),
         sink=tuple(sink),
+        evidence=tuple(replace(e, directory=output_pattern(e.directory, state_dir)) for e in config.evidence),
+        hook=tuple(hook),
         api=replace(config.api, listen=listen),
     )
+
+
+def _hook(hook: Hook, state_dir: str, folder: str) -> Hook:
+    if not hook.sites:
+        return hook
+    logs_path = absolute(hook.logs_path, state_dir) if hook.logs_path else ""
+    return replace(hook, sites=absolute(hook.sites, folder), logs_path=logs_path)
 
 
 def _capture(capture: Capture, state_dir: str, folder: str) -> Capture:

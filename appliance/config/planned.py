@@ -6,12 +6,11 @@ told that he mistyped them, and nothing is ever accepted and then ignored.
 
 from __future__ import annotations
 
-__all__ = ["DOORS", "INSTEAD", "KEYS", "KINDS", "TABLES", "VALUES", "VOID"]
+__all__ = ["DOORS", "KEYS", "KINDS", "TABLES", "VALUES", "VOID"]
 
 TABLES = {
     "store": "[[store]]",
     "websocket": "[[websocket]]",
-    "evidence": "[[evidence]]",
     "metrics": "[metrics]",
 }
 """Top-level tables, as headers."""
@@ -21,7 +20,6 @@ KEYS = {
     "cluster.zeromq": frozenset(
         {"read", "write", "subscribe", "curve_server_public_key_file", "curve_public_key_file"}
     ),
-    "hook": frozenset({"sites", "order_by"}),
     "sink": frozenset({"endpoint"}),
     "api": frozenset({"token_file", "certificate", "key", "legacy_routes", "ui"}),
 }
@@ -39,9 +37,6 @@ KINDS = frozenset({"node"})
 
 DOORS = frozenset({"websocket"})
 """Tables that ``from`` may name."""
-
-INSTEAD = {"hook": {"sites": "run"}}
-"""Keys that would stand for a required one: when they are refused, the required one is not reported as missing too."""
 
 VOID = {"capture.conn_type": ("address",), "sink.kind": ("path", "topic")}
 """Keys whose meaning depends on another one: when that is wrong, they are not looked at."""

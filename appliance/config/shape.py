@@ -137,7 +137,7 @@ def _refuse(name: str, fields: dict[str, Any], key: Key, report: Report) -> str:
         return ""
     if name in planned.KEYS.get(path, ()):
         report.add((*key, name), "not available in this version")
-        return planned.INSTEAD.get(path, {}).get(name, "")
+        return ""
     meant = nearest(name, [*fields, *planned.KEYS.get(path, ()), *(() if key else planned.TABLES)])
     what = "key" if key else "table"
     report.add((*key, name), f"unknown {what}", f"did you mean {quote(meant)}?" if meant else "")

@@ -12,7 +12,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, field
 
+from appliance.config.evidence_tables import Evidence, Uids
 from appliance.config.recorder_tables import Recorder
+from appliance.config.sink_tables import Sink
 from appliance.config.table_parts import (
     NAME_PATTERN,
     Consumer,
@@ -34,6 +36,7 @@ __all__ = [
     "Cluster",
     "ClusterZeromq",
     "Config",
+    "Evidence",
     "Handler",
     "Hook",
     "Journal",
@@ -45,6 +48,7 @@ __all__ = [
     "Sink",
     "Table",
     "Tail",
+    "Uids",
     "Watch",
     "Zmq",
 ]
@@ -283,12 +287,6 @@ class Capture(Table, frozen=True, kw_only=True):
     handler: Annotated[tuple[Handler, ...], Meta(min_length=1, description="where the packets go")]
 
 
-_FILE_KEYS = frozenset(
-    {"path", "rotate_every", "rotate_size", "flush_every", "compress", "keep", "add_fields", "time_format"}
-)
-_BROKER_KEYS = frozenset({"topic", "unsolicited"})
-
-
 class Journal(Table, frozen=True, kw_only=True):
     """The durable queues of all hooks, <state_dir>/journal."""
 
@@ -308,17 +306,27 @@ class Journal(Table, frozen=True, kw_only=True):
 _DURABLE_KEYS = frozenset({"attempts", "backoff", "backoff_max", "queue_full"})
 
 
-_KIND_KEYS = {
-    "run": frozenset({"run", "isolation", "max_items", "options"}),
-    "command": frozenset({"command"}),
+_KINDS_OF = {
+    "run": ("run",),
+    "isolation": ("run",),
+    "max_items": ("run",),
+    "options": ("run",),
+    "command": ("command",),
+    "concurrency": ("run", "command"),
+    "batch": ("run", "command"),
+    "cpu_limit": ("run", "command"),
+    "sites": ("sites",),
+    "logs_path": ("sites",),
+    "exit_timeout": ("sites",),
 }
+"""Key → the kinds of hooks that it is for; others are for all."""
 
 
 class Hook(Consumer, frozen=True, kw_only=True):
-    """A Python callable or a program that is called for each item."""
+    """A Python callable, a program or a package of BroAPT's kind that is called for each item."""
 
     where: Annotated[str, Meta(description="rule-engine expression over the record's fields")] = ""
-    run: Annotated[str, Meta(description="package.module:attribute; or there is a command")] = ""
+    run: Annotated[str, Meta(description="package.module:attribute; or there is command or sites")] = ""
     command: Annotated[
         tuple[str, ...],
         Meta(
@@ -327,6 +335,13 @@ class Hook(Consumer, frozen=True, kw_only=True):
             "about; it gets the record as JSON on standard input",
         ),
     ] = ()
+    sites: Annotated[
+        str, Meta(description="folder of a package with HOOK and EXIT, whose callables get the names of log folders")
+    ] = ""
+    logs_path: Annotated[
+        str, Meta(description="sites: what it has as const.LOGS_PATH, and what the names of folders are relative to")
+    ] = ""
+    exit_timeout: Annotated[Duration, Meta(description="sites: for each EXIT callable")] = Duration(5 * 10**9)
     isolation: Annotated[
         Literal["auto", "task", "thread", "process"],
         Meta(description="auto: async callables in a task, sync ones in a process, which can be killed"),
@@ -335,6 +350,9 @@ class Hook(Consumer, frozen=True, kw_only=True):
         int, Meta(ge=1, le=100_000, description="more than 1: each call gets a list of at most so many records")
     ] = 1
     concurrency: Annotated[int, Meta(ge=1, le=256, description="calls at the same time")] = 1
+    order_by: Annotated[
+        str, Meta(description="a field: records in which it has the same value are called in order, one by one")
+    ] = ""
     timeout: Annotated[Duration, Meta(description="for one call")] = Duration(30 * 10**9)
     attempts: Annotated[
         int, Meta(ge=1, le=1000, description="with each record, the first included; then it is a dead letter")
@@ -366,8 +384,8 @@ class Hook(Consumer, frozen=True, kw_only=True):
 
     @property
     def kind(self) -> str:
-        """The key that says what is called: ``run`` or ``command``."""
-        return "command" if self.command else "run"
+        """The key that says what is called: ``run``, ``command`` or ``sites``."""
+        return "command" if self.command else "sites" if self.sites else "run"
 
     @property
     def foreign_keys(self) -> frozenset[str]:
@@ -377,49 +395,9 @@ class Hook(Consumer, frozen=True, kw_only=True):
         return frozenset(self.foreign_kinds).union(() if self.queue == "durable" else _DURABLE_KEYS)
 
     @property
-    def foreign_kinds(self) -> dict[str, str]:
-        """Those of hooks of another kind → that kind."""
-        own = _KIND_KEYS[self.kind]
-        return {key: kind for kind, keys in _KIND_KEYS.items() for key in keys - own}
-
-
-class Sink(Consumer, frozen=True, kw_only=True):
-    """Log records into files, or logs, events and prints to the peers on a Broker cluster."""
-
-    kind: Annotated[
-        Literal["jsonl", "tsv", "broker"],
-        Meta(description="jsonl: one JSON object a line; tsv: Zeek's ASCII format; broker: published again"),
-    ] = "jsonl"
-    topic: Annotated[
-        str,
-        Meta(
-            description="broker: what is published goes out on it as it is; logs, with a / at its end, on it and their "
-            "stream; if it is empty, logs on zeek/logs/ and their stream"
-        ),
-    ] = ""
-    unsolicited: Annotated[bool, Meta(description="broker: to every peer, whether it asked for the topic or not")] = (
-        False
-    )
-    path: Annotated[str, Meta(description="strftime (UTC) and {path} {node} {source}")] = "logs/{path}/%Y-%m-%d-%H.log"
-    rotate_every: Annotated[Duration, Meta(description="on the clock's boundary (UTC)")] = Duration(3600 * 10**9)
-    rotate_size: Annotated[Size | None, Meta(description="in addition: no file grows beyond this")] = None
-    flush_every: Annotated[Duration, Meta(description="longest time that a record stays in memory")] = Duration(10**9)
-    compress: Annotated[Literal["none", "zstd"], Meta(description="finished files")] = "none"
-    keep: Annotated[Keep | None, Meta(description="how much of the finished files is kept")] = None
-    add_fields: Annotated[
-        tuple[Literal["_path", "_node", "_write_ts"], ...],
-        Meta(description="members that a record gets unless it has them; jsonl only"),
-    ] = ()
-    time_format: Annotated[
-        Literal["epoch", "iso8601", "millis"],
-        Meta(description="of times, as Zeek's JSON writer names them; jsonl only"),
-    ] = "epoch"
-    queue: Annotated[Policy, Meta(description="what happens when the queue is full")] = "block"
-
-    @property
-    def foreign_keys(self) -> frozenset[str]:
-        """Keys that are for sinks of another kind: of no effect here, and refused when they are written."""
-        return _FILE_KEYS if self.kind == "broker" else _BROKER_KEYS
+    def foreign_kinds(self) -> dict[str, tuple[str, ...]]:
+        """Those of hooks of other kinds → those kinds."""
+        return {key: kinds for key, kinds in _KINDS_OF.items() if self.kind not in kinds}
 
 
 class Api(Table, frozen=True, kw_only=True):
@@ -443,4 +421,12 @@ class Config(Table, frozen=True, kw_only=True):
     journal: Journal = field(default_factory=Journal)
     hook: Annotated[tuple[Hook, ...], Meta(description="callables and programs that are called for each item")] = ()
     sink: Annotated[tuple[Sink, ...], Meta(description="log records into files")] = ()
+    evidence: Annotated[tuple[Evidence, ...], Meta(description="packets for alarms")] = ()
+    uids: Uids = field(default_factory=Uids)
+
+    @property
+    def has_uids(self) -> bool:
+        """Whether the map of uids is kept."""
+        return bool(self.uids.on and (self.recorder or self.evidence))
+
     api: Api = field(default_factory=Api)

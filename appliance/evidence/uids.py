@@ -8,23 +8,23 @@ time. Everything here blocks.
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import sqlite3
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import structlog
 
 from appliance.native import FlowKey, flow_key
 
+from .sqlite import transaction, translated
 from .times import parse_span, parse_time
 
-__all__ = ["FILE", "KnownFlow", "UidMap", "UidRow", "decode_rows", "open_uids"]
+__all__ = ["FILE", "MAX_UID", "PROTOS", "KnownFlow", "UidMap", "UidReader", "UidRow", "decode_rows", "open_uids"]
 
 log = structlog.get_logger("uids")
 
@@ -34,10 +34,9 @@ GENERATIONS = 32
 """A lookup asks each of them."""
 MAX_UID = 64
 """Characters; Zeek's have 18 at most, ours may come from elsewhere."""
-_PROTOS = {"tcp": 6, "udp": 17, "icmp": 1, "sctp": 132, "icmp6": 58}
+PROTOS = {"tcp": 6, "udp": 17, "icmp": 1, "sctp": 132, "icmp6": 58}
 _VERSION = 1
 _COLUMNS = "uid, proto, src, sport, dst, dport, from_ns, to_ns"
-_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 UidRow = tuple[str, int, bytes, int, bytes, int, int, int]
 """The columns of ``flow``: `src` is the originator, `from_ns` the first packet, `to_ns` the last one."""
@@ -96,7 +95,7 @@ def _make_row(conn: _Conn) -> UidRow | None:
         src, dst = _pack(orig_h), _pack(resp_h)
     except (OSError, ValueError):
         return None
-    proto = _PROTOS.get(conn.proto or "", 0)
+    proto = PROTOS.get(conn.proto or "", 0)
     if proto == 1 and len(src) == 16:
         proto = 58
     sport, dport = conn.orig_p or 0, conn.resp_p or 0
@@ -138,7 +137,7 @@ class UidMap:
             self._db = self._open()
 
     def _open(self) -> sqlite3.Connection:
-        with _translated(self.path):
+        with translated(self.path):
             db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=5.0)
             try:
                 db.execute("pragma journal_mode = wal")
@@ -173,7 +172,7 @@ class UidMap:
             OSError: the disk says no.
         """
         rows = list(rows)
-        with _translated(self.path), _transaction(self._db):
+        with translated(self.path), transaction(self._db):
             self._forget(now_ns)
             while rows:
                 id_, room = self._make_room(now_ns)
@@ -231,7 +230,7 @@ class UidMap:
         Raises:
             OSError: the disk says no.
         """
-        with _translated(self.path):
+        with translated(self.path):
             return _lookup(self._db, uid)
 
 
@@ -245,7 +244,7 @@ class UidReader:
         """See `UidMap.lookup`; None also if there is no map."""
         if not self.path.exists():
             return None
-        with _translated(self.path):
+        with translated(self.path):
             db = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0)
             try:
                 return _lookup(db, uid)
@@ -275,28 +274,3 @@ def _clear(db: sqlite3.Connection) -> None:
     for kind, name in sorted(found, reverse=True):
         if not name.startswith("sqlite_"):
             db.execute(f'drop {kind} "{name}"')
-
-
-@contextmanager
-def _transaction(db: sqlite3.Connection) -> Iterator[None]:
-    db.execute("begin immediate")
-    try:
-        yield
-        db.execute("commit")
-    except BaseException:
-        with suppress(sqlite3.Error):
-            db.execute("rollback")
-        raise
-
-
-@contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    """SQLite's errors as those of the disk."""
-    try:
-        yield
-    except sqlite3.Error as exc:
-        code: Any = getattr(exc, "sqlite_errorcode", 0)
-        number = (
-            errno.EBADMSG if code & 0xFF in _DAMAGED else errno.ENOSPC if code == sqlite3.SQLITE_FULL else errno.EIO
-        )
-        raise OSError(number, f"{os.strerror(number)}: {exc}", str(path)) from exc

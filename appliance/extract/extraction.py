@@ -208,7 +208,7 @@ class Extraction:
             else:
                 return extents
         self._unindexed += 1
-        return None
+        return None if opened.pcap_bytes is None else [Extent(_HEADER_BYTES, opened.pcap_bytes - _HEADER_BYTES)]
 
     def _close(self, end: MergeEnd) -> None:
         source, stack = self._open.pop(end.number)
@@ -225,4 +225,4 @@ class Extraction:
 
 
 def _size(opened: OpenSource) -> int:
-    return os.fstat(opened.pcap_fd).st_size
+    return os.fstat(opened.pcap_fd).st_size if opened.pcap_bytes is None else opened.pcap_bytes

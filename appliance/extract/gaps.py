@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -13,19 +14,24 @@ __all__ = ["CUTOFF", "SUFFIX", "read_gaps"]
 SUFFIX = ".gaps.jsonl"
 CUTOFF = "cutoff"
 """The reason of what was left out on purpose: counted, and nothing that is missing."""
+STOPPED = "stopped"
+SILENCE_NS = 10 * 10**9
+"""After which a recorder is not there any more."""
 _decode = msgspec.json.Decoder(Gap).decode
 
 
-def read_gaps(directory: Path, recorder: str | None, *, from_ns: int, to_ns: int) -> list[Gap]:
+def read_gaps(directory: Path, recorder: str | None, *, from_ns: int, to_ns: int, now_ns: int) -> list[Gap]:
     """What is missing between two times, both inclusive, in the order in which it was noticed.
 
-    A line that cannot be read, such as the last one of a recorder that was killed, says nothing.
+    A line that cannot be read, such as the last one of a recorder that was killed, says nothing. From the last change
+    of the file on, which a recorder that runs touches every second, nobody records.
 
     Args:
         directory: of the recorder.
         recorder: its name; None: all that say something there.
         from_ns: nanoseconds since the epoch, as is `to_ns`.
         to_ns: the end.
+        now_ns: the present.
 
     Raises:
         OSError: a file cannot be read.
@@ -35,6 +41,7 @@ def read_gaps(directory: Path, recorder: str | None, *, from_ns: int, to_ns: int
     for path in paths:
         try:
             with path.open("rb") as file:
+                until_ns = os.fstat(file.fileno()).st_mtime_ns
                 for line in file:
                     try:
                         gap = _decode(line)
@@ -44,4 +51,7 @@ def read_gaps(directory: Path, recorder: str | None, *, from_ns: int, to_ns: int
                         gaps.append(gap)
         except FileNotFoundError:
             continue
+        end_ns = min(to_ns, now_ns)
+        if until_ns + SILENCE_NS < now_ns and end_ns > max(until_ns, from_ns):
+            gaps.append(Gap(max(until_ns, from_ns), end_ns, STOPPED))
     return gaps

@@ -77,6 +77,7 @@ class OpenFile:
 
     def __init__(self, pcap: BinaryIO, index: BinaryIO | None, *, is_packed: bool = False) -> None:
         self._pcap, self._index, self.is_packed = pcap, index, is_packed
+        self.pcap_bytes: int | None = None
         self._unpacked: BinaryIO | None = None
 
     @property

@@ -22,6 +22,7 @@ UIDS = "uids.db"
 MARGIN_NS = 5 * 10**9
 """Around what Zeek saw of a connection: what comes after it took the connection for ended, and the other clock."""
 _PATIENCE_S = 5.0
+_IS_THERE = "select 1 from sqlite_master where name = 'flow'"
 _ASK = "select proto, src, sport, dst, dport, from_ns, to_ns from flow where uid = ?"
 
 
@@ -37,12 +38,15 @@ def find_uid(state_dir: Path, uid: str) -> Query | None:
     try:
         # Not immutable: it is written meanwhile, and its newest part is beside it.
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_PATIENCE_S)) as database:
-            row = database.execute(_ASK, (uid,)).fetchone()
+            is_empty = database.execute(_IS_THERE).fetchone() is None
+            rows = [] if is_empty else database.execute(_ASK, (uid,)).fetchall()
     except sqlite3.Error as exc:
         raise ApplianceError(f"{path}: cannot be read: {exc}") from exc
-    if row is None:
+    if not rows:
         return None
-    proto, source, source_port, destination, destination_port, from_ns, to_ns = row
+    # A long connection may be in it several times, once for each generation of the map.
+    from_ns, to_ns = min(row[5] for row in rows), max(row[6] for row in rows)
+    proto, source, source_port, destination, destination_port = rows[0][:5]
     span = {"from_ns": max(from_ns - MARGIN_NS, 0), "to_ns": to_ns + MARGIN_NS}
     ends = ip_address(source), ip_address(destination)
     if not proto:

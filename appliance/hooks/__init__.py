@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .steer import Reject, Retry
+from .steer import HookWarning, Reject, Retry
 
-__all__ = ["Reject", "Retry"]
+__all__ = ["HookWarning", "Reject", "Retry"]

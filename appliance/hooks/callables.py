@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 import msgspec
 
-from appliance.model import Item
+from appliance.logfile.naming import log_path_of
+from appliance.model import FileReady, FolderReady, Item
 from appliance.runtime.imports import import_attribute
+
+from .effects import Effects
+from .store import AsyncStore, Reader, Store
 
 __all__ = ["Context", "HookCallable", "load_callable"]
 
@@ -27,7 +32,7 @@ class Context:
         publish_event: sends an event to the cluster, see `EventPublisher.publish_event`.
     """
 
-    __slots__ = ("attempt", "config", "deadline", "item", "log", "publish_event")
+    __slots__ = ("_effects", "_is_async", "_reader", "attempt", "config", "deadline", "item", "log", "publish_event")
 
     def __init__(
         self,
@@ -38,6 +43,9 @@ class Context:
         log: Any,
         config: Mapping[str, Any],
         publish_event: Callable[..., int],
+        effects: Effects | None = None,
+        reader: Reader | None = None,
+        is_async: bool = False,
     ) -> None:
         self.item = item
         self.attempt = attempt
@@ -45,6 +53,46 @@ class Context:
         self.log = log
         self.config = config
         self.publish_event = publish_event
+        self._effects = effects or Effects()
+        self._reader = reader
+        self._is_async = is_async
+
+    def store(self, name: str) -> Any:
+        """A memory of that name, shared by all hooks: a `Store`, in an asynchronous hook an `AsyncStore`.
+
+        What the call changes is written together with the record's acknowledgement if it ends well, else not at all.
+
+        Raises:
+            ValueError: no name.
+        """
+        if self._reader is None:
+            raise ValueError("there is no journal to keep a store in")
+        return (AsyncStore if self._is_async else Store)(name, self._effects, self._reader)
+
+    def emit(self, path: str, record: Mapping[str, Any]) -> None:
+        """See `Effects.emit`."""
+        self._effects.emit(path, record)
+
+    def produce(self, folder: FolderReady) -> None:
+        """Hand on a finished folder as an item; when, as for `emit`."""
+        self._effects.produced.append(folder)
+
+    def logs(self, path: str) -> Iterator[dict[str, Any]]:
+        """The records of one log in the folder, or of the log file, that the item is: see `LogFolder.read`. Blocks on
+        the disk.
+
+        Raises:
+            TypeError: the item is no file or folder.
+            OSError, RemoteProtocolError: as there.
+        """
+        from appliance.logfile.folder import LogFolder, read_log  # it is slow to import, and most hooks need it not
+
+        if isinstance(self.item, FolderReady):
+            return LogFolder(self.item.path).read(path)
+        if isinstance(self.item, FileReady):
+            is_it = log_path_of(PurePath(self.item.path).name) == path
+            return read_log(self.item.path) if is_it else iter(())
+        raise TypeError(f"{self.item.kind}: items have no logs")
 
     @property
     def remaining_s(self) -> float:

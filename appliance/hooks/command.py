@@ -23,7 +23,7 @@ from appliance.zeek.events import plain_args
 
 from .callables import Context
 from .steer import Failed, Reject, Retry
-from .written import Capture
+from .written import Written
 
 __all__ = ["TEMPFAIL", "Command", "find_program"]
 
@@ -97,7 +97,7 @@ class Command:
             raise Retry(what)
         raise Failed(what, trace=_join(out.text, err.text))
 
-    async def _run(self, words: list[str], environment: Mapping[str, str], data: bytes) -> tuple[int, Capture, Capture]:
+    async def _run(self, words: list[str], environment: Mapping[str, str], data: bytes) -> tuple[int, Written, Written]:
         with ExitStack() as ours, ExitStack() as theirs:
             descriptors = [_sealed_file(data)]
             theirs.callback(os.close, descriptors[0])
@@ -106,7 +106,7 @@ class Command:
                 reading, writing = os.pipe2(os.O_CLOEXEC)
                 theirs.callback(os.close, writing)
                 descriptors.append(writing)
-                captures.append(Capture(reading))
+                captures.append(Written(reading))
                 ours.callback(captures[-1].close)
             async with (
                 open_child(words, descriptors=descriptors, environment=environment, limits=self._limits) as child,

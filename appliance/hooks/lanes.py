@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
-import msgspec
 import structlog
 import trio
 
@@ -24,35 +23,15 @@ from appliance.runtime.journal.codec import encode_items
 from appliance.runtime.logs import Throttle
 
 from .callables import Context, HookCallable
+from .effects import Effects
 from .failure import Outcome, OverdueError
 from .messages import Setup, Work
+from .plan import Job, needed
 from .printed import Allowance, OutputLog
 from .process import Services, Worker, WorkerError, run_worker
 from .thread import ThreadCaller
 
-__all__ = ["Call", "Job", "Lane", "ProcessLane", "TaskLane", "ThreadLane", "is_ours"]
-
-
-class Call(msgspec.Struct, kw_only=True):
-    """One call to be made."""
-
-    positions: Sequence[int]
-    """Of its records in the parcel, rising, at least one."""
-    records: Sequence[Any] = ()
-    """Decoded, without those that cannot be; empty if they are decoded where the call is made."""
-    items: Sequence[Item] = ()
-    """That they are in."""
-
-
-class Job(msgspec.Struct, kw_only=True):
-    """Calls to be made one after the other."""
-
-    items: Sequence[Item]
-    """All of the parcel."""
-    attempt: int
-    calls: Sequence[Call]
-    undecodable: set[int]
-    """Positions of records that are none; a lane adds to them."""
+__all__ = ["Lane", "ProcessLane", "TaskLane", "ThreadLane", "is_ours"]
 
 
 class Lane(Protocol):
@@ -79,7 +58,7 @@ class Lane(Protocol):
         """There are no more calls."""
 
 
-MakeContext = Callable[[Sequence[Item], int], Context]
+MakeContext = Callable[[Sequence[Item], int, Effects], Context]
 
 
 class _LocalLane:
@@ -88,7 +67,7 @@ class _LocalLane:
     Args:
         target: what to call.
         is_batch: it gets a list.
-        make_context: from the items and the number of the attempt.
+        make_context: from the items, the number of the attempt, and where its effects go.
     """
 
     def __init__(self, target: HookCallable, *, is_batch: bool, make_context: MakeContext) -> None:
@@ -104,10 +83,14 @@ class _LocalLane:
     async def aclose(self) -> None:
         await trio.lowlevel.checkpoint()
 
-    def _call(self, job: Job, call: Call) -> Any:
+    def _call(self, job: Job, number: int) -> Any:
+        call = job.calls[number]
         if not call.records:
             return None
-        context = self._make_context(call.items, job.attempt) if self._target.takes_context else None
+        context = None
+        if self._target.takes_context:
+            effects = job.effects[number] = Effects()
+            context = self._make_context(call.items, job.attempt, effects)
         return self._target.call(call.records if self._is_batch else call.records[0], context)
 
 
@@ -131,7 +114,7 @@ class TaskLane(_LocalLane):
         began = trio.current_time()
         try:
             with trio.move_on_after(self._timeout_s) as scope:
-                awaitable = self._call(job, job.calls[0])
+                awaitable = self._call(job, 0)
                 if awaitable is not None:
                     await awaitable
         except BaseException as exc:
@@ -162,7 +145,7 @@ class ThreadLane(_LocalLane):
     async def run(self, job: Job, outcomes: list[Outcome]) -> None:
         if self._threads.is_exhausted and self._throttle.admit("exhausted") is not None:
             self._log.error("too many calls hang, making no more until one returns", hung=self._threads.hung)
-        await self._threads.run([partial(self._call, job, call) for call in job.calls], outcomes)
+        await self._threads.run([partial(self._call, job, number) for number in range(len(job.calls))], outcomes)
 
 
 class ProcessLane:
@@ -265,16 +248,16 @@ class ProcessLane:
         if not self._worker.is_usable:
             return
         positions = [position for call in job.calls for position in call.positions]
-        records = sum(item.count for item in job.items)
-        work = Work(job.attempt, encode_items(job.items), None if len(positions) == records else positions)
+        items, moved = needed(job.items, positions)
+        work = Work(job.attempt, encode_items(items), moved)
         self._worker.records += len(positions)
         await self._worker.work(
             work,
-            calls=len(job.calls),
-            records=records,
+            calls=[call.positions for call in job.calls],
             outcomes=outcomes,
             undecodable=job.undecodable,
             durations=self._durations,
+            effects=job.effects,
         )
         if self._worker.is_usable:
             self._is_ill = False

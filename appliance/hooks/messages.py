@@ -1,13 +1,14 @@
 """What the appliance and a worker process say to each other; MessagePack, one message a frame.
 
 The appliance says `Setup` once, and is answered `Ready` or `Broken`; then it says `Work`, again and again, one at a
-time. While a worker works it says `Failed`, `Undecodable`, `Told` and `Asked`, in the order in which they happened, and
-at the end `Done`. `Told` and `Asked` may come at any time. What was asked is answered on a pipe of its own, so that
-every thread of a hook may ask.
+time. While a worker works it says `Failed`, `Undecodable`, `Wants`, `Told` and `Asked`, in the order in which they
+happened, and at the end `Done`. `Told` and `Asked` may come at any time. What was asked is answered on a pipe of its
+own, so that every thread of a hook may ask.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -16,7 +17,7 @@ from appliance.errors import RemoteProtocolError
 from appliance.runtime.journal.entries import Failure
 
 __all__ = ["Answer", "Asked", "Broken", "Done", "Failed", "FromWorker", "Ready", "Setup", "ToWorker", "Told",
-           "Undecodable", "Work", "decode_from_worker", "encode"]  # fmt: skip
+           "Undecodable", "Wants", "Work", "decode_from_worker", "encode"]  # fmt: skip
 
 
 class _Message(msgspec.Struct, frozen=True, array_like=True):
@@ -75,7 +76,20 @@ class Failed(_Message, frozen=True, tag=2):
 class Undecodable(_Message, frozen=True, tag=3):
     """A record is none."""
 
-    position: int
+    call: int
+    """Number in this work."""
+    number: int
+    """Of the record among those of the call."""
+
+
+class Wants(_Message, frozen=True, tag=7):
+    """What a call wants to have done, if it ended well."""
+
+    call: int
+    changes: Sequence[tuple[str, bytes, str, bytes, int | float]]
+    """Space, key, and the fields of `Change`."""
+    emitted: list[tuple[str, bytes]]
+    """Log path and record, as JSON."""
 
 
 class Done(_Message, frozen=True, tag=4):
@@ -103,7 +117,7 @@ class Asked(_Message, frozen=True, tag=6):
     arguments: list[Any]
 
 
-FromWorker = Ready | Broken | Failed | Undecodable | Done | Told | Asked
+FromWorker = Ready | Broken | Failed | Undecodable | Wants | Done | Told | Asked
 
 
 class Answer(_Message, frozen=True):

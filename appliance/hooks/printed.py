@@ -121,6 +121,8 @@ class OutputLog:
             if not newline and len(rest) <= READ_BYTES:
                 self._pending = rest
                 return True
+            if len(line) > READ_BYTES:
+                line, after = rest[:READ_BYTES], rest[READ_BYTES:]
             self._say(line)
             rest = after
         self._pending = b""
@@ -131,7 +133,7 @@ class OutputLog:
         if not line or not self._allowance.admit(len(line)):
             return
         refused = self._allowance.take_refused()
-        text = line[:READ_BYTES].decode("utf-8", "backslashreplace")
+        text = line.decode("utf-8", "backslashreplace")
         self._log.info("hook printed", text=text, **({"left_out_bytes": refused} if refused else {}))
 
     def _discard(self, nowhere: int) -> bool:

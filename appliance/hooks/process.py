@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -21,6 +21,7 @@ from appliance.runtime.children import Child, Limits, child_environment, describ
 from appliance.runtime.histogram import Histogram
 from appliance.runtime.journal.entries import Failure
 
+from .effects import Effects
 from .failure import Outcome, OverdueError
 from .frames import FrameDecoder, frame
 from .messages import Answer, Asked, Broken, FromWorker, Ready, Setup, Told, ToWorker, Work, decode_from_worker, encode
@@ -135,14 +136,15 @@ class Worker:
         self,
         work: Work,
         *,
-        calls: int,
-        records: int,
+        calls: Sequence[Sequence[int]],
         outcomes: list[Outcome],
         undecodable: set[int],
         durations: Histogram,
+        effects: dict[int, Effects],
     ) -> None:
-        """Have some of `calls` calls made, in their order, and append their outcomes; positions of records that are
-        none, of `records` in all items, are added to `undecodable`, and how long calls took to `durations`.
+        """Have some of `calls` made, in their order, and append their outcomes; positions of records that are none are
+        added to `undecodable`, how long calls took to `durations`, and what they want to have done to `effects`. A call
+        is the positions of its records.
 
         If the process ends meanwhile, or a call exceeds its time, the last outcome says so and the worker is not usable
         any more. There may be no outcome at all.
@@ -150,24 +152,25 @@ class Worker:
         Cancellation: at once. A call that is being made has no outcome, and the worker is not usable any more.
         """
         assert self._round is None
-        current = self._round = Round(calls, records, undecodable)
+        current = self._round = Round(calls, undecodable)
         self._progress.reset()
         overdue: list[OverdueError] = []
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._watch, calls, overdue)
+                nursery.start_soon(self._watch, len(calls), overdue)
                 await self._send(work)
                 await current.over.wait()
                 nursery.cancel_scope.cancel()
         finally:
             self._round = None
+            effects.update(current.effects)
             if current.is_done:
                 outcomes += current.outcomes()
                 for ns in current.durations_ns:
                     durations.add(ns / 1e9)
             else:
                 self.kill("killed in the middle of a call")
-                begun, ended, _ = self._progress.read(calls)
+                begun, ended, _ = self._progress.read(len(calls))
                 cause = overdue[0] if overdue else self._crash() if current.over.is_set() else None
                 outcomes += current.outcomes_without_end(begun, ended, cause)
 

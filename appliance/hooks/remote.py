@@ -7,8 +7,9 @@ from typing import Any
 
 from .event import check_published, make_event
 from .link import Link
+from .store import Pairs, Reader
 
-__all__ = ["RemoteLog", "RemotePublisher"]
+__all__ = ["RemoteLog", "RemotePublisher", "remote_reader"]
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 MAX_TEXT = 4096
@@ -88,3 +89,21 @@ class RemotePublisher:
         message = make_event(name, args)
         peers, refused = self._link.ask("publish", topic.encode("utf-8", "surrogateescape"), message)
         return check_published(topic, peers, refused)
+
+
+def remote_reader(link: Link) -> Reader:
+    """Reads stores for a hook in a worker process.
+
+    Args:
+        link: to the appliance.
+    """
+
+    def value(space: str, key: bytes) -> bytes | None:
+        found: bytes | None = link.ask("value", space, key)
+        return found
+
+    def some(space: str, after: bytes | None, limit: int) -> tuple[Pairs, bytes | None]:
+        pairs, end = link.ask("values", space, after, limit)
+        return [(key, value) for key, value in pairs], end
+
+    return Reader(value, some)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import trio
 
 from appliance.errors import RemoteProtocolError
 from appliance.runtime.journal.entries import Failure
 
+from .effects import Effects
 from .failure import Outcome, OverdueError
-from .messages import Done, Failed, Undecodable
+from .messages import Done, Failed, Undecodable, Wants
+from .store import checked_change, checked_space
 
 __all__ = ["Round"]
 
@@ -17,17 +21,19 @@ class Round:
     """See the module.
 
     Args:
-        calls: how many are to be made.
-        records: in all items of the work.
+        calls: to be made: the positions of the records of each.
         undecodable: hears the positions of records that are none.
     """
 
-    def __init__(self, calls: int, records: int, undecodable: set[int]) -> None:
-        self.calls, self.records = calls, records
+    def __init__(self, calls: Sequence[Sequence[int]], undecodable: set[int]) -> None:
+        self._positions = calls
+        self.calls = len(calls)
         self.over = trio.Event()
         """The worker is done, or gone."""
         self.durations_ns: list[int] = []
         """Of the calls that were made, when the worker is done."""
+        self.effects: dict[int, Effects] = {}
+        """What calls want to have done."""
         self._failures: dict[int, Failure] = {}
         self._undecodable = undecodable
         self._next = 0
@@ -38,7 +44,7 @@ class Round:
         """The worker has said how far it came."""
         return self._made is not None
 
-    def hear(self, message: Failed | Undecodable | Done) -> None:
+    def hear(self, message: Failed | Undecodable | Wants | Done) -> None:
         """Take in what the worker says.
 
         Raises:
@@ -47,9 +53,14 @@ class Round:
         if self._made is not None:
             raise RemoteProtocolError("a worker that is done says more")
         if isinstance(message, Undecodable):
-            if not 0 <= message.position < self.records:
-                raise RemoteProtocolError(f"there is no record {message.position} of {self.records}")
-            self._undecodable.add(message.position)
+            positions = self._positions[message.call] if self._next <= message.call < self.calls else ()
+            if not 0 <= message.number < len(positions):
+                raise RemoteProtocolError(f"call {message.call} has no record {message.number} now")
+            self._undecodable.add(positions[message.number])
+        elif isinstance(message, Wants):
+            if not self._next <= message.call < self.calls:
+                raise RemoteProtocolError(f"call {message.call} of {self.calls} cannot want anything now")
+            self._want(message)
         elif isinstance(message, Failed):
             if not self._next <= message.call < self.calls:
                 raise RemoteProtocolError(f"call {message.call} of {self.calls} cannot fail now")
@@ -61,6 +72,16 @@ class Round:
                 raise RemoteProtocolError(f"{message.calls} of {self.calls} calls cannot have been made")
             self._made, self.durations_ns = message.calls, message.durations_ns
             self.over.set()
+
+    def _want(self, message: Wants) -> None:
+        effects = self.effects.setdefault(message.call, Effects())
+        try:
+            for space, key, how, value, by in message.changes:
+                effects.change(checked_space(space), key, checked_change(how, value, by))
+            for path, row in message.emitted:
+                effects.emit_row(path, row)
+        except (ValueError, TypeError) as exc:
+            raise RemoteProtocolError(f"a worker wants what cannot be: {exc}") from exc
 
     def outcomes(self) -> list[Outcome]:
         """Of the calls that were made, when the worker is done."""

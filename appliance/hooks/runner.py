@@ -6,29 +6,29 @@ A hook that raises, hangs or is slow costs its own records, booked by reason, an
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-import msgspec
 import structlog
 import trio
 
 from appliance.config import Hook
 from appliance.model import Item
-from appliance.runtime.histogram import Histogram, HistogramFigures
+from appliance.runtime.histogram import Histogram
 from appliance.runtime.intake import ConsumerQueue, Parcel
-from appliance.runtime.journal.entries import Failure
-from appliance.runtime.logs import Throttle
 from appliance.runtime.outlet import Outlet
 
+from .around import Around, commit_all, cut_unsent, send_all
 from .callables import Context, HookCallable
-from .failure import Outcome, failure_of
+from .effects import Effects
+from .failure import Outcome
 from .filter import Filter
-from .lanes import Call, Job, Lane, ProcessLane, TaskLane, ThreadLane
+from .lanes import Lane, ProcessLane, TaskLane, ThreadLane
+from .order import OrderedWork
+from .plan import Call, Job, plan_by_key, plan_calls
 from .progress import TURN_S
 from .publish import EventPublisher
 from .services import make_services
-from .steer import Failed
+from .tally import HookFigures, Tally
 from .thread import ThreadCaller
 
 __all__ = ["HookFigures", "HookRunner"]
@@ -39,66 +39,48 @@ MAX_SHARE = 256
 """Records for each lease: enough to spread the cost of a thread hop over the calls of a fast hook."""
 
 
-class HookFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """One hook at one moment."""
-
-    calls: int
-    done: int
-    """Calls that returned."""
-    failed: int
-    """Calls that did not, for whatever reason."""
-    errors: int
-    timeouts: int
-    running: int
-    """Workers that are in calls."""
-    hung: int
-    """Threads that exceeded their time and still run."""
-    workers: int
-    """Worker processes that run."""
-    workers_started: int
-    busy_s: float
-    """Time spent in calls, all lanes together."""
-    last_error: str
-    durations: HistogramFigures
-    """Of the calls."""
-
-
 class HookRunner:
     """See the module. A service of the supervisor; `outlet` is where the hook's events go."""
 
     def __init__(
-        self, config: Hook, *, target: HookCallable, where: Filter, queue: ConsumerQueue, outlet: Outlet
+        self,
+        config: Hook,
+        *,
+        target: HookCallable,
+        where: Filter,
+        queue: ConsumerQueue,
+        outlet: Outlet,
+        around: Around | None = None,
     ) -> None:
         self.config = config
         self._target = target
         self._where = where
         self._queue = queue
         self._publisher = EventPublisher(outlet)
+        self._around = around
         self._durations = Histogram()
         self._threads = ThreadCaller(
             concurrency=config.concurrency, timeout_s=config.timeout.seconds, durations=self._durations
         )
         self._log = log.bind(hook=config.name)
-        self._throttle = Throttle()
+        self._tally = Tally(self._log)
         self._stopping = trio.Event()
         self._processes: list[ProcessLane] = []
-        self._calls = self._failed = self._errors = self._timeouts = self._running = 0
-        self._busy_s = 0.0
-        self._last_error = ""
 
     def statistics(self) -> HookFigures:
+        tally = self._tally
         return HookFigures(
-            calls=self._calls,
-            done=self._calls - self._failed,
-            failed=self._failed,
-            errors=self._errors,
-            timeouts=self._timeouts,
-            running=self._running,
+            calls=tally.calls,
+            done=tally.calls - tally.failed,
+            failed=tally.failed,
+            errors=tally.errors,
+            timeouts=tally.timeouts,
+            running=tally.running,
             hung=self._threads.hung,
             workers=sum(lane.is_running for lane in self._processes),
             workers_started=sum(lane.started for lane in self._processes),
-            busy_s=round(self._busy_s, 3),
-            last_error=self._last_error,
+            busy_s=round(tally.busy_s, 3),
+            last_error=tally.last_error,
             durations=self._durations.statistics(),
         )
 
@@ -108,11 +90,17 @@ class HookRunner:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         self._publisher.attach()
+        if self._around is not None:
+            self._around.attach()
         await self._queue.open()
         self._processes = []
         async with trio.open_nursery() as nursery:
-            for _ in range(self.config.concurrency):
-                nursery.start_soon(self._work, self._make_lane(nursery))
+            lanes = [self._make_lane(nursery) for _ in range(self.config.concurrency)]
+            if self.config.order_by and len(lanes) > 1:
+                nursery.start_soon(self._make_ordered(lanes).run)
+            else:
+                for lane in lanes:
+                    nursery.start_soon(self._work, lane)
             task_status.started()
 
     def _make_lane(self, nursery: trio.Nursery) -> Lane:
@@ -130,12 +118,32 @@ class HookRunner:
                 self._target, is_batch=self.config.batch > 1, make_context=self._make_context, threads=self._threads,
                 log=self._log,
             )  # fmt: skip
+        services = make_services(self._publisher, self._log, self._around)
         lane = ProcessLane(
-            self.config, services=make_services(self._publisher, self._log), nursery=nursery, stopping=self._stopping,
+            self.config, services=services, nursery=nursery, stopping=self._stopping,
             durations=self._durations, log=self._log,
         )  # fmt: skip
         self._processes.append(lane)
         return lane
+
+    def _make_ordered(self, lanes: Sequence[Lane]) -> OrderedWork:
+        config, count = self.config, len(lanes)
+
+        def plan(parcel: Parcel, undecodable: set[int]) -> dict[int, list[Call]]:
+            return plan_by_key(
+                parcel.items, self._where, config.order_by, count, batch=config.batch, undecodable=undecodable
+            )
+
+        least = config.batch * count
+        return OrderedWork(
+            self._queue,
+            lanes,
+            plan=plan,
+            tally=self._tally,
+            around=self._around,
+            least=least,
+            most=max(MAX_SHARE, least),
+        )
 
     async def _work(self, lane: Lane) -> None:
         share = self.config.batch
@@ -155,7 +163,10 @@ class HookRunner:
     async def _work_off(self, lane: Lane, parcel: Parcel, *, until: float) -> None:
         """Settle the records of `parcel` in order, until the turn is over or the lane is."""
         undecodable: set[int] = set()
-        calls: Sequence[Call] = self._plan(parcel, undecodable, is_decoded=not isinstance(lane, ProcessLane))
+        calls: Sequence[Call] = plan_calls(
+            parcel.items, self._where, batch=self.config.batch, is_decoded=not isinstance(lane, ProcessLane),
+            undecodable=undecodable,
+        )  # fmt: skip
         while calls:
             job = Job(items=parcel.items, attempt=parcel.attempt, calls=calls, undecodable=undecodable)
             made = await self._call_some(lane, parcel, job)
@@ -164,20 +175,6 @@ class HookRunner:
                 return
         parcel.drop("where", parcel.left)
 
-    def _plan(self, parcel: Parcel, undecodable: set[int], *, is_decoded: bool) -> list[Call]:
-        """The calls for `parcel`, with their records if the lane does not decode them."""
-        batch = self.config.batch
-        if not is_decoded:
-            positions = _all_positions(parcel.items, self._where)
-            return [Call(positions=positions[at : at + batch]) for at in range(0, len(positions), batch)]
-        found: list[tuple[int, Item, Any]] = []
-        offset = 0
-        for item in parcel.items:
-            found += [(offset + position, item, record) for position, record in self._where.select(item)]
-            offset += item.count
-        undecodable.update(position for position, _, record in found if record is None)
-        return [_make_call(found[at : at + batch]) for at in range(0, len(found), batch)]
-
     async def _call_some(self, lane: Lane, parcel: Parcel, job: Job) -> int:
         """Make the first of the calls, settle their records; returns how many.
 
@@ -185,45 +182,23 @@ class HookRunner:
         """
         outcomes: list[Outcome] = []
         began = time.monotonic()
-        self._running += 1
+        self._tally.running += 1
         try:
             await lane.run(job, outcomes)
+            await send_all(self._around, job, outcomes)
         finally:
-            self._running -= 1
-            self._busy_s += time.monotonic() - began
-            self._settle(parcel, job, outcomes)
+            self._tally.running -= 1
+            self._tally.busy_s += time.monotonic() - began
+            cut_unsent(job, outcomes)
+            commit_all(self._around, job, outcomes)
+            self._tally.settle(parcel, job, outcomes)
         return len(outcomes)
 
-    def _settle(self, parcel: Parcel, job: Job, outcomes: Sequence[Outcome]) -> None:
-        """Book the outcomes of the first calls in their order."""
-        good = 0
-        for call, outcome in zip(job.calls, outcomes, strict=False):
-            count = len(call.positions)
-            is_whole = call.positions[0] == parcel.settled + good and call.positions[-1] - call.positions[0] < count
-            if outcome is None and is_whole and not job.undecodable:
-                good += count
-                self._calls += 1
-                continue
-            parcel.deliver(good)
-            good = 0
-            self._settle_singly(parcel, call, outcome, job.undecodable)
-        parcel.deliver(good)
-
-    def _settle_singly(self, parcel: Parcel, call: Call, outcome: Outcome, undecodable: set[int]) -> None:
-        failure = None if outcome is None else failure_of(outcome)
-        self._calls += not undecodable.issuperset(call.positions)
-        for position in call.positions:
-            parcel.drop("where", position - parcel.settled)
-            if position in undecodable:
-                parcel.drop("undecodable", 1)
-            elif failure is None:
-                parcel.deliver(1)
-            else:
-                parcel.fail(failure)
-        if failure is not None:
-            self._note(failure, outcome)
-
-    def _make_context(self, items: Sequence[Item], attempt: int) -> Context:
+    def _make_context(self, items: Sequence[Item], attempt: int, effects: Effects) -> Context:
+        around, is_async = self._around, self._target.is_async
+        reader = None
+        if around is not None:
+            reader = around.awaited_reader if is_async else around.waiting_reader
         return Context(
             item=items[0],
             attempt=attempt,
@@ -231,45 +206,7 @@ class HookRunner:
             log=self._log,
             config=self.config.options,
             publish_event=self._publisher.publish_event,
+            effects=effects,
+            reader=reader,
+            is_async=is_async,
         )
-
-    def _note(self, failure: Failure, outcome: Outcome) -> None:
-        self._failed += 1
-        self._timeouts += failure.reason == "timeout"
-        self._errors += failure.reason in ("hook_error", "crash")
-        self._last_error = failure.error
-        if failure.reason in ("retry", "rejected"):
-            self._log.debug("hook gave a record back", reason=failure.reason, error=failure.error)
-        elif (held := self._throttle.admit(self._last_error[:80])) is not None:
-            more: dict[str, Any] = {"traceback": failure.trace} if failure.trace else {}
-            if (
-                isinstance(outcome, BaseException)
-                and failure.reason == "hook_error"
-                and not isinstance(outcome, Failed)
-            ):
-                more = {"exc_info": outcome}
-            self._log.warning("hook failed", reason=failure.reason, error=self._last_error, more=held, **more)
-
-
-def _all_positions(items: Iterable[Item], where: Filter) -> Sequence[int]:
-    """Where the matches are in a parcel; a range if they are all of it."""
-    found: list[Sequence[int]] = []
-    offset = 0
-    for item in items:
-        positions = where.positions(item)
-        found.append(
-            range(offset, offset + item.count) if isinstance(positions, range) else [offset + p for p in positions]
-        )
-        offset += item.count
-    if all(isinstance(positions, range) for positions in found):
-        return range(offset)
-    return [position for positions in found for position in positions]
-
-
-def _make_call(found: Sequence[tuple[int, Item, Any]]) -> Call:
-    kept = [each for each in found if each[2] is not None]
-    return Call(
-        positions=[position for position, _, _ in found],
-        records=[record for _, _, record in kept],
-        items=[item for _, item, _ in kept],
-    )

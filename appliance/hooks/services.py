@@ -6,20 +6,23 @@ from typing import Any
 
 from appliance.zeek.messages import decode_message
 
+from .around import Around
 from .process import Services
 from .publish import EventPublisher
+from .store import Pairs, checked_space
 
 __all__ = ["make_services"]
 
 _LEVELS = frozenset({"debug", "info", "warning", "error", "critical"})
 
 
-def make_services(publisher: EventPublisher, log: Any) -> Services:
+def make_services(publisher: EventPublisher, log: Any, around: Around | None) -> Services:
     """For one hook.
 
     Args:
         publisher: the hook's.
         log: with its name.
+        around: reads stores; None: there are none.
     """
 
     def write_log(level: str, event: str, fields: dict[str, Any]) -> None:
@@ -32,4 +35,16 @@ def make_services(publisher: EventPublisher, log: Any) -> Services:
         decode_message(message)  # what is none would cost us our peers
         return await publisher.answer(topic, message)
 
-    return Services(tell={"log": write_log}, ask={"publish": publish})
+    async def value(space: str, key: bytes) -> bytes | None:
+        return await _there(around).value(checked_space(space), key)
+
+    async def values(space: str, after: bytes | None, limit: int) -> tuple[Pairs, bytes | None]:
+        return await _there(around).some(checked_space(space), after, limit)
+
+    return Services(tell={"log": write_log}, ask={"publish": publish, "value": value, "values": values})
+
+
+def _there(around: Around | None) -> Around:
+    if around is None:
+        raise ValueError("there is no journal to keep a store in")
+    return around

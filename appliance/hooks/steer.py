@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-__all__ = ["Failed", "Reject", "Retry"]
+__all__ = ["Failed", "HookWarning", "Reject", "Retry"]
 
 
 class Retry(Exception):  # noqa: N818 - a wish, no error
@@ -48,3 +48,7 @@ class Failed(Exception):  # noqa: N818 - the same
     def __init__(self, reason: str, *, trace: str = "") -> None:
         super().__init__(reason)
         self.trace = trace
+
+
+class HookWarning(Warning):
+    """A hook failed, in a program that runs hooks beside it with `appliance.sites.remote_proc`."""

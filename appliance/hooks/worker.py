@@ -23,20 +23,21 @@ from appliance.runtime.environment import child_environment
 from appliance.runtime.journal.codec import decode_items
 
 from .callables import Context, HookCallable, load_callable
+from .effects import Effects
 from .failure import failure_of
 from .filter import decode, records
 from .link import CONNECTION, MEMORY, REPLIES, Link
-from .messages import Broken, Done, Failed, Ready, Setup, Undecodable, Work
+from .messages import Broken, Done, Failed, Ready, Setup, Undecodable, Wants, Work
 from .progress import TURN_S, Progress
-from .remote import RemoteLog, RemotePublisher
+from .remote import RemoteLog, RemotePublisher, remote_reader
 
 __all__ = ["main"]
 
 _EASY_VICTIM = b"500"
 """When the machine runs out of memory the kernel takes workers before the appliance."""
 
-_Entry = tuple[int, Item, Any]
-"""Position of a record in its work, the item that it is in, and what it is: a row of JSON, a record, or None."""
+_Entry = tuple[Item, Any]
+"""The item that a record is in, and what it is: a row of JSON, a record, or None."""
 
 
 class Worker:
@@ -95,7 +96,7 @@ class Worker:
         entries: list[_Entry] = []
         for item in decode_items(work.items):
             found = item.rows() if isinstance(item, LogBatch) else records(item)
-            entries += [(number, item, record) for number, record in enumerate(found, len(entries))]
+            entries += [(item, record) for record in found]
         if work.positions is not None:
             entries = [entries[position] for position in work.positions]
         size = self._setup.batch
@@ -105,16 +106,18 @@ class Worker:
         """Returns whether this was the last call that this process is good for."""
         try:
             found: list[Any] = []
-            for position, _, record in chunk:
+            for place, (_, record) in enumerate(chunk):
                 record = decode(record) if isinstance(record, bytes) else record
                 if record is None:
-                    self._link.send(Undecodable(position))
+                    self._link.send(Undecodable(number, place))
                 else:
                     found.append(record)
             if found:
                 argument = found if self._setup.batch > 1 else found[0]
-                context = self._make_context(chunk, attempt) if self._target.takes_context else None
+                effects = Effects()
+                context = self._make_context(chunk, attempt, effects) if self._target.takes_context else None
                 self._target.call(argument, context)
+                self._want(number, effects)
         except BaseException as exc:  # noqa: BLE001 - whatever a hook raises is an outcome
             self._link.send(Failed(number, failure_of(exc)))
             # What leaks leaks on: the next call would fail as well.
@@ -124,14 +127,21 @@ class Worker:
                 os._exit(0)  # a child that the hook forked and let return
         return False
 
-    def _make_context(self, chunk: Sequence[_Entry], attempt: int) -> Context:
+    def _want(self, number: int, effects: Effects) -> None:
+        if effects.changes or effects.emitted:
+            changes = [(*key, change.how, change.value, change.by) for key, change in effects.changes.items()]
+            self._link.send(Wants(number, changes, effects.emitted))
+
+    def _make_context(self, chunk: Sequence[_Entry], attempt: int, effects: Effects) -> Context:
         return Context(
-            item=chunk[0][1],
+            item=chunk[0][0],
             attempt=attempt,
             deadline=time.monotonic() + self._setup.timeout_s,
             log=self._log,
             config=self._options,
             publish_event=self._publisher.publish_event,
+            effects=effects,
+            reader=remote_reader(self._link),
         )
 
     def _limit_cpu(self) -> None:

@@ -6,14 +6,14 @@ from collections import deque
 
 import trio
 
-__all__ = ["KEPT_BYTES", "Capture"]
+__all__ = ["KEPT_BYTES", "Written"]
 
 KEPT_BYTES = 16_384
 """The end of each stream that is kept; as much as of a traceback."""
 _CHUNK = 65_536
 
 
-class Capture:
+class Written:
     """Reads one stream.
 
     Args:

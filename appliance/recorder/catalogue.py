@@ -51,6 +51,11 @@ class Catalogue:
         with self._lock:
             return self._entries[0] if self._entries else None
 
+    @property
+    def newest(self) -> Entry | None:
+        with self._lock:
+            return self._entries[-1] if self._entries else None
+
     def __len__(self) -> int:
         return len(self._entries)
 

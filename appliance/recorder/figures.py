@@ -26,7 +26,8 @@ class RecorderFigures(msgspec.Struct, frozen=True, kw_only=True):
 
     interface: str
     state: str
-    """``starting``, ``recording``, ``down``: the interface is; ``waiting``: there is no such interface; ``stopped``."""
+    """``starting``, ``recording``, ``down``: the interface is; ``waiting``, ``gone``: there is no such interface;
+    ``stopped``."""
     directory: str
     linktype: int
     packets: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -181,14 +181,28 @@ class Finisher:
     async def _compress_all(
         self, plain: trio.MemoryReceiveChannel[tuple[Path, Segment | None]], patience: trio.CancelScope
     ) -> None:
-        async for path, segment in plain:
-            packed = None
+        current: Segment | None = None
+        try:
             with patience:
-                packed = await trio.to_thread.run_sync(self._compress, path)
-            if segment is not None:
-                size = packed[1] if packed is not None else segment.size
-                final = packed[0] if packed is not None else path
-                await self._announce(msgspec.structs.replace(segment, path=str(final), size=size))
+                async for path, segment in plain:
+                    current = segment
+                    packed = await trio.to_thread.run_sync(self._compress, path)
+                    if segment is not None and packed is not None:
+                        current = msgspec.structs.replace(segment, path=str(packed[0]), size=packed[1])
+                    if current is not None:
+                        with trio.CancelScope(shield=True):
+                            await self._announce(current)
+                    current = None
+        finally:
+            with trio.CancelScope(shield=True):
+                for segment in (current, *self._take_unpacked(plain)):
+                    if segment is not None:
+                        await self._announce(segment)
+
+    def _take_unpacked(self, plain: trio.MemoryReceiveChannel[tuple[Path, Segment | None]]) -> Iterator[Segment | None]:
+        with contextlib.suppress(trio.WouldBlock, trio.EndOfChannel):
+            while True:
+                yield plain.receive_nowait()[1]
 
     def _compress(self, path: Path) -> tuple[Path, int] | None:
         try:

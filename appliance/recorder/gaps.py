@@ -109,7 +109,6 @@ class GapLog:
         self._lines += len(gaps)
 
     def _compact(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         part = self.path.with_name(self.path.name + ".part")
         part.write_bytes(b"".join(msgspec.json.encode(gap) + b"\n" for gap in self._gaps))
         part.replace(self.path)

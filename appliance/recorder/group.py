@@ -14,7 +14,7 @@ from appliance.native import FlowTable, Ring, RingStatus, RingTap
 from appliance.runtime.packets import Gap
 
 from .files import FileSettings, FileShelf
-from .interface import open_rings
+from .interface import find_interface, open_rings
 from .member import Member
 from .memory import MemoryShelf
 from .segment import GrowingSegment
@@ -59,6 +59,8 @@ class Group:
     ) -> None:
         self.table, self._watcher = table, watcher
         self.linktype = rings[0].linktype
+        found = find_interface(table.interface)
+        self.interface_number = found.number if found is not None else 0
         self.taps: list[RingTap] = []
         self.files: list[FileShelf] = []
         self.memories: list[MemoryShelf] = []
@@ -191,6 +193,12 @@ class Group:
         """Do something with the flow table of each ring."""
         for tap in self.taps:
             lift(tap)
+
+    def rotate(self) -> None:
+        """End the segments that hold packets, each between two blocks of its ring."""
+        for member in self.members:
+            if isinstance(member.shelf, FileShelf):
+                member.order(member.shelf.rotate)
 
     def set_filter(self, program: bytes | None) -> None:
         """Change the filter of all rings, each between two of its blocks."""

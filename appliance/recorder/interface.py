@@ -12,7 +12,7 @@ from appliance.config import Recorder
 from appliance.errors import ApplianceError, PrivilegeError
 from appliance.native import NEW_GROUP, Ring, compile_filter
 
-__all__ = ["RETIRE_MS", "MissingInterfaceError", "compile_program", "is_up", "open_rings"]
+__all__ = ["RETIRE_MS", "InterfaceState", "MissingInterfaceError", "compile_program", "find_interface", "open_rings"]
 
 RETIRE_MS = 50
 """How long a packet waits at most for its block of the ring to fill."""
@@ -39,15 +39,23 @@ _NO_RIGHT = _Missing(
 )
 
 
-def is_up(interface: str) -> bool | None:
-    """Whether it is up; None: there is no such interface."""
-    request = _IFREQ.pack(interface.encode(), 0)
+class InterfaceState(NamedTuple):
+    """An interface that is there."""
+
+    number: int
+    """Its index in the kernel; one that is made again under the same name has another."""
+    is_up: bool
+
+
+def find_interface(name: str) -> InterfaceState | None:
+    """How that interface is; None: there is none."""
+    request = _IFREQ.pack(name.encode(), 0)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         try:
             _, flags = _IFREQ.unpack(fcntl.ioctl(sock, _SIOCGIFFLAGS, request))
+            return InterfaceState(socket.if_nametoindex(name), bool(flags & _IFF_UP))
         except OSError:
             return None
-    return bool(flags & _IFF_UP)
 
 
 def compile_program(table: Recorder) -> bytes | None:
@@ -60,7 +68,7 @@ def compile_program(table: Recorder) -> bytes | None:
     """
     if not table.filter:
         return None
-    state = is_up(table.interface)
+    state = find_interface(table.interface)
     if state is None:
         raise MissingInterfaceError(f"there is no interface {table.interface}")
     try:
@@ -70,7 +78,7 @@ def compile_program(table: Recorder) -> bytes | None:
     except PrivilegeError as exc:
         raise PrivilegeError(_NO_RIGHT.text.format(table.interface), hint=_NO_RIGHT.hint) from exc
     except ApplianceError as exc:
-        if not state:  # libpcap opens no interface that is down
+        if not state.is_up:  # libpcap opens no interface that is down
             raise MissingInterfaceError(f"interface {table.interface} is down: its filter cannot be compiled") from exc
         raise
 

@@ -24,6 +24,8 @@ class OpenMemory(NamedTuple):
 
     pcap_fd: int
     index_fd: int | None
+    pcap_bytes: int
+    """Behind them are packets of the segment before in the same memory."""
 
 
 class MemorySource:
@@ -52,7 +54,7 @@ class MemorySource:
             FileNotFoundError: it was overwritten.
         """
         with self._shelf.hold(self._found) as segment:
-            yield OpenMemory(segment.fd, segment.index_fd if segment.index_fd >= 0 else None)
+            yield OpenMemory(segment.fd, segment.index_fd if segment.index_fd >= 0 else None, segment.bytes)
 
 
 class MemoryShelf:

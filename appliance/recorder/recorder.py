@@ -15,7 +15,6 @@ import structlog
 import trio
 
 from appliance.config import Recorder as Table
-from appliance.extract.sources import FileSource
 from appliance.native import FlowKey, RingStatus, RingTap
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.ledger import Ledger
@@ -29,10 +28,10 @@ from .figures import MemberFigures, RecorderFigures
 from .files import FileSettings, FileShelf
 from .finisher import Finisher
 from .group import Group, Watcher
-from .interface import MissingInterfaceError, compile_program, is_up
+from .holdings import Holdings
+from .interface import MissingInterfaceError, compile_program, find_interface
 from .keeper import Keeper
 from .member import TICK_S
-from .names import plain_of
 from .segment import Finished, GrowingSegment
 
 __all__ = ["Recorder", "Surroundings"]
@@ -42,6 +41,7 @@ log = structlog.get_logger("recorder")
 RETRY_S = 1.0
 """Between two looks whether the interface is there."""
 COMPARE_EVERY_S = 60.0
+SUCCESSOR_COMPARES_S = 5.0
 LIVE = frozenset({"filter", "segment_size", "segment_every", "budget", "min_free", "cutoff", "compress"})
 """Keys that a reload changes without touching a ring."""
 
@@ -91,17 +91,21 @@ class Recorder:
             throttle=self._throttle,
         )
         self._group: Group | None = None
-        self._linktype = 1
+        self._holdings = Holdings(self._keeper.catalogue, lambda: self._group)
         self._stopped = trio.Event()
         self._look_wanted = trio.Event()
         self._looked = trio.lowlevel.ParkingLot()
         self._down_ns = 0
         self._watcher: Watcher | None = None
+        self._takes_over = False
         self._directory_made = self._write_errors = 0
         now_s = trio.current_time()
         self._packets, self._bytes = RateMeter(now_s), RateMeter(now_s)
 
     # ── a service ──
+
+    hands_over = True
+    """A successor may run before it stops: then no packet is missing, and those that came meanwhile are in both."""
 
     def stop(self) -> None:
         """See `Service.stop`."""
@@ -141,6 +145,8 @@ class Recorder:
             group.lift_cutoff(lambda tap: tap.set_cutoff(table.cutoff.bytes))
         self.table = self._keeper.table = table
         self._settings.segment_bytes, self._settings.segment_ns = int(table.segment_size), int(table.segment_every)
+        if group is not None and changed & {"segment_size", "segment_every"}:
+            group.rotate()
         self._look_wanted.set()
         return True
 
@@ -151,6 +157,8 @@ class Recorder:
             for account in self._accounts:
                 self._around.ledger.hold(account)
         self._watcher = self._make_watcher(trio.lowlevel.current_trio_token())
+        # Another one of that name records until this one does: no time is missing between the two.
+        self._takes_over = self.name in self._around.recorders
         self._account.add_holder(self._count_queued)
         try:
             repaired, until_ns = await trio.to_thread.run_sync(self._keeper.start)
@@ -192,9 +200,7 @@ class Recorder:
 
     async def _record(self, until_ns: int | None, task_status: trio.TaskStatus[None]) -> None:
         """Record whenever the interface is there, until told to stop."""
-        # Another one of that name records until this one does: no time is missing between the two.
-        takes_over = self.name in self._around.recorders
-        missing: tuple[int | None, str] = (None if takes_over else until_ns, "stopped")
+        missing: tuple[int | None, str] = (None if self._takes_over else until_ns, "stopped")
         while not self._stopped.is_set():
             try:
                 group = await trio.to_thread.run_sync(self._open)
@@ -210,7 +216,7 @@ class Recorder:
             began_ns = self._around.clock_ns()
             if missing[0] is not None and missing[0] < began_ns:
                 self._keeper.gaps.add(Gap(missing[0], began_ns, missing[1]))
-            self._group, self._linktype = group, group.linktype
+            self._group, self._holdings.linktype = group, group.linktype
             self._around.recorders[self.name] = self
             if self._stopped.is_set():
                 group.stop()
@@ -221,7 +227,10 @@ class Recorder:
             await group.run()
             await self._finisher.drain()
             self._forget_group()
-            missing = (self._around.clock_ns(), "down")
+            if not self._stopped.is_set():
+                log.warning("the interface is gone", recorder=self.name, interface=self.table.interface)
+            missing = (self._down_ns or self._around.clock_ns(), "down")
+            self._down_ns = 0
 
     def _open(self) -> Group:
         assert self._watcher is not None
@@ -255,7 +264,7 @@ class Recorder:
             log.warning("the interface is down; it goes on when it is up again", recorder=self.name,
                         interface=self.table.interface)  # fmt: skip
         elif status is RingStatus.GONE:
-            log.warning("the interface is gone", recorder=self.name, interface=self.table.interface)
+            self.state = "gone"
 
     def _on_troubled(self, exc: Exception) -> None:
         if isinstance(exc, FileNotFoundError):
@@ -273,16 +282,19 @@ class Recorder:
     async def _run_keeper(self, task_status: trio.TaskStatus[trio.CancelScope]) -> None:
         with trio.CancelScope() as scope:
             task_status.started(scope)
-            compare_s = trio.current_time() + COMPARE_EVERY_S
+            made = self._directory_made
+            # Whoever it takes over from finishes some segments yet.
+            compare_s = trio.current_time() + (SUCCESSOR_COMPARES_S if self._takes_over else COMPARE_EVERY_S)
             while True:
                 with trio.move_on_after(TICK_S):
                     await self._look_wanted.wait()
                     self._look_wanted = trio.Event()
                 self._look()
-                if trio.current_time() >= compare_s or self._directory_made:
+                if trio.current_time() >= compare_s or self._directory_made != made:
+                    made = self._directory_made
                     compare_s = trio.current_time() + COMPARE_EVERY_S
                     await trio.to_thread.run_sync(self._keeper.compare)
-                growing = self._growing_bytes()
+                growing = self._holdings.growing_bytes
                 await trio.to_thread.run_sync(self._keeper.look, self._around.clock_ns(), growing)
 
     def _look(self) -> None:
@@ -291,18 +303,21 @@ class Recorder:
         now_s, totals = trio.current_time(), self._books.totals
         self._packets.sample(now_s, totals.packets + totals.kernel_drops)
         self._bytes.sample(now_s, totals.bytes)
-        if self.state == "down" and is_up(self.table.interface):
-            self.state = "recording"
-            self._keeper.gaps.add(Gap(self._down_ns, self._around.clock_ns(), "down"))
-            log.info("the interface is up again", recorder=self.name, interface=self.table.interface)
+        if self.state == "down" and self._group is not None:
+            self._look_at_interface(self._group)
         self._looked.unpark_all()
 
-    def _growing_bytes(self) -> int:
-        return sum(segment.bytes for segment in self._unfinished())
-
-    def _unfinished(self) -> list[GrowingSegment]:
-        group = self._group
-        return [segment for shelf in group.files for segment in list(shelf.unfinished)] if group is not None else []
+    def _look_at_interface(self, group: Group) -> None:
+        """It was down: the kernel does not tell when it is up again, nor, after that, when it is removed."""
+        found = find_interface(self.table.interface)
+        if found is None or found.number != group.interface_number:
+            self.state = "gone"
+            group.stop()
+        elif found.is_up:
+            self.state = "recording"
+            self._keeper.gaps.add(Gap(self._down_ns, self._around.clock_ns(), "down"))
+            self._down_ns = 0
+            log.info("the interface is up again", recorder=self.name, interface=self.table.interface)
 
     def _count_queued(self) -> int:
         return self._books.queued
@@ -312,31 +327,11 @@ class Recorder:
     @property
     def oldest_ns(self) -> int | None:
         """See `PacketStore`."""
-        times = [source.first_ns for source in self._memory_sources()]
-        if (oldest := self._keeper.catalogue.oldest) is not None:
-            times.append(oldest.first_ns)
-        times += [segment.seen.first_ns for segment in self._unfinished() if segment.seen is not None]
-        return min(times, default=None)
+        return self._holdings.oldest_ns
 
     def sources(self) -> Sequence[Source]:
         """See `PacketStore`."""
-        # In this order, for one that is finished meanwhile is then in both, and not in neither.
-        growing = self._unfinished()
-        found: dict[Path, Source] = {}
-        for segment in growing:
-            if (seen := segment.seen) is not None:
-                times = {"first_ns": seen.first_ns, "last_ns": seen.last_ns}
-                path = segment.path
-                source = FileSource(path, **times, linktype=segment.linktype, is_growing=True)
-                found[plain_of(path)] = source
-        for entry in self._keeper.catalogue.entries():
-            source = FileSource(entry.path, first_ns=entry.first_ns, last_ns=entry.last_ns, linktype=self._linktype)
-            found[plain_of(entry.path)] = source
-        return sorted([*found.values(), *self._memory_sources()], key=lambda source: source.first_ns)
-
-    def _memory_sources(self) -> list[Source]:
-        group = self._group
-        return [source for shelf in group.memories for source in shelf.sources()] if group is not None else []
+        return self._holdings.sources()
 
     def gaps(self, from_ns: int, to_ns: int) -> list[Gap]:
         """See `PacketStore`."""
@@ -362,19 +357,25 @@ class Recorder:
         if self._group is not None:
             self._group.lift_cutoff(partial(_lift, key=key, now_ns=now_ns))
 
+    async def rotate_all(self) -> None:
+        """End the segments that hold packets, and begin others."""
+        await trio.lowlevel.checkpoint()
+        if self._group is not None:
+            self._group.rotate()
+
     # ── what it says ──
 
     def statistics(self) -> RecorderFigures:
         self._look()
         totals, catalogue, finisher = self._books.totals, self._keeper.catalogue, self._finisher
         now_s, group = trio.current_time(), self._group
-        oldest_ns, newest_ns = self.oldest_ns or 0, self._newest_ns()
-        growing = self._unfinished()
+        oldest_ns, newest_ns = self._holdings.oldest_ns or 0, self._holdings.newest_ns or 0
+        growing = self._holdings.unfinished()
         return RecorderFigures(
             interface=self.table.interface,
             state=self.state,
             directory=str(self.directory),
-            linktype=self._linktype,
+            linktype=self._holdings.linktype,
             packets=totals.packets + totals.kernel_drops,
             bytes=totals.bytes,
             packets_per_s=self._packets.rates(now_s, totals.packets + totals.kernel_drops),
@@ -392,7 +393,7 @@ class Recorder:
             index_errors=finisher.index_errors,
             directory_made=self._directory_made,
             disk_segments=len(catalogue),
-            disk_bytes=catalogue.bytes + self._growing_bytes(),
+            disk_bytes=catalogue.bytes + self._holdings.growing_bytes,
             disk_limit=self._keeper.limit,
             deleted_segments=catalogue.deleted_files,
             deleted_bytes=catalogue.deleted_bytes,
@@ -413,13 +414,6 @@ class Recorder:
                 for member in (group.members if group is not None else ())
             ),
         )
-
-    def _newest_ns(self) -> int:
-        entries = self._keeper.catalogue.entries()
-        times = [entries[-1].last_ns] if entries else []
-        times += [segment.seen.last_ns for segment in self._unfinished() if segment.seen is not None]
-        times += [source.last_ns for source in self._memory_sources()]
-        return max(times, default=0)
 
 
 def _lift(tap: RingTap, key: FlowKey, now_ns: int) -> None:

@@ -52,7 +52,13 @@ class Dispatcher:
         self._routes.clear()
 
     def route(self, item: Item) -> tuple[ConsumerQueue, ...]:
-        """The queues of all who want `item`."""
+        """The queues of all who want `item`, and did not make it."""
+        via = getattr(item, "via", ())
+        if via:
+            return tuple(queue for queue in self._route(item) if queue.account.name not in via)
+        return self._route(item)
+
+    def _route(self, item: Item) -> tuple[ConsumerQueue, ...]:
         key = (item.kind, item.name, item.source)
         queues = self._routes.get(key)
         if queues is None:

@@ -41,6 +41,10 @@ class OpenSource(Protocol):
     def index_fd(self) -> int | None:
         """An index or a journal; None: the packets are found by reading all of them."""
 
+    @property
+    def pcap_bytes(self) -> int | None:
+        """How much of the PCAP is good; None: all that the descriptor gives."""
+
 
 class Source(Protocol):
     """Packets of one interface that are in one PCAP, which is opened on demand."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from appliance.config import Config, Hook, Sink
+from appliance.config import Config, Evidence, Hook, Sink, Uids
 
 from .intake import ConsumerQueue
 from .ledger import Ledger
@@ -16,6 +16,7 @@ from .queue import ItemQueue
 if TYPE_CHECKING:
     from .journal.desk import Desk
     from .journal.journal import Journal
+    from .journal.shelf import RetryPolicy
     from .journal.sqlite import SqliteKeep
 
 __all__ = ["JOURNAL", "Queues"]
@@ -44,24 +45,36 @@ class Queues:
         bytes_ = int(table.queue_bytes)
         return ItemQueue(account, policy=table.queue, max_records=table.queue_size, max_bytes=bytes_)
 
+    def make_uids_queue(self, key: str, table: Uids) -> ItemQueue:
+        account, bytes_ = self._ledger.account(key), int(table.queue_bytes)
+        return ItemQueue(account, policy="drop_oldest", max_records=table.queue_size, max_bytes=bytes_)
+
     def make_hook_queue(self, key: str, table: Hook, config: Config) -> ConsumerQueue:
+        from .journal.shelf import RetryPolicy
+
+        first_s, longest_s = table.backoff.seconds, table.backoff_max.seconds
+        retry = RetryPolicy(attempts=table.attempts, first_s=first_s, longest_s=longest_s)
+        return self._make_consumer_queue(key, table, config, name=table.name, retry=retry)
+
+    def make_evidence_queue(self, key: str, table: Evidence, config: Config) -> ConsumerQueue:
+        """As a hook's: in the journal, under a name that no hook can have."""
+        from .journal.shelf import RetryPolicy
+
+        return self._make_consumer_queue(key, table, config, name=f"evidence:{table.name}", retry=RetryPolicy())
+
+    def _make_consumer_queue(
+        self, key: str, table: Hook | Evidence, config: Config, *, name: str, retry: RetryPolicy
+    ) -> ConsumerQueue:
         account, bytes_ = self._ledger.account(key), int(table.queue_bytes)
         if table.queue != "durable":
             return ItemQueue(account, policy=table.queue, max_records=table.queue_size, max_bytes=bytes_)
         from .durable import DurableQueue
-        from .journal.shelf import RetryPolicy
 
         journal = self.make_journal(config)
         return DurableQueue(
-            journal,
-            journal.backlog(table.name, account),
-            policy=table.queue_full,
-            max_records=table.queue_size,
-            max_bytes=bytes_,
-            retry=RetryPolicy(
-                attempts=table.attempts, first_s=table.backoff.seconds, longest_s=table.backoff_max.seconds
-            ),
-        )
+            journal, journal.backlog(name, account), policy=table.queue_full, max_records=table.queue_size,
+            max_bytes=bytes_, retry=retry,
+        )  # fmt: skip
 
     def make_journal(self, config: Config) -> Journal:
         """The journal, which is not open yet if this is the first time."""

@@ -10,13 +10,13 @@ from typing import NamedTuple
 
 import msgspec
 
+from appliance.logfile.lines import LineReader, Piece
+from appliance.logfile.naming import log_path_of
+from appliance.logfile.source import HEAD_BYTES, Plain, Source, is_archive, open_source
 from appliance.native.lines import LineBuffer
 
 from .finder import Seen
-from .lines import LineReader, Piece
-from .naming import log_path_of
-from .position import HEAD_BYTES, Position, fingerprint
-from .source import Plain, Source, is_archive, open_source
+from .position import Position, fingerprint
 
 __all__ = ["Chunk", "TailedFile"]
 

@@ -17,10 +17,8 @@ import msgspec
 
 from appliance.zeek.tsv_header import TsvHeader
 
-__all__ = ["HEAD_BYTES", "Position", "fingerprint", "load_positions", "save_positions"]
+__all__ = ["Position", "fingerprint", "load_positions", "save_positions"]
 
-HEAD_BYTES = 4096
-"""What a fingerprint covers at most: a header and the first records, which no other file has."""
 VERSION = 1
 
 

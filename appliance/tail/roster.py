@@ -16,14 +16,14 @@ from itertools import count
 
 import msgspec
 
+from appliance.logfile.naming import log_path_of
+from appliance.logfile.source import HEAD_BYTES, ArchiveError, is_archive
 from appliance.native.lines import LineBuffer
 from appliance.zeek.tsv_header import TsvHeader
 
 from .file import Chunk, TailedFile
 from .finder import Seen, find_files
-from .naming import log_path_of
-from .position import HEAD_BYTES, Position, fingerprint
-from .source import ArchiveError, is_archive
+from .position import Position, fingerprint
 
 __all__ = ["Roster"]
 

@@ -60,6 +60,8 @@ seed batch_intake pair "\020\072$column\000\000\000\003$nine\000\000\000\000\060
 seed batch_intake frames '\001\011log-write\001\001n\001\023zeek-bin-serializer\000\001x\202\001z'
 seed ring frames '\000\002\000\100\000\001\001\144\004\001\002\300\010\002\003\001\014\003\004'
 seed ring judged '\001\020\001\100\000\001\001\144\004\001\002\300\010\002\003\001\014\003\004'
+seed ring indexed '\010\002\000\000\001\001\144\004\001\002\300\010\002\003\001\014\003\004'
+seed ring cut '\011\020\001\000\000\001\144\004\001\002\300\010\002\003\001\014\003\004\144\004\001\002'
 seed ring direct '\002\377\000\377\012\001\001\377\012\001\002\300\010\002\003\001\014\003\004'
 seed ring raw '\004\377\000\060\000\000\000\000\000\000\000\000\000\000\000\010\000\000\000'
 
@@ -113,5 +115,5 @@ flows="flow_key.c community_id.c flow_table.c fragment_table.c keyed_hash.c"
 segments="segment_index.c segment_journal.c segment_finish.c segment_reader.c segment_lookup.c segment_journal_lookup.c"
 fuzz flow_key 1024 $flows
 fuzz segment_index 2048 $flows flow_query.c $segments pcap_reader.c pcap_extract.c pcap_merge.c packet_match.c filter.c
-fuzz ring 512 ring.c ring_run.c ring_block.c ring_output.c ring_direct.c ring_files.c ethernet.c receiver.c packet_batch.c pcap_file.c synth.c
+fuzz ring 512 ring.c ring_run.c ring_block.c ring_output.c ring_direct.c ring_files.c ethernet.c receiver.c packet_batch.c pcap_file.c synth.c ring_index.c $flows flow_query.c $segments
 rm -rf "$build"

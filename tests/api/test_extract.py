@@ -45,7 +45,7 @@ class DirectoryStore:
         return found
 
     def gaps(self, from_ns: int, to_ns: int) -> list[Gap]:
-        return read_gaps(self.directory, self.name, from_ns=from_ns, to_ns=to_ns)
+        return read_gaps(self.directory, self.name, from_ns=from_ns, to_ns=to_ns, now_ns=T)
 
     async def wait_recorded(self, until_ns: int) -> None:
         self.waited_ns.append(until_ns)

@@ -66,7 +66,7 @@ def test_doubled_braces_make_any_text_literal(text: str) -> None:
         ("command = ['x']\nrun = 'a:b'", "site.toml:5: hook[0].command: stands beside run, a hook has one of them"),
         ("command=['x']\nisolation='task'", 'site.toml:5: hook[0].isolation: is for hooks with "run", leave it out'),
         ("command = ['x']\noptions = {a = 1}", 'site.toml:5: hook[0].options: is for hooks with "run", leave it out'),
-        ("timeout = '1s'", "site.toml:1: hook[0].run: missing, or write command"),
+        ("timeout = '1s'", "site.toml:1: hook[0].run: missing, or write command or sites"),
     ],
 )  # fmt: skip
 def test_mistakes_are_told_with_their_place(mistakes: Mistakes, text: str, told: str) -> None:
@@ -80,6 +80,14 @@ def test_placeholders_are_those_of_the_items(mistakes: Mistakes) -> None:
     """A log record is in no folder."""
     text = "[[hook]]\nname = 'h'\non = ['log:*', 'segment:*']\ncommand = ['x', '{name}', '{dir}']\n"
     assert mistakes(text) == ['site.toml:4: hook[0].command[2]: there is no {dir} for "log:"']
+
+
+def test_placeholders_are_of_one_record(mistakes: Mistakes) -> None:
+    """A batch has several; without placeholders it is fine."""
+    assert mistakes(HOOK + "batch = 2\ncommand = ['x', '{path}', '{name}']") == [
+        "site.toml:4: hook[0].batch: records differ in {name} {path}, leave it out, or read them from the input"
+    ]
+    assert mistakes(HOOK + "batch = 2\ncommand = ['x']") == []
 
 
 def test_mistyped_key_is_one_mistake(mistakes: Mistakes) -> None:

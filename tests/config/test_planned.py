@@ -85,11 +85,8 @@ def test_the_values_to_use_are_listed(mistakes: Mistakes) -> None:
     )
 
 
-def test_a_refused_alternative_causes_no_second_mistake(mistakes: Mistakes) -> None:
-    """A hook with sites misses no callable; what the address of no known kind looks like is not looked at."""
-    assert mistakes("[[hook]]\nname = 'h'\non = ['log:*']\nsites = 'x'\n") == [
-        "site.toml:4: hook[0].sites: not available in this version"
-    ]
+def test_a_refused_value_causes_no_second_mistake(mistakes: Mistakes) -> None:
+    """What the address of no known kind looks like is not looked at."""
     capture = "[[capture]]\nname = 'c'\nconn_type = 'serial'\naddress = ['ttyS0', 'raw']\nhandler = [{name = 'raw'}]\n"
     assert mistakes(capture) == ['site.toml:3: capture[0].conn_type: expected "udp", "tcp" or "ethernet", got "serial"']
 

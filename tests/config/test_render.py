@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from appliance.config import Config, Hook, Secret, load, render, tables
@@ -20,6 +20,7 @@ from appliance.config.tables import (
     Capture,
     Cluster,
     ClusterZeromq,
+    Evidence,
     Handler,
     Journal,
     Keep,
@@ -27,6 +28,7 @@ from appliance.config.tables import (
     Recorder,
     Sink,
     Tail,
+    Uids,
     Watch,
     Zmq,
 )
@@ -66,6 +68,12 @@ RECORDERS = (
 )
 
 
+EVIDENCE = (
+    Evidence(name="a", on=("log:notice",), recorder="edge", where='note == "${x}"', directory="/e/%Y/{name}"),
+    Evidence(name="b", on=("event:*",), recorder="e2", directory="/e", queue="block", keep=Keep(size=Size(5))),
+)
+
+
 @st.composite
 def _configs(draw: st.DrawFn) -> Config:
     renames = st.dictionaries(st.text("ab.${} ", min_size=1, max_size=4), _TEXTS.filter(lambda text: len(text) > 4))
@@ -94,6 +102,7 @@ def _configs(draw: st.DrawFn) -> Config:
     hook = st.builds(Hook, run=st.just("a.b:c"), where=_TEXTS, timeout=_LONGER, options=options, **_consumer())
     sink = st.builds(Sink, keep=keep, rotate_size=st.none() | _SIZES, flush_every=_LONGER, **_consumer())
     captures = draw(_unique(capture))
+    recorders, evidence = draw(st.sampled_from([((), ()), (RECORDERS, ()), (RECORDERS, EVIDENCE)]))
     zeromq = ClusterZeromq(log_bind=draw(st.sampled_from(["tcp://*:0", "tcp://[::1]:0"])), curve_secret_key_file="/k")
     return Config(
         appliance=Appliance(name=draw(_NAMES), state_dir=draw(_FOLDERS), drain_timeout=draw(_LONGER)),
@@ -104,7 +113,9 @@ def _configs(draw: st.DrawFn) -> Config:
         tail=draw(_unique(st.builds(Tail, name=_NAMES, paths=st.just(("/l/*.log",)), poll=_LONGER))),
         watch=draw(_unique(st.builds(Watch, name=_NAMES, directory=_FOLDERS, settle=_LONGER, what=st.just("folders")))),
         capture=tuple(_with(c, handler=(_with(c.handler[0], log_dir=f"/c{n}"),)) for n, c in enumerate(captures)),
-        recorder=draw(st.sampled_from([(), RECORDERS])),
+        recorder=recorders,
+        evidence=evidence,
+        uids=draw(st.sampled_from([Uids(), Uids(on=(), max_flows=1000)])),
         journal=draw(st.builds(Journal, durability=st.sampled_from(["batch", "always"]), dead_letters_size=_SIZES)),
         hook=draw(_unique(hook)),
         sink=tuple(_with(sink, path=f"/s{n}/{{path}}") for n, sink in enumerate(draw(_unique(sink)))),
@@ -116,6 +127,7 @@ def _with(table: Any, **changes: Any) -> Any:
     return msgspec.structs.replace(table, **changes)
 
 
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(_configs())
 def test_what_is_printed_reads_back_equal(config: Config) -> None:
     """Defaults, absolute paths, escapes and all."""
@@ -188,6 +200,6 @@ def test_every_table_is_covered_here() -> None:
     """A new table must be added to the round trip above."""
     assert set(Config.__struct_fields__) == {
         "appliance", "log", "zmq", "broker", "cluster", "tail", "watch", "capture", "recorder", "journal", "hook",
-        "sink", "api",
+        "sink", "evidence", "uids", "api",
     }  # fmt: skip
     assert tables.Config is Config

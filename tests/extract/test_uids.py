@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import ApplianceError, ConfigError
+from appliance.evidence.uids import UidMap
 from appliance.extract.query import Query
 from appliance.extract.uids import MARGIN_NS, UIDS, apply_uid, find_uid
 
@@ -44,6 +45,20 @@ def test_a_uid_is_a_connection_and_its_time(state_dir: Path) -> None:
     assert other is not None
     assert sorted(icmp.ports) == [128, 129]
     assert (other.proto, other.ports, other.from_ns) == (None, (1, 2), 0)
+
+
+def test_the_map_that_the_appliance_writes(tmp_path: Path) -> None:
+    """While it is open: empty, then with a connection that came twice."""
+    uids = UidMap(tmp_path / UIDS, max_flows=1000, keep_ns=10**15)
+    assert find_uid(tmp_path, "C1") is None
+    for generation, (from_ns, to_ns) in enumerate(((T, T + 50), (T - 10, T + 20))):
+        row = ("C1", 6, IPv4Address("10.0.0.9").packed, 1025, IPv4Address("10.0.0.1").packed, 80, from_ns, to_ns)
+        uids.add([row], T + generation)
+    query = find_uid(tmp_path, "C1")
+    assert query is not None
+    assert query.ports == (80, 1025)
+    assert (query.from_ns, query.to_ns) == (T - 10 - MARGIN_NS, T + 50 + MARGIN_NS)
+    uids.close()
 
 
 def test_what_the_map_does_not_know(state_dir: Path, tmp_path: Path) -> None:

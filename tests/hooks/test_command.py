@@ -14,6 +14,7 @@ import trio
 from appliance.config import Duration, Hook
 from appliance.hooks.callables import HookCallable
 from appliance.hooks.command import Command, encode_lines, find_program
+from appliance.hooks.effects import Effects
 from appliance.hooks.filter import Everything
 from appliance.hooks.runner import HookRunner
 from appliance.hooks.written import KEPT_BYTES
@@ -42,9 +43,14 @@ def segment(path: str) -> Segment:
 class Bench:
     """A runner of one command, its queue and its account."""
 
-    def __init__(self, *words: str, concurrency: int = 1, timeout_s: float = 30.0) -> None:
+    def __init__(self, *words: str, concurrency: int = 1, timeout_s: float = 30.0, batch: int = 1) -> None:
         config = Hook(
-            name="h", on=("log:*",), command=words, concurrency=concurrency, timeout=Duration(int(timeout_s * S))
+            name="h",
+            on=("log:*",),
+            command=words,
+            concurrency=concurrency,
+            timeout=Duration(int(timeout_s * S)),
+            batch=batch,
         )
         self.account = Account("hook.h")
         self.queue = ItemQueue(self.account, policy="drop_newest", max_records=100_000, max_bytes=1 << 30)
@@ -109,13 +115,12 @@ async def test_placeholders_of_a_segment(tmp_path: Path) -> None:
 
 
 async def test_batch_is_a_stream_of_json_lines(tmp_path: Path) -> None:
-    """One line for each record."""
+    """One line for each record, and one end for all of them."""
     out = tmp_path / "out"
-    hook = sh(f"cat > {out}")
-    target = hook.runner._target
-    context = hook.runner._make_context([batch(1)], 1)
-    await target.function([{"n": 1}, {"n": 2}], context)
-    assert out.read_text() == '{"n":1}\n{"n":2}\n'
+    hook = sh(f"cat >> {out}; echo end >> {out}", batch=2)
+    assert await hook.work_off(batch(3)) == {}
+    assert out.read_text() == '{"n":0}\n{"n":1}\nend\n{"n":2}\nend\n'
+    assert await sh("exit 1", batch=2).work_off(batch(3)) == {"hook_error": 3}
 
 
 async def test_arguments_of_events_are_plain(tmp_path: Path) -> None:
@@ -244,7 +249,7 @@ async def test_output_is_read_to_its_end_and_its_end_is_kept() -> None:
 async def test_end_of_the_output_is_what_is_kept(tmp_path: Path) -> None:
     """With a note of how much is missing."""
     hook = sh("seq 1 100000; exit 1")
-    context = hook.runner._make_context([batch(1)], 1)
+    context = hook.runner._make_context([batch(1)], 1, Effects())
     with pytest.raises(Exception, match="exited with 1: 100000") as caught:
         await hook.runner._target.function({}, context)
     trace = caught.value.trace  # type: ignore[attr-defined]

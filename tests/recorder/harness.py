@@ -33,13 +33,18 @@ SERIAL = struct.Struct(">IQ")
 """Flow and serial number, where the payload begins."""
 
 
+def use_new_threads() -> None:
+    """Threads that wait for work are where they were started: in another namespace."""
+    thread_cache.THREAD_CACHE._idle_workers.clear()
+
+
 @contextmanager
 def wire() -> Iterator[None]:
     """Two connected interfaces, ``near`` and ``far``, for this thread and for those that it starts."""
     with veth():
-        thread_cache.THREAD_CACHE._idle_workers.clear()
+        use_new_threads()
         yield
-    thread_cache.THREAD_CACHE._idle_workers.clear()
+    use_new_threads()
 
 
 def udp(flow: int, serial: int, *, size: int = 60) -> bytes:
@@ -130,8 +135,9 @@ class Bench:
     def figures(self) -> RecorderFigures:
         return self.recorder.statistics()
 
-    async def recorded(self) -> None:
-        """Wait until all that came by now is with the readers."""
+    async def recorded(self, expected: int = 0) -> None:
+        """Wait until so many packets have come, and all that came is with the readers."""
+        await wait_until(lambda: self.figures().packets >= expected)
         await self.recorder.wait_recorded(time.time_ns())
 
     def files(self) -> list[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ async def test_everything_that_was_sent_is_in_the_files(tmp_path: Path, generato
     bench = Bench(tmp_path)
     async with bench.running():
         generator.send(20_000)
-        await bench.recorded()
+        await bench.recorded(generator.total)
     assert check_order(serials(bench.files())) == generator.total
     account = bench.account
     assert (account.received, account.delivered, account.dropped) == (generator.total, generator.total, {})
@@ -29,12 +30,29 @@ async def test_everything_that_was_sent_is_in_the_files(tmp_path: Path, generato
     assert endings == {".pcap", ".pcap.idx", "edge.gaps.jsonl"}
 
 
+async def test_segments_end_when_they_are_told_to(tmp_path: Path, generator: Generator) -> None:
+    """With what they hold then; one that holds nothing goes on."""
+    bench = Bench(tmp_path)
+
+    def announced(count: int) -> bool:
+        return len(bench.items()) == count
+
+    async with bench.running() as recorder:
+        for count in (1, 2):
+            generator.send(100)
+            await bench.recorded()
+            await recorder.rotate_all()
+            await wait_until(partial(announced, count))
+            await recorder.rotate_all()
+    assert [item.packets for item in bench.items()] == [100, 100]
+
+
 async def test_segments_are_announced_as_they_are(tmp_path: Path, generator: Generator) -> None:
     """With their packets, size and times; none is larger than it may be, and each has the time of its first packet."""
     bench = Bench(tmp_path)
     async with bench.running():
         generator.send(15_000)
-        await bench.recorded()
+        await bench.recorded(generator.total)
     items = bench.items()
     assert [item.path for item in items] == [str(path) for path in bench.files()]
     assert sum(item.packets for item in items) == generator.total
@@ -51,7 +69,7 @@ async def test_index_of_each_segment_finds_its_flows(tmp_path: Path, generator: 
     bench = Bench(tmp_path)
     async with bench.running():
         generator.send(9_000)
-        await bench.recorded()
+        await bench.recorded(generator.total)
     found = 0
     for path in bench.files():
         index = path.with_name(path.name + ".idx")
@@ -67,7 +85,7 @@ async def test_growing_segment_is_readable_a_second_later(tmp_path: Path, genera
     bench = Bench(tmp_path, segment_size=64 * MIB, segment_every=3600 * 10**9)
     async with bench.running() as recorder:
         generator.send(2_000)
-        await bench.recorded()
+        await bench.recorded(generator.total)
         (source,) = recorder.sources()
         assert source.is_growing
         assert source.first_ns == recorder.oldest_ns
@@ -89,11 +107,11 @@ async def test_idle_recorder_ends_its_segment_by_the_clock(tmp_path: Path, gener
         await wait_until(bench.items)
         (item,) = bench.items()
         assert item.packets == 10
-        (part,) = tmp_path.glob("*.part")
+        (part,) = tmp_path.glob("*.pcap.part")
         await trio.sleep(1.5)
-        assert list(tmp_path.glob("*.part")) == [part]
+        assert list(tmp_path.glob("*.pcap.part")) == [part]
         generator.send(10)
-        await bench.recorded()
+        await bench.recorded(generator.total)
     assert [len(frames([path])) for path in bench.files()] == [10, 10]
 
 
@@ -104,7 +122,7 @@ async def test_members_of_a_group_share_the_flows(tmp_path: Path, generator: Gen
     bench = Bench(tmp_path, fanout=fanout)
     async with bench.running():
         many.send(10_000)
-        await bench.recorded()
+        await bench.recorded(many.total)
     many.close()
     members = [serials([path for path in bench.files() if path.name.endswith(f"-{n}.pcap")]) for n in range(fanout)]
     assert all(members)
@@ -117,7 +135,7 @@ async def test_cutoff_keeps_the_beginning_of_every_connection(tmp_path: Path, ge
     bench = Bench(tmp_path, cutoff=2_000, index=False)
     async with bench.running():
         generator.send(400)
-        await bench.recorded()
+        await bench.recorded(generator.total)
     kept = check_order(serials(bench.files()))
     assert 4 * 15 <= kept <= 4 * 25
     assert bench.account.dropped == {"cutoff": generator.total - kept}
@@ -133,7 +151,7 @@ async def test_filter_leaves_out_in_the_kernel(tmp_path: Path, generator: Genera
     bench = Bench(tmp_path, filter="udp src port 1002")
     async with bench.running():
         generator.send(400)
-        await bench.recorded()
+        await bench.recorded(100)
     assert serials(bench.files()) == {2: list(range(100))}
     assert bench.account.received == 100
 
@@ -144,7 +162,7 @@ async def test_figures_say_what_is_there(tmp_path: Path, generator: Generator) -
     before_ns = time.time_ns()
     async with bench.running():
         generator.send(12_000)
-        await bench.recorded()
+        await bench.recorded(generator.total)
         await wait_until(lambda: bench.figures().disk_limit)
         figures = bench.figures()
         assert (figures.state, figures.interface, figures.linktype) == ("recording", "near", 1)

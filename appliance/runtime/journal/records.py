@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from appliance.model import EventBatch, Item, LogBatch
 
-__all__ = ["cut", "record_at"]
+__all__ = ["cut", "item_at", "record_at"]
 
 
 def cut(item: Item, begin: int, end: int) -> Item:
@@ -17,6 +17,15 @@ def cut(item: Item, begin: int, end: int) -> Item:
         if begin:
             item = item.split(begin)[1]
     return item
+
+
+def item_at(items: Sequence[Item], index: int) -> Item:
+    """The item that holds the record of that number, counted over all `items`."""
+    for item in items:
+        if index < item.count:
+            return item
+        index -= item.count
+    raise IndexError(index)
 
 
 def record_at(items: Sequence[Item], index: int) -> Item:

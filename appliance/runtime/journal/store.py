@@ -4,11 +4,13 @@ own memory, a door's knowledge of what it has handed on.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
+
+if TYPE_CHECKING:
+    import sqlite3
 
 __all__ = ["Change", "Changes", "StoreTable", "apply", "compose", "merge"]
 

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from appliance.logfile.lines import Group, LineReader
 from appliance.native.lines import LineBuffer
-from appliance.tail.lines import Group, LineReader
 from appliance.zeek.json_lines import JsonLineRenderer
 from appliance.zeek.tsv import TsvReader
+from tests.tail.harness import header, rows, tsv
 
 from ..zeek.tsv_golden import LOGS, golden
-from .harness import header, rows, tsv
 
 BUFFER = LineBuffer()
 TYPES = ("string", "bool", "int", "count", "port", "double", "time", "set[string]", "vector[count]", "vector[interval]")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.tail.source import ArchiveError, open_source
+from appliance.logfile.source import ArchiveError, open_source
 
 TEXT = b"".join(b"line %d of some text\n" % i for i in range(50_000))
 

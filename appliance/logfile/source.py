@@ -12,10 +12,11 @@ import zlib
 from typing import Protocol
 
 from .naming import ARCHIVES
-from .position import HEAD_BYTES
 
-__all__ = ["Archive", "ArchiveError", "Gzip", "Plain", "Source", "Zstd", "is_archive", "open_source"]
+__all__ = ["HEAD_BYTES", "Archive", "ArchiveError", "Gzip", "Plain", "Source", "Zstd", "is_archive", "open_source"]
 
+HEAD_BYTES = 4096
+"""What `Source.head` gives at most: a header and the first records, which no other file has."""
 _INPUT = 1 << 16
 _STEP = 1 << 18
 _WINDOW = 31  # zlib: largest window, gzip header

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from appliance.tail.naming import is_log_path, log_path_of
+from appliance.logfile.naming import is_log_path, log_path_of
 
 
 @pytest.mark.parametrize(

@@ -23,18 +23,21 @@ from appliance.config import (
     Peering,
     Recorder,
     Sink,
+    StorePlan,
     Tail,
     Uids,
     Watch,
     Zmq,
     group_captures,
     mistakes_in_captures,
+    plan_store,
 )
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.intake import ConsumerQueue
 from appliance.runtime.ledger import Ledger
 from appliance.runtime.outlet import Outlet
 from appliance.runtime.queues import Queues
+from appliance.runtime.stores import Stores
 from appliance.runtime.supervisor import Handle, Service
 
 from .hook_parts import Callee, SitesTable, make_call, make_host, spread
@@ -42,6 +45,7 @@ from .preparation import Prepared, prepare
 
 if TYPE_CHECKING:
     from appliance.api.hooks import HookRoutes
+    from appliance.broker.stores.hub import StoreHub
     from appliance.capture.changes import Changes
     from appliance.capture.control import CaptureControl as CaptureControl
     from appliance.capture.disks import Disks
@@ -57,7 +61,20 @@ CONSUMERS = ("sink", "hook", "evidence", "uids")
 DOORS = ("zmq", "cluster", "tail", "watch", "capture", "recorder", "broker")
 Documents = Mapping[str, Callable[[], bytes]]
 Table = (
-    Zmq | Cluster | Tail | Watch | CaptureGroup | Recorder | Peering | Hook | Evidence | Uids | Sink | Api | SitesTable
+    Zmq
+    | Cluster
+    | Tail
+    | Watch
+    | CaptureGroup
+    | Recorder
+    | Peering
+    | StorePlan
+    | Hook
+    | Evidence
+    | Uids
+    | Sink
+    | Api
+    | SitesTable
 )
 
 
@@ -90,6 +107,7 @@ def tables_of(config: Config, captures: Sequence[CaptureGroup] | None = None) ->
     if config.has_uids:
         tables["uids"] = config.uids
     tables["api"] = config.api
+    tables |= {f"store.{table.name}": plan for table, plan in zip(config.store, store_plans(config), strict=True)}
     for kind in ("zmq", "tail", "watch"):
         tables |= {f"{kind}.{table.name}": table for table in getattr(config, kind)}
     groups = group_captures(config.capture) if captures is None else captures
@@ -100,6 +118,15 @@ def tables_of(config: Config, captures: Sequence[CaptureGroup] | None = None) ->
     if config.broker.is_endpoint:
         tables["broker"] = Peering(broker=config.broker, zeek_version=config.cluster.zeek_version)
     return tables
+
+
+def store_plans(config: Config) -> tuple[StorePlan, ...]:
+    """What each ``[[store]]`` is."""
+    appliance, defaults, size = config.appliance, config.cluster.stores, int(config.broker.max_message)
+    return tuple(
+        plan_store(store, defaults, node=appliance.name, state_dir=appliance.state_dir, max_message=size)
+        for store in config.store
+    )
 
 
 class Parts:
@@ -136,6 +163,9 @@ class Parts:
         self.recorders: dict[str, PacketStore] = {}
         """Those that run, by name."""
         self.queues = Queues(ledger)
+        self.stores = Stores()
+        """Those that are open or will be."""
+        self._hub: StoreHub | None = None
         self.changes: Changes | None = None
         """What was changed in the captures while running; None: it was not looked at yet."""
 
@@ -197,6 +227,10 @@ class Parts:
             self.changes = read_changes(Path(prepared.config.appliance.state_dir) / FILE)
         return self.changes
 
+    def announce(self, *candidates: Prepared) -> None:
+        """Let hooks know the stores of these configurations, before they are open."""
+        self.stores.announce({store.name for each in candidates for store in each.config.store})
+
     def make(self, key: str, table: Table, prepared: Prepared) -> Unit:
         """A unit that is not running yet."""
         if isinstance(table, Api):
@@ -209,6 +243,8 @@ class Parts:
             return Unit(key=key, table=table, service=make_host(table, self._make_hosts()))
         if isinstance(table, CaptureGroup):
             return Unit(key=key, table=table, service=self._capture(table, prepared))
+        if isinstance(table, StorePlan):
+            return Unit(key=key, table=table, service=self._store(key, table))
         if isinstance(table, Recorder):
             return Unit(key=key, table=table, service=self._recorder(table))
         if isinstance(table, Watch):
@@ -265,7 +301,7 @@ class Parts:
 
         account = partial(self._ledger.account, f"{key}.out")
         journal = self.queues.make_journal(config)
-        return Around(key, account=account, dispatcher=self._dispatcher, journal=journal)
+        return Around(key, account=account, dispatcher=self._dispatcher, journal=journal, stores=self.stores)
 
     def _evidence(self, key: str, table: Evidence | Uids, prepared: Prepared) -> Unit:
         from appliance.evidence.build import EvidenceMaker
@@ -368,6 +404,23 @@ class Parts:
         )
         return RecorderService(table, around=around)
 
+    def _make_hub(self) -> StoreHub:
+        from appliance.broker.stores.hub import StoreHub
+
+        self._hub = self._hub or StoreHub()
+        return self._hub
+
+    def _store(self, key: str, plan: StorePlan) -> Service:
+        from appliance.broker.stores.service import StoreService
+
+        return StoreService(
+            plan,
+            hub=self._make_hub(),
+            stores=self.stores,
+            account=self._ledger.account(key),
+            dispatcher=self._dispatcher,
+        )
+
     def _endpoint(self, key: str, peering: Peering, state_dir: Path) -> Service:
         from appliance.broker.endpoint import BrokerEndpoint
         from appliance.runtime.quarantine import Quarantine
@@ -381,4 +434,5 @@ class Parts:
             dispatcher=self._dispatcher,
             quarantine=Quarantine(state_dir / "quarantine" / "broker"),
             outlet=self._outlet,
+            stores=self._make_hub(),
         )

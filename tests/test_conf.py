@@ -16,6 +16,7 @@ from appliance.config.tables import (
     Broker,
     Capture,
     Cluster,
+    ClusterStores,
     ClusterZeromq,
     Config,
     Evidence,
@@ -23,6 +24,7 @@ from appliance.config.tables import (
     Hook,
     Recorder,
     Sink,
+    Store,
     Table,
     Tail,
     Uids,
@@ -33,7 +35,7 @@ from appliance.parts import prepare
 CONF = Path(__file__).parents[1] / "conf"
 ANNOTATED = CONF / "broappliance.toml"
 TABLES: dict[str, type[Table]] = {
-    "zmq": Zmq, "broker": Broker, "cluster": Cluster, "cluster.zeromq": ClusterZeromq, "tail": Tail, "capture": Capture,
+    "zmq": Zmq, "broker": Broker, "cluster": Cluster, "cluster.zeromq": ClusterZeromq, "cluster.stores": ClusterStores, "store": Store, "tail": Tail, "capture": Capture,
     "capture.handler": Handler, "recorder": Recorder, "evidence": Evidence, "uids": Uids,
     "sink": Sink, "hook": Hook,
 }  # fmt: skip

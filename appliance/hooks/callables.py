@@ -14,6 +14,7 @@ from appliance.logfile.naming import log_path_of
 from appliance.model import FileReady, FolderReady, Item
 from appliance.runtime.imports import import_attribute
 
+from .data_store import Asker, AsyncDataStore, DataStore
 from .effects import Effects
 from .store import AsyncStore, Reader, Store
 
@@ -32,7 +33,10 @@ class Context:
         publish_event: sends an event to the cluster, see `EventPublisher.publish_event`.
     """
 
-    __slots__ = ("_effects", "_is_async", "_reader", "attempt", "config", "deadline", "item", "log", "publish_event")
+    __slots__ = (
+        "_effects", "_find_store", "_is_async", "_reader",
+        "attempt", "config", "deadline", "item", "log", "publish_event",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -46,6 +50,7 @@ class Context:
         effects: Effects | None = None,
         reader: Reader | None = None,
         is_async: bool = False,
+        find_store: Callable[[str], Asker | None] | None = None,
     ) -> None:
         self.item = item
         self.attempt = attempt
@@ -56,15 +61,20 @@ class Context:
         self._effects = effects or Effects()
         self._reader = reader
         self._is_async = is_async
+        self._find_store = find_store
 
     def store(self, name: str) -> Any:
-        """A memory of that name, shared by all hooks: a `Store`, in an asynchronous hook an `AsyncStore`.
+        """The ``[[store]]`` of that name: a `DataStore`, in an asynchronous hook an `AsyncDataStore`.
 
-        What the call changes is written together with the record's acknowledgement if it ends well, else not at all.
+        If there is none, a memory of that name, shared by all hooks: a `Store` or `AsyncStore`. What the call changes
+        there is written together with the record's acknowledgement if it ends well, else not at all.
 
         Raises:
             ValueError: no name.
         """
+        ask = None if self._find_store is None else self._find_store(name)
+        if ask is not None:
+            return (AsyncDataStore if self._is_async else DataStore)(name, ask)
         if self._reader is None:
             raise ValueError("there is no journal to keep a store in")
         return (AsyncStore if self._is_async else Store)(name, self._effects, self._reader)

@@ -196,8 +196,9 @@ class HookRunner:
 
     def _make_context(self, items: Sequence[Item], attempt: int, effects: Effects) -> Context:
         around, is_async = self._around, self._target.is_async
-        reader = None
+        reader = find_store = None
         if around is not None:
+            find_store = around.awaited_store if is_async else around.waiting_store
             reader = around.awaited_reader if is_async else around.waiting_reader
         return Context(
             item=items[0],
@@ -209,4 +210,5 @@ class HookRunner:
             effects=effects,
             reader=reader,
             is_async=is_async,
+            find_store=find_store,
         )

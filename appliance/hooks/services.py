@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
+from appliance.runtime.stores import StoreError, StoreRequest
 from appliance.zeek.messages import decode_message
 
 from .around import Around
@@ -41,7 +44,21 @@ def make_services(publisher: EventPublisher, log: Any, around: Around | None) ->
     async def values(space: str, after: bytes | None, limit: int) -> tuple[Pairs, bytes | None]:
         return await _there(around).some(checked_space(space), after, limit)
 
-    return Services(tell={"log": write_log}, ask={"publish": publish, "value": value, "values": values})
+    async def has_store(name: str) -> bool:
+        return around is not None and name in around.stores
+
+    async def store(name: str, request: list[Any]) -> tuple[str, Any]:
+        """A store's reply, or why there is none."""
+        try:
+            reply = await _there(around).stores.perform(name, msgspec.convert(request, StoreRequest))
+        except StoreError as exc:
+            return exc.reason, exc.text
+        return "", reply
+
+    return Services(
+        tell={"log": write_log},
+        ask={"publish": publish, "value": value, "values": values, "has_store": has_store, "store": store},
+    )
 
 
 def _there(around: Around | None) -> Around:

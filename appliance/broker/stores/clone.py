@@ -8,13 +8,13 @@ from math import inf
 import structlog
 import trio
 
+from appliance.runtime.stores import StoreError, StoreFailure
 from appliance.wire.names import EndpointId
 from appliance.wire.stores.clone import Clone, CloneOptions
 from appliance.wire.stores.commands import Action, PutUnique, StoreMessage
 from appliance.wire.stores.content import Content
 from appliance.wire.stores.outputs import StoreChange
 
-from .errors import StoreError, StoreFailure
 from .figures import StoreFigures
 from .hub import StoreHub
 
@@ -53,13 +53,14 @@ class CloneService:
     """
 
     is_master = False
+    has_deadlines = False
 
     def __init__(
         self,
         name: str,
         *,
         hub: StoreHub,
-        options: CloneOptions | None = None,
+        options: CloneOptions = CloneOptions(),  # noqa: B008 - it is frozen
         is_frontend: bool = False,
         told: Told = _nobody,
     ) -> None:
@@ -81,6 +82,17 @@ class CloneService:
         self._was_attached = False
 
     # ── the service ──
+
+    def configure(self, options: CloneOptions) -> None:
+        """Take over other intervals."""
+        self._options = options
+        if self._core is not None:
+            self._core.options = options
+
+    async def wait_closed(self) -> None:
+        """Wait for the end of `run`."""
+        while self._is_open:
+            await self._changed.park()
 
     def stop(self) -> None:
         self._stopped.set()

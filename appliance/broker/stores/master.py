@@ -11,6 +11,7 @@ import trio
 
 from appliance.errors import LocalProtocolError, RemoteProtocolError
 from appliance.runtime.logs import Throttle
+from appliance.runtime.stores import StoreError, StoreFailure
 from appliance.wire.names import EndpointId
 from appliance.wire.stores.commands import Action, StoreMessage
 from appliance.wire.stores.content import Content
@@ -19,7 +20,6 @@ from appliance.wire.stores.operations import TypeClashError
 from appliance.wire.stores.outputs import StoreChange
 
 from .backend import Backend
-from .errors import StoreError, StoreFailure
 from .figures import StoreFigures
 from .hub import StoreHub
 
@@ -53,6 +53,7 @@ class MasterService:
     """
 
     is_master = True
+    has_deadlines = True
 
     def __init__(
         self,
@@ -81,6 +82,17 @@ class MasterService:
         self._conflict: tuple[EndpointId, ...] = ()
 
     # ── the service ──
+
+    def configure(self, *, expire_after_ns: int | None, max_snapshot: int) -> None:
+        """Take over other limits: for what is put and asked from now on."""
+        self.expire_after_ns, self._max_snapshot = expire_after_ns, max_snapshot
+        if self._core is not None:
+            self._core.expire_after_ns, self._core.max_snapshot = expire_after_ns, max_snapshot
+
+    async def wait_closed(self) -> None:
+        """Wait for the end of `run`."""
+        while self._core is not None:
+            await self._kept.park()
 
     def stop(self) -> None:
         self._stopped.set()

@@ -77,7 +77,7 @@ class Master:
         self.expire_after_ns = expire_after_ns
         self.refused: Counter[str] = Counter()
         """Commands that had no effect, by reason."""
-        self._max_snapshot = max_snapshot
+        self.max_snapshot = max_snapshot
         self._max_events = max_events
         self._producer: Producer[Action] = Producer(max_events=max_events)
         self._handshakes: dict[Entity, AckClone] = {}
@@ -181,7 +181,7 @@ class Master:
             # Without consumers nothing is numbered, so the number says nothing.
             self._snapshot = self._producer.seq, self.content.pairs()
         entries = self._snapshot[1]
-        if sum(len(key) + len(value) for key, value in entries) > self._max_snapshot:
+        if sum(len(key) + len(value) for key, value in entries) > self.max_snapshot:
             self.refused["snapshot_too_large"] += 1
             return
         offset = self._producer.attach(clone)

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from appliance.broker.stores.backend import SqliteBackend
-from appliance.broker.stores.errors import StoreError, StoreFailure
+from appliance.runtime.stores import StoreError, StoreFailure
 from appliance.wire.stores.clone import CloneOptions
 from appliance.wire.stores.outputs import StoreChange
 from appliance.zeek.values import Count, Set, Value

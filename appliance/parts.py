@@ -30,22 +30,22 @@ from appliance.config import (
     Zmq,
     group_captures,
     mistakes_in_captures,
-    plan_store,
 )
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.intake import ConsumerQueue
 from appliance.runtime.ledger import Ledger
 from appliance.runtime.outlet import Outlet
 from appliance.runtime.queues import Queues
-from appliance.runtime.stores import Stores
 from appliance.runtime.supervisor import Handle, Service
 
 from .hook_parts import Callee, SitesTable, make_call, make_host, spread
 from .preparation import Prepared, prepare
+from .store_parts import StoreParts, figures_of, store_tables
 
 if TYPE_CHECKING:
     from appliance.api.hooks import HookRoutes
-    from appliance.broker.stores.hub import StoreHub
+    from appliance.api.stores import StoreRoutes
+    from appliance.api.subscribers import Subscribers
     from appliance.capture.changes import Changes
     from appliance.capture.control import CaptureControl as CaptureControl
     from appliance.capture.disks import Disks
@@ -107,7 +107,7 @@ def tables_of(config: Config, captures: Sequence[CaptureGroup] | None = None) ->
     if config.has_uids:
         tables["uids"] = config.uids
     tables["api"] = config.api
-    tables |= {f"store.{table.name}": plan for table, plan in zip(config.store, store_plans(config), strict=True)}
+    tables |= store_tables(config)
     for kind in ("zmq", "tail", "watch"):
         tables |= {f"{kind}.{table.name}": table for table in getattr(config, kind)}
     groups = group_captures(config.capture) if captures is None else captures
@@ -118,15 +118,6 @@ def tables_of(config: Config, captures: Sequence[CaptureGroup] | None = None) ->
     if config.broker.is_endpoint:
         tables["broker"] = Peering(broker=config.broker, zeek_version=config.cluster.zeek_version)
     return tables
-
-
-def store_plans(config: Config) -> tuple[StorePlan, ...]:
-    """What each ``[[store]]`` is."""
-    appliance, defaults, size = config.appliance, config.cluster.stores, int(config.broker.max_message)
-    return tuple(
-        plan_store(store, defaults, node=appliance.name, state_dir=appliance.state_dir, max_message=size)
-        for store in config.store
-    )
 
 
 class Parts:
@@ -163,9 +154,7 @@ class Parts:
         self.recorders: dict[str, PacketStore] = {}
         """Those that run, by name."""
         self.queues = Queues(ledger)
-        self.stores = Stores()
-        """Those that are open or will be."""
-        self._hub: StoreHub | None = None
+        self.stores = StoreParts(ledger=ledger, dispatcher=dispatcher)
         self.changes: Changes | None = None
         """What was changed in the captures while running; None: it was not looked at yet."""
 
@@ -229,7 +218,7 @@ class Parts:
 
     def announce(self, *candidates: Prepared) -> None:
         """Let hooks know the stores of these configurations, before they are open."""
-        self.stores.announce({store.name for each in candidates for store in each.config.store})
+        self.stores.known.announce(store.name for each in candidates for store in each.config.store)
 
     def make(self, key: str, table: Table, prepared: Prepared) -> Unit:
         """A unit that is not running yet."""
@@ -244,7 +233,7 @@ class Parts:
         if isinstance(table, CaptureGroup):
             return Unit(key=key, table=table, service=self._capture(table, prepared))
         if isinstance(table, StorePlan):
-            return Unit(key=key, table=table, service=self._store(key, table))
+            return Unit(key=key, table=table, service=self.stores.make(key, table))
         if isinstance(table, Recorder):
             return Unit(key=key, table=table, service=self._recorder(table))
         if isinstance(table, Watch):
@@ -257,15 +246,22 @@ class Parts:
         from appliance.api.extract import ExtractRoutes
         from appliance.api.server import StatusServer
 
+        events = EventsApi(outlet=self._outlet, dispatcher=self._dispatcher, ledger=self._ledger)
         return StatusServer(
             tuple(address.removeprefix("unix:") for address in table.listen),
             self._documents,
-            events=EventsApi(outlet=self._outlet, dispatcher=self._dispatcher, ledger=self._ledger),
+            events=events,
             captures=self._captures and CaptureRoutes(self._captures, state_dir=prepared.config.appliance.state_dir),
             hooks=self._running and self._hook_routes(self._running, prepared.config),
+            stores=self._running and self._store_routes(self._running, events.feeds),
             extract=ExtractRoutes(lambda: self.recorders, state_dir=prepared.config.appliance.state_dir),
             is_optional=not prepared.loaded.is_set("api.listen"),
         )
+
+    def _store_routes(self, running: Callable[[], Iterable[Unit]], feeds: Subscribers) -> StoreRoutes:
+        from appliance.api.stores import StoreRoutes
+
+        return StoreRoutes(self.stores.known, lambda: figures_of(running()), feeds)
 
     def _hook_routes(self, running: Callable[[], Iterable[Unit]], config: Config) -> HookRoutes:
         from appliance.api.hooks import HookLine, HookRoutes
@@ -301,7 +297,7 @@ class Parts:
 
         account = partial(self._ledger.account, f"{key}.out")
         journal = self.queues.make_journal(config)
-        return Around(key, account=account, dispatcher=self._dispatcher, journal=journal, stores=self.stores)
+        return Around(key, account=account, dispatcher=self._dispatcher, journal=journal, stores=self.stores.known)
 
     def _evidence(self, key: str, table: Evidence | Uids, prepared: Prepared) -> Unit:
         from appliance.evidence.build import EvidenceMaker
@@ -404,23 +400,6 @@ class Parts:
         )
         return RecorderService(table, around=around)
 
-    def _make_hub(self) -> StoreHub:
-        from appliance.broker.stores.hub import StoreHub
-
-        self._hub = self._hub or StoreHub()
-        return self._hub
-
-    def _store(self, key: str, plan: StorePlan) -> Service:
-        from appliance.broker.stores.service import StoreService
-
-        return StoreService(
-            plan,
-            hub=self._make_hub(),
-            stores=self.stores,
-            account=self._ledger.account(key),
-            dispatcher=self._dispatcher,
-        )
-
     def _endpoint(self, key: str, peering: Peering, state_dir: Path) -> Service:
         from appliance.broker.endpoint import BrokerEndpoint
         from appliance.runtime.quarantine import Quarantine
@@ -434,5 +413,5 @@ class Parts:
             dispatcher=self._dispatcher,
             quarantine=Quarantine(state_dir / "quarantine" / "broker"),
             outlet=self._outlet,
-            stores=self._make_hub(),
+            stores=self.stores.hub,
         )

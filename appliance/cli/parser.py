@@ -14,6 +14,7 @@ from .capture_arguments import add_capture
 from .extract_arguments import add_extract
 from .hooks_arguments import add_hooks
 from .pcap_arguments import add_pcap
+from .store_arguments import add_store
 
 __all__ = ["make_parser"]
 
@@ -168,6 +169,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_extract(commands, _command, _add_socket)
     add_hooks(commands, _command, _add_socket)
     add_pcap(commands, _command)
+    add_store(commands, _command, _add_socket, LITERALS)
 
     import_ = _command(
         commands,

@@ -28,7 +28,7 @@ class Running:
     async def ask(self, store: str, operation: Any, *, key: Value = None, value: Value = None) -> StoreReply:
         assert self.appliance._parts is not None
         request = StoreRequest(operation=operation, key=encode(key), value=encode(value))
-        return await self.appliance._parts.stores.perform(store, request)
+        return await self.appliance._parts.stores.known.perform(store, request)
 
     async def get(self, store: str, key: Value) -> Value:
         raw = (await self.ask(store, "get", key=key)).value

@@ -27,6 +27,7 @@ from appliance.runtime.supervisor import State, Supervisor, describe, leaf_of
 
 from .assembly import Assembly
 from .errands import finish_packages, rotate_files
+from .hook_parts import Packages, look_at_packages
 from .parts import DOORS, Parts, Prepared, prepare
 from .status import LedgerLine, ReloadOutcome, ServiceLine, Status
 
@@ -40,6 +41,7 @@ __all__ = ["Appliance", "run"]
 log = structlog.get_logger("appliance")
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+_TOLD_TO_STOP = "told to stop before the reload was done"
 FIXED = ("name", "state_dir")
 """Keys of [appliance] that other keys were resolved with: a reload cannot change them."""
 
@@ -172,11 +174,10 @@ class Appliance:
         self._notifier.reloading()
         errors: list[str] = []
         try:
-            candidate = prepare(load(self._path, environ=self._environ))
-            self._refuse_fixed(candidate)
+            candidate = await self._read_again()
             async with self._changing:
                 if not await self._unless_stopped(partial(assembly.change, self._prepared, candidate)):
-                    raise ApplianceError("told to stop before the reload was done")
+                    raise ApplianceError(_TOLD_TO_STOP)
         except Exception as exc:  # noqa: BLE001 - whatever it was, the old configuration goes on
             errors = _mistakes(exc)
             for line in errors:
@@ -198,6 +199,21 @@ class Appliance:
         self._notifier.ready(self._summary())
         self._reload_done.set()
         self._reload_done = trio.Event()
+
+    async def _read_again(self) -> Prepared:
+        """The file as it is now. Packages of hooks are imported beside everything that runs."""
+        loaded = load(self._path, environ=self._environ)
+        packages: Packages = {}
+
+        async def look() -> None:
+            nonlocal packages
+            packages = await trio.to_thread.run_sync(look_at_packages, loaded, abandon_on_cancel=True)
+
+        if any(hook.sites for hook in loaded.config.hook) and not await self._unless_stopped(look):
+            raise ApplianceError(_TOLD_TO_STOP)
+        candidate = prepare(loaded, packages)
+        self._refuse_fixed(candidate)
+        return candidate
 
     def _refuse_fixed(self, candidate: Prepared) -> None:
         old, new = self._prepared.config.appliance, candidate.config.appliance

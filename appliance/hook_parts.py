@@ -4,7 +4,7 @@ of its HOOK callables.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,20 @@ if TYPE_CHECKING:
     from appliance.hooks.sites.host import Hosts, SitesHost
     from appliance.hooks.sites.messages import Described
 
-__all__ = ["Callee", "SitesTable", "make_call", "make_filter", "make_host", "prepare_hooks", "spread"]
+__all__ = [
+    "Callee",
+    "Packages",
+    "SitesTable",
+    "look_at_packages",
+    "make_call",
+    "make_filter",
+    "make_host",
+    "prepare_hooks",
+    "spread",
+]
+
+Packages = Mapping[str, "Described | ValueError"]
+"""What packages of hooks hold, or why that cannot be told, by the name of the hook."""
 
 _ENDLESS = Duration(10**18)
 """The runner waits for ever: a hook that waits for another one of its module would be charged with the other's time."""
@@ -41,8 +54,30 @@ class Callee(msgspec.Struct, frozen=True, kw_only=True):
     name: str
 
 
-def prepare_hooks(loaded: Loaded) -> tuple[dict[str, Any], dict[str, Any], list[ConfigError]]:
-    """Import callables and packages, look for programs, compile expressions.
+def look_at_packages(loaded: Loaded) -> Packages:
+    """Import every package of hooks, each in a process of its own. Blocks for as long as that takes: up to a minute for
+    each of them.
+    """
+    found: dict[str, Described | ValueError] = {}
+    for hook in loaded.config.hook:
+        if hook.kind == "sites":
+            from appliance.hooks.sites.describe import describe_package
+            from appliance.hooks.sites.messages import Setup
+
+            setup = Setup(package=hook.sites, logs_path=hook.logs_path, import_path=loaded.config.appliance.python_path)
+            try:
+                found[hook.name] = describe_package(setup)
+            except ValueError as exc:
+                found[hook.name] = exc
+    return found
+
+
+def prepare_hooks(loaded: Loaded, packages: Packages) -> tuple[dict[str, Any], dict[str, Any], list[ConfigError]]:
+    """Import callables, look for programs, compile expressions.
+
+    Args:
+        loaded: the configuration.
+        packages: of its hooks, see `look_at_packages`.
 
     Returns:
         Targets and filters by key, see `Prepared`, and the mistakes.
@@ -52,7 +87,10 @@ def prepare_hooks(loaded: Loaded) -> tuple[dict[str, Any], dict[str, Any], list[
     mistakes: list[ConfigError] = []
     for i, hook in enumerate(loaded.config.hook):
         key = f"hook.{hook.name}"
-        makers = ((hook.kind, partial(_target, hook, loaded), targets), ("where", partial(make_filter, hook), filters))
+        makers = (
+            (hook.kind, partial(_target, hook, loaded, packages), targets),
+            ("where", partial(make_filter, hook), filters),
+        )
         for name, make, found in makers:
             try:
                 found[key] = make()
@@ -65,9 +103,9 @@ def prepare_hooks(loaded: Loaded) -> tuple[dict[str, Any], dict[str, Any], list[
     return targets, filters, mistakes
 
 
-def _target(hook: Hook, loaded: Loaded) -> Any:
+def _target(hook: Hook, loaded: Loaded, packages: Packages) -> Any:
     if hook.kind == "sites":
-        return _describe(hook, loaded)
+        return _check_names(hook, loaded, packages[hook.name])
     from appliance.hooks.callables import HookCallable, load_callable
 
     if hook.kind == "command":
@@ -101,17 +139,14 @@ def make_filter(table: Hook | Evidence) -> Any:
     return Where(table.where)
 
 
-def _describe(hook: Hook, loaded: Loaded) -> Described:
-    """Import the package, elsewhere, and say what it holds.
+def _check_names(hook: Hook, loaded: Loaded, described: Described | ValueError) -> Described:
+    """What the package of a hook holds.
 
     Raises:
         ValueError: it cannot be imported, or a name of its hooks is that of another hook.
     """
-    from appliance.hooks.sites.describe import describe_package
-    from appliance.hooks.sites.messages import Setup
-
-    setup = Setup(package=hook.sites, logs_path=hook.logs_path, import_path=loaded.config.appliance.python_path)
-    described = describe_package(setup)
+    if isinstance(described, ValueError):
+        raise described
     taken = {other.name for other in loaded.config.hook}
     for key, _ in _consumers_of(hook, described):
         if key.removeprefix("hook.") in taken:

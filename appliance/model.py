@@ -153,7 +153,7 @@ class Print(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Segment(msgspec.Struct, frozen=True, kw_only=True):
-    """One finished capture file."""
+    """One finished capture file. It weighs what its names do, as a finished file does: the packets are not in it."""
 
     handler: str
     """The handler that wrote it."""
@@ -162,8 +162,8 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     """Absolute path of the finished file."""
     packets: int
-    size: int
-    """Bytes on disk."""
+    disk_size: int = msgspec.field(name="size")
+    """Bytes on disk; ``size`` in a hook's record."""
     first_ns: int
     """Time of the first packet, nanoseconds since the epoch; 0 if there is none."""
     last_ns: int
@@ -183,6 +183,10 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def count(self) -> int:
         return 1
+
+    @property
+    def size(self) -> int:
+        return len(self.path) + len(self.handler)
 
 
 class _Ready(msgspec.Struct, frozen=True, kw_only=True):

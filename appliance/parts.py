@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from appliance.hooks.around import Around
     from appliance.hooks.sites.host import Hosts
     from appliance.recorder.recorder import Recorder as RecorderService
+    from appliance.runtime.asking import PacketMaker
     from appliance.runtime.packets import PacketStore
 
 __all__ = ["CONSUMERS", "DOORS", "Documents", "Parts", "Prepared", "Unit", "prepare", "tables_of"]
@@ -151,6 +152,7 @@ class Parts:
         self._disks: Disks | None = None
         self._evidence_maker: EvidenceMaker | None = None
         self._hosts: Hosts | None = None
+        self._packets: PacketMaker | None = None
         self.recorders: dict[str, PacketStore] = {}
         """Those that run, by name."""
         self.queues = Queues(ledger)
@@ -288,9 +290,25 @@ class Parts:
             if isinstance(target, Callee):
                 config, target = make_call(table, target, self._make_hosts())
             around = self._around(key, prepared.config)
-            runner = HookRunner(config, target=target, where=where, queue=queue, outlet=self._outlet, around=around)
+            state_dir = Path(prepared.config.appliance.state_dir)
+            runner = HookRunner(
+                config,
+                target=target,
+                where=where,
+                queue=queue,
+                outlet=self._outlet,
+                around=around,
+                packets=partial(self._make_packets, state_dir),
+                folder=state_dir / "extracts" / table.name,
+            )
             return Unit(key=key, table=table, service=runner, queue=queue)
         return self._sink(key, table)
+
+    def _make_packets(self, state_dir: Path) -> PacketMaker:
+        from appliance.evidence.packets import PacketFiles
+
+        self._packets = self._packets or PacketFiles(self.recorders, state_dir)
+        return self._packets
 
     def _around(self, key: str, config: Config) -> Around:
         from appliance.hooks.around import Around

@@ -9,7 +9,7 @@ import msgspec
 from appliance.config import Config, Loaded
 from appliance.errors import ApplianceError, ConfigError
 
-from .hook_parts import make_filter, prepare_hooks
+from .hook_parts import Packages, look_at_packages, make_filter, prepare_hooks
 
 __all__ = ["Prepared", "prepare"]
 
@@ -31,8 +31,12 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
         return self.loaded.config
 
 
-def prepare(loaded: Loaded) -> Prepared:
+def prepare(loaded: Loaded, packages: Packages | None = None) -> Prepared:
     """Import hooks, compile expressions, and read certificates of Broker peers.
+
+    Args:
+        loaded: the configuration.
+        packages: what `look_at_packages` found; None: look at them now, which can take minutes.
 
     Raises:
         ExceptionGroup: one `ConfigError` for each mistake.
@@ -41,7 +45,7 @@ def prepare(loaded: Loaded) -> Prepared:
         from appliance.runtime.imports import extend_path
 
         extend_path(loaded.config.appliance.python_path)
-    targets, filters, mistakes = prepare_hooks(loaded)
+    targets, filters, mistakes = prepare_hooks(loaded, look_at_packages(loaded) if packages is None else packages)
     for i, evidence in enumerate(loaded.config.evidence):
         try:
             filters[f"evidence.{evidence.name}"] = make_filter(evidence)
@@ -69,7 +73,7 @@ def _pattern_mistakes(loaded: Loaded) -> list[ConfigError]:
     for i, evidence in enumerate(loaded.config.evidence):
         from appliance.evidence.names import FIELDS, file_pattern
 
-        found.append((f"evidence[{i}].directory", file_pattern(evidence.directory), FIELDS))
+        found.append((f"evidence[{i}].directory", file_pattern(evidence.directory, evidence.name), FIELDS))
     for i, capture in enumerate(loaded.config.capture):
         for j, handler in enumerate(capture.handler):
             whole = f"{handler.log_dir}/{handler.file_name_pattern}"

@@ -23,7 +23,7 @@ from appliance.runtime.logs import configure_logs
 from appliance.runtime.supervisor import Supervisor, leaf_of
 
 from .assembly import Assembly
-from .hook_parts import SitesTable, make_host, prepare_hooks
+from .hook_parts import SitesTable, look_at_packages, make_host, prepare_hooks
 from .parts import Parts, Table, Unit
 from .preparation import Prepared
 
@@ -201,7 +201,7 @@ def remote_proc(
         place = str(Path(state_dir).absolute()) if state_dir is not None else temporary
         config = Config(appliance=Appliance(state_dir=place), hook=(hook,))
         loaded = Loaded(config=config, files=(Path("remote_proc"),), places={})
-        targets, filters, mistakes = prepare_hooks(loaded)
+        targets, filters, mistakes = prepare_hooks(loaded, look_at_packages(loaded))
         if mistakes:
             raise ValueError(mistakes[0].message)
         hooks = RemoteHooks(Prepared(loaded=loaded, targets=targets, filters=filters), drain_timeout)

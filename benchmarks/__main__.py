@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import broker, cluster, logs, start, tail, transcode, udp
+from benchmarks import broker, cluster, hooks, journal, logs, neighbours, start, tail, transcode, udp
 
 PARTS = {
     "logs": logs.main,
@@ -13,7 +13,10 @@ PARTS = {
     "transcode": transcode.main,
     "tail": tail.main,
     "udp": udp.main,
+    "hooks": hooks.main,
+    "journal": journal.main,
     "start": start.main,
+    "neighbours": neighbours.main,
 }
 
 if __name__ == "__main__":

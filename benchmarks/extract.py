@@ -22,9 +22,10 @@ from tempfile import TemporaryDirectory
 from msgspec.structs import replace
 
 from appliance.extract.extraction import Extraction
+from appliance.extract.names import SegmentName
 from appliance.extract.query import Query
 from appliance.extract.report import Report
-from appliance.extract.sources import SegmentName, find_sources
+from appliance.extract.sources import find_sources
 from appliance.native import index_pcap
 
 IMIX = (64, 594, 64, 64, 594, 64, 1514, 64, 594, 64, 594, 64)

@@ -10,6 +10,8 @@
 #include "ring_parts.h"
 
 #define HEADER_ALIGN 8
+#define FETCH_AHEAD 4096
+#define FETCH_MAX 2048
 
 /* The kernel wrote it; but a walk that leaves the block would be silent. */
 static int is_inside(uint32_t at, const struct tpacket3_hdr *header)
@@ -24,6 +26,14 @@ static uint32_t tag_of(const struct tpacket3_hdr *header)
         return 0;
     uint32_t tpid = header->tp_status & TP_STATUS_VLAN_TPID_VALID ? header->hv1.tp_vlan_tpid : ETH_P_8021Q;
     return tpid << 16 | (header->hv1.tp_vlan_tci & UINT16_MAX);
+}
+
+/* Many headers are looked at before the packets are copied: the processor, which fetches ahead only what is touched in
+ * order, needs to be told, and gets everything in order. Behind the end of the block this does no harm. */
+static void fetch_ahead(const uint8_t *from, uint32_t len)
+{
+    for (uint32_t at = 0; at < len && at < FETCH_MAX; at += 64)
+        __builtin_prefetch(from + FETCH_AHEAD + at);
 }
 
 size_t ring_gather(struct ring_cursor *cursor, size_t most, struct ring_batch *batch, struct ring_counts *counts,
@@ -53,6 +63,8 @@ size_t ring_gather(struct ring_cursor *cursor, size_t most, struct ring_batch *b
         bytes += packet->wire_len;
         cursor->left--;
         uint32_t rest = RING_BLOCK - cursor->at;
+        if (most > 1)
+            fetch_ahead(cursor->block + cursor->at, header->tp_next_offset);
         cursor->at += header->tp_next_offset < rest ? header->tp_next_offset : rest;
     }
     counts->packets += n;

@@ -53,7 +53,7 @@ MAY_IMPORT = {
     "assembly": LOWER | {"parts"},
     "errands": LOWER | {"parts", "hook_parts"},
     "sites": LOWER | {"hooks", "hook_parts", "preparation", "parts", "assembly"},
-    "app": LOWER | {"parts", "assembly", "errands", "status"},
+    "app": LOWER | {"hook_parts", "parts", "assembly", "errands", "status"},
     "cli": LOWER | {"app", "hooks", "parts", "demo", "pcap", "ait", "evidence", "extract"},
     "__main__": {"cli"},
     "__init__": set(),

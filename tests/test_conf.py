@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from appliance.config.tables import (
     Table,
     Tail,
     Uids,
+    Watch,
     Zmq,
 )
 from appliance.parts import prepare
@@ -35,15 +37,18 @@ from appliance.parts import prepare
 CONF = Path(__file__).parents[1] / "conf"
 ANNOTATED = CONF / "broappliance.toml"
 TABLES: dict[str, type[Table]] = {
-    "zmq": Zmq, "broker": Broker, "cluster": Cluster, "cluster.zeromq": ClusterZeromq, "cluster.stores": ClusterStores, "store": Store, "tail": Tail, "capture": Capture,
+    "zmq": Zmq, "broker": Broker, "cluster": Cluster, "cluster.zeromq": ClusterZeromq,
+    "cluster.stores": ClusterStores, "store": Store, "tail": Tail, "capture": Capture,
     "capture.handler": Handler, "recorder": Recorder, "evidence": Evidence, "uids": Uids,
-    "sink": Sink, "hook": Hook,
+    "sink": Sink, "hook": Hook, "watch": Watch,
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("path", sorted(CONF.glob("*.toml")), ids=lambda path: path.name)
-def test_every_shipped_file_has_no_mistakes(path: Path) -> None:
-    """Hooks and expressions included."""
+def test_every_shipped_file_has_no_mistakes(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hooks and expressions included, where there is a Zeek."""
+    (tmp_path / "zeek").symlink_to("/bin/true")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     prepare(load(path, environ={}))
 
 

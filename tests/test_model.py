@@ -34,9 +34,10 @@ def test_split_cuts_between_rows(count: int) -> None:
 def test_items_say_what_consumers_ask_for() -> None:
     """Kind and name for their patterns, count and size for their queues."""
     item = batch(b"{}")
-    segment = Segment(handler="raw", source="c", path="/x", packets=3, size=9, first_ns=1, last_ns=2, linktype=147)
+    segment = Segment(handler="raw", source="c", path="/x", packets=3, disk_size=9, first_ns=1, last_ns=2, linktype=147)
     assert (item.kind, item.name, item.count, item.size) == ("log", "conn", 1, 3)
-    assert (segment.kind, segment.name, segment.count, segment.size) == ("segment", "raw", 1, 9)
+    assert (segment.kind, segment.name, segment.count, segment.size) == ("segment", "raw", 1, 5)
+    assert msgspec.to_builtins(segment)["size"] == segment.disk_size == 9
 
 
 def events(*messages: bytes) -> EventBatch:

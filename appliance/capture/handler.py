@@ -341,7 +341,7 @@ class HandlerTask:
             source=self.source,
             path=str(path),
             packets=scan.packets,
-            size=scan.good_bytes,
+            disk_size=scan.good_bytes,
             first_ns=scan.first_ns,
             last_ns=scan.last_ns,
             linktype=scan.linktype,
@@ -422,8 +422,8 @@ class HandlerTask:
         plan, segment = self._unnamed.pop(path, (None, None))
         if plan is None or segment is None:
             return
-        size = await trio.to_thread.run_sync(_size_of, last, segment.size)
-        await self._announce(plan, msgspec.structs.replace(segment, path=str(last), size=size))
+        size = await trio.to_thread.run_sync(_size_of, last, segment.disk_size)
+        await self._announce(plan, msgspec.structs.replace(segment, path=str(last), disk_size=size))
 
     async def _announce(self, plan: Plan, segment: Segment) -> None:
         plan.settle(segment)

@@ -286,7 +286,7 @@ class SegmentWriter:
                 source=self._source,
                 path=str(final),
                 packets=plan.packets,
-                size=plan.size,
+                disk_size=plan.size,
                 first_ns=plan.first_ns,
                 last_ns=plan.last_ns,
                 linktype=self._style.linktype,

@@ -129,6 +129,44 @@ def _detail_of_hook(figures: dict[str, Any]) -> list[str]:
     return words + ([f"{figures['hung']} hung"] if figures["hung"] else [])
 
 
+def _bytes(number: int) -> str:
+    for unit, scale in (("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20)):
+        if number >= scale:
+            return f"{number / scale:,.1f} {unit}"
+    return f"{number / 1024:,.0f} KiB"
+
+
+def _span(seconds: float) -> str:
+    for unit, scale in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * scale:
+            return f"{seconds / scale:,.1f} {unit}"
+    return f"{seconds:,.0f} s"
+
+
+def _detail_of_recorder(figures: dict[str, Any]) -> list[str]:
+    words = [f"{figures['interface']} {figures['state']}", f"{figures['packets_per_s']['last_10s']:,.0f} packets/s"]
+    kept = f"{figures['disk_segments']:,} segments, {_bytes(figures['disk_bytes'])}"
+    words.append(kept + (f" of {_bytes(figures['disk_limit'])}" if figures["disk_limit"] else ""))
+    words += [f"{_bytes(figures['memory_bytes'])} in memory"] if figures["memory_bytes"] else []
+    words.append(f"back {_span(figures['span_s'])}")
+    counts = {
+        "cut off": figures["cutoff_packets"],
+        "truncated": figures["truncated"],
+        "write errors": figures["write_errors"],
+        "without index": figures["index_errors"],
+    }
+    return words + [f"{count:,} {what}" for what, count in counts.items() if count]
+
+
+def _detail_of_evidence(figures: dict[str, Any]) -> list[str]:
+    words = [f"{figures['pending']:,} pending", f"{figures['finished']:,} finished"]
+    return words + [f"{figures[key]:,} {key.replace('_', ' ')}" for key in ("incomplete", "left_out") if figures[key]]
+
+
+def _detail_of_uids(figures: dict[str, Any]) -> list[str]:
+    return [f"{figures['flows']:,} flows"]
+
+
 def _detail_of_watch(figures: dict[str, Any]) -> list[str]:
     words = [
         f"{figures['handed_on']:,} handed on",
@@ -167,6 +205,9 @@ _DETAILS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "store": _detail_of_store,
     "capture": _detail_of_capture,
     "hook": _detail_of_hook,
+    "recorder": _detail_of_recorder,
+    "evidence": _detail_of_evidence,
+    "uids": _detail_of_uids,
     "sink": _detail_of_sink,
     "api": _detail_of_api,
 }

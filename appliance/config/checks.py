@@ -212,9 +212,10 @@ def _check_from(config: Config, report: Report) -> None:
         if HOLE in (broker.listen, broker.connect) or broker.is_endpoint
     ]
     doors += ["cluster" for _, backend in select(config, "cluster", "backend") if backend != "none"]
+    hooks = [f"hook.{name}" for _, name in select(config, "hook", EACH, "name")]  # for what they emit
     for consumer in _KINDS:
         for key, entry in select(config, consumer, EACH, "from", EACH):
-            if not any(fnmatch.fnmatchcase(door, entry) for door in doors):
+            if not any(fnmatch.fnmatchcase(source, entry) for source in doors + hooks):
                 report.add(key, *_missing_door(entry, doors))
 
 

@@ -27,6 +27,8 @@ def check_hooks(config: Config, report: Report) -> None:
             _check_kind(key, hook, report)
         if hook.command is not HOLE:
             _check_command(key, hook, report)
+        if HOLE not in (hook.workdir, hook.produces):
+            _check_workdir(key, hook, report)
         if hook.isolation in ("task", "thread"):
             _refuse(key, _PROCESS_KEYS, report, "is for processes", 'leave it out, or write isolation = "process"')
         if hook.queue not in (HOLE, "durable"):
@@ -57,6 +59,17 @@ def _check_kind(key: Key, hook: Any, report: Report) -> None:
         for place, entry in select(hook, "on", EACH) if hook.kind == "sites" else ():
             if entry.partition(":")[0] != "folder":
                 report.add((*key, *place), f"sites take only {quote('folder:')}, got {quote(entry)}")
+
+
+def _check_workdir(key: Key, hook: Any, report: Report) -> None:
+    for message, hint in mistakes_in_word(hook.workdir):
+        report.add((*key, "workdir"), message, hint)
+    for name in sorted(placeholders_of([hook.workdir]) & {"path", "dir"}):
+        report.add((*key, "workdir"), f"a folder cannot be named by {{{name}}}", "use {name}")
+    if hook.workdir and not placeholders_of([hook.workdir.rpartition("/")[2]]):
+        report.add((*key, "workdir"), "every call would have the same folder", "write {name} in its last part")
+    if hook.produces and not hook.workdir:
+        report.add((*key, "produces"), "needs a folder to work in", 'write workdir = "logs/{name}"')
 
 
 def _check_command(key: Key, hook: Any, report: Report) -> None:

@@ -87,6 +87,9 @@ def make_absolute(config: Config, *, folder: str, python_folder: str) -> Config:
 
 
 def _hook(hook: Hook, state_dir: str, folder: str) -> Hook:
+    if hook.workdir:
+        escaped = state_dir.replace("{", "{{").replace("}", "}}")
+        hook = replace(hook, workdir=absolute(hook.workdir, escaped))
     if not hook.sites:
         return hook
     logs_path = absolute(hook.logs_path, state_dir) if hook.logs_path else ""

@@ -38,7 +38,7 @@ class Recorder(Table, frozen=True, kw_only=True):
     ] = None
     min_free: Annotated[Size | None, Meta(description="of the disk that stays free; absent: 2 % of it")] = None
     cutoff: Annotated[Limit, Meta(description="bytes kept of every connection, or none: all")] = Limit.parse("none")
-    memory: Annotated[Size, Meta(description='newest packets in memory; needed for write = "triggered"')] = Size(0)
+    memory: Annotated[Size, Meta(description='newest packets in memory; for write = "triggered"')] = Size(0)
     write: Annotated[
         Literal["all", "triggered"], Meta(description="triggered: to memory; only evidence reaches the disk")
     ] = "all"

@@ -311,6 +311,8 @@ _DURABLE_KEYS = frozenset({"attempts", "backoff", "backoff_max", "queue_full"})
 
 
 _KINDS_OF = {
+    "workdir": ("command",),
+    "produces": ("command",),
     "run": ("run",),
     "isolation": ("run",),
     "max_items": ("run",),
@@ -339,6 +341,19 @@ class Hook(Consumer, frozen=True, kw_only=True):
             "about; it gets the record as JSON on standard input",
         ),
     ] = ()
+    workdir: Annotated[
+        str,
+        Meta(
+            description="command: a folder of its own for each call, e.g. logs/{name}; it gets this name when the "
+            "program has ended well, else it is deleted"
+        ),
+    ] = ""
+    produces: Annotated[
+        str,
+        Meta(
+            pattern="^(folder:[A-Za-z0-9][A-Za-z0-9._-]{0,63})?$", description="workdir: the item that each folder is"
+        ),
+    ] = ""
     sites: Annotated[
         str, Meta(description="folder of a package with HOOK and EXIT, whose callables get the names of log folders")
     ] = ""

@@ -107,6 +107,10 @@ def _not_ahead(ts_ns: int | None, now_ns: int) -> int:
 
 
 def _show(item: Item, ts_ns: int, record: Mapping[str, Any]) -> Shown:
-    size = len(msgspec.json.encode(record))
-    kept: Any = dict(record) if size <= MAX_RECORD else {"too_large": size}
-    return Shown(f"{item.kind}:{to_text(item.name)}", item.source, ts_ns, kept)
+    try:
+        text = msgspec.json.encode(record)
+    except (ValueError, OverflowError, RecursionError):  # numbers or depths that are read and not written
+        text = b"null"
+    if len(text) > MAX_RECORD:
+        text = b'{"too_large":%d}' % len(text)
+    return Shown(f"{item.kind}:{to_text(item.name)}", item.source, ts_ns, text.decode())

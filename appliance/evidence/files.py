@@ -26,7 +26,7 @@ class Files:
 
     def __init__(self, config: Evidence) -> None:
         self._config = config
-        self.pattern = pattern = PathPattern(file_pattern(config.directory), fields=FIELDS)
+        self.pattern = pattern = PathPattern(file_pattern(config.directory, config.name), fields=FIELDS)
         """Of the finished files."""
         self.stages = Path(pattern.static_root) / f".{config.name}.stages"
         """The folder of pieces: on the disk of the files, and nothing that looks like one."""
@@ -36,7 +36,7 @@ class Files:
         return self._render(job.ts_ns, job.tag, kind)
 
     def _render(self, ts_ns: int, tag: str, kind: str) -> Path:
-        return Path(self.pattern.render(ts_ns, {"name": self._config.name, "tag": tag, "kind": kind}))
+        return Path(self.pattern.render(ts_ns, {"tag": tag, "kind": kind}))
 
     def finish(self, job: Job, now_ns: int, check: Callable[[], object]) -> tuple[Path | None, Path, int]:
         """Write a job's PCAP and note; the PCAP has its name last.

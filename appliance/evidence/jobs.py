@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import msgspec
 
@@ -73,8 +72,8 @@ class Shown(msgspec.Struct, frozen=True):
     source: str
     """The door."""
     ts_ns: int
-    record: Any
-    """What JSON can hold."""
+    record: str
+    """As JSON."""
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -186,7 +185,9 @@ class Desk:
         self._filled_ns = 0
 
     def restore(self, jobs: Iterable[Job]) -> None:
-        """Go on with what an earlier run has left."""
+        """Go on with what an earlier run has left, and forget everything else."""
+        self.jobs.clear()
+        self._open.clear()
         for job in jobs:
             self.jobs[job.id] = job
             self._open[job.selection.key] = job

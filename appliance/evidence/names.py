@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from appliance.config.patterns import substitute
+
 __all__ = ["FIELDS", "file_pattern"]
 
-FIELDS = {"name", "tag", "kind"}
+FIELDS = {"tag", "kind"}
 
 
-def file_pattern(directory: str) -> str:
-    """The path pattern of PCAPs and notes: time of the first alarm, a tag that tells files of one second apart."""
-    return f"{directory}/{{name}}-%Y%m%dT%H%M%SZ-{{tag}}.{{kind}}"
+def file_pattern(directory: str, name: str) -> str:
+    """The path pattern of a table's PCAPs and notes: time of the first alarm, a tag to tell files of one second apart.
+
+    No file of another table matches it, whatever the directory.
+    """
+    return substitute(f"{directory}/{{name}}-%Y%m%dT%H%M%SZ-{{tag}}.{{kind}}", {"name": name})

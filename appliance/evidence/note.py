@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from .jobs import Job
+from .jobs import Job, Shown
 from .state import LeftOut
 
 __all__ = ["job_note", "left_out_note", "write_note"]
@@ -49,13 +49,15 @@ def job_note(
         ],
         "query": query,
         "alarms": job.alarms,
-        "items": [
-            {"kind": shown.kind, "source": shown.source, "ts": _iso(shown.ts_ns), "record": shown.record}
-            for shown in job.shown
-        ],
+        "items": [_item(shown) for shown in job.shown],
         "began": _iso(job.began_ns),
         "finished": _iso(now_ns),
     }
+
+
+def _item(shown: Shown) -> dict[str, Any]:
+    record = msgspec.Raw(shown.record.encode())
+    return {"kind": shown.kind, "source": shown.source, "ts": _iso(shown.ts_ns), "record": record}
 
 
 def left_out_note(
@@ -83,6 +85,7 @@ def write_note(path: Path, note: Mapping[str, Any]) -> None:
     part = path.with_name(path.name + ".part")
     try:
         with part.open("wb") as file:
+            os.fchmod(file.fileno(), 0o640)  # as the PCAPs: records are nobody else's business
             file.write(msgspec.json.format(msgspec.json.encode(note), indent=2) + b"\n")
             file.flush()
             os.fsync(file.fileno())

@@ -129,13 +129,8 @@ class EvidenceService:
     def stop(self) -> None:
         self._queue.close()
 
-    def release(self) -> None:
-        """It will not run again."""
-        self._around.ledger.release(self._segments)
-
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         await self._queue.open()
-        self._around.ledger.hold(self._segments)
         task_status.started()
         async with self._turn:
             state = await trio.to_thread.run_sync(State, self._around.state_dir / "pending" / f"{self.config.name}.db")

@@ -5,14 +5,38 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-__all__ = ["transaction", "translated"]
+import structlog
+
+__all__ = ["open_or_set_aside", "transaction", "translated"]
+
+log = structlog.get_logger("evidence")
 
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def open_or_set_aside(path: Path, open_it: Callable[[], sqlite3.Connection]) -> sqlite3.Connection:
+    """Open a database; a damaged one is moved out of the way, which is told, and a new one begun.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+    try:
+        return open_it()
+    except OSError as exc:
+        if exc.errno != errno.EBADMSG:
+            raise
+        aside = path.with_name(path.name + ".damaged")
+        log.error("a database is damaged; it is set aside, and begins anew", file=str(aside), error=str(exc))
+        path.replace(aside)
+        for ending in ("-wal", "-shm"):
+            path.with_name(path.name + ending).unlink(missing_ok=True)
+        return open_it()
 
 
 @contextmanager

@@ -17,8 +17,9 @@ from appliance.runtime.partfile import PartFile
 
 from .jobs import Missing, Piece, Span, uncovered
 from .selection import Selection
+from .times import MARGIN_NS
 
-__all__ = ["HEADER", "Taken", "make_query", "put_together", "take"]
+__all__ = ["HEADER", "Taken", "before_oldest", "make_query", "put_together", "take", "within"]
 
 HEADER = 24
 """Bytes of a PCAP file's header."""
@@ -83,9 +84,9 @@ def take(store: PacketStore, selection: Selection, span: Span, target: Path, *, 
     except BaseException:
         target.unlink(missing_ok=True)
         raise
-    missing = [Missing(gap.reason, *_within(gap, span), gap.packets, gap.bytes) for gap in report.gaps]
-    missing += [Missing("link_type", *_within(Gap(s.first_ns, s.last_ns, ""), span)) for s in others]
-    missing += _before_oldest(store.oldest_ns, span, report.gaps)
+    missing = [Missing(gap.reason, *within(gap, span), gap.packets, gap.bytes) for gap in report.gaps]
+    missing += [Missing("link_type", *within(Gap(s.first_ns, s.last_ns, ""), span)) for s in others]
+    missing += before_oldest(store.oldest_ns, span, report.gaps)
     piece = None
     if report.packets:
         assert report.first_ns is not None
@@ -104,17 +105,19 @@ def _of_one_link(sources: Sequence[Source]) -> tuple[list[Source], list[Source]]
     return [s for s in sources if s.linktype == linktype], [s for s in sources if s.linktype != linktype]
 
 
-def _within(gap: Gap, span: Span) -> Span:
+def within(gap: Gap, span: Span) -> Span:
+    """The part of a gap that is in a span."""
     begin = min(max(gap.from_ns, span[0]), span[1])
     return begin, max(begin, min(gap.to_ns, span[1]))
 
 
-def _before_oldest(oldest_ns: int | None, span: Span, gaps: Sequence[Gap]) -> Iterator[Missing]:
+def before_oldest(oldest_ns: int | None, span: Span, gaps: Sequence[Gap]) -> Iterator[Missing]:
     """What is older than everything that the recorder has, and no gap explains."""
     end = span[1] if oldest_ns is None else min(oldest_ns, span[1])
     explained = sorted((gap.from_ns, gap.to_ns + 1) for gap in gaps)
     for begin, end_ns in uncovered(span[0], end, explained):
-        yield Missing("before_oldest", begin, end_ns)
+        if end_ns - begin > MARGIN_NS:  # what a connection's beginning is earlier than Zeek says
+            yield Missing("before_oldest", begin, end_ns)
 
 
 def put_together(

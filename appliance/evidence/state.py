@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from .jobs import Job
-from .sqlite import transaction, translated
+from .sqlite import open_or_set_aside, transaction, translated
 
 __all__ = ["LEFT_LISTED", "LeftOut", "State", "pack"]
 
@@ -34,30 +34,33 @@ class State:
     """See the module.
 
     Args:
-        path: the database; made if there is none.
+        path: the database; made if there is none, and set aside if it is damaged.
 
     Raises:
-        OSError: it cannot be opened, or is damaged.
+        OSError: it cannot be opened.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-        with translated(path):
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
+        self._db = open_or_set_aside(path, self._open)
+
+    def _open(self) -> sqlite3.Connection:
+        with translated(self.path):
+            db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=5.0)
             try:
-                self._db.execute("pragma journal_mode = wal")
-                self._db.execute("pragma synchronous = full")
+                db.execute("pragma journal_mode = wal")
+                db.execute("pragma synchronous = full")
                 for table in (
                     "job (id integer primary key autoincrement, state blob not null)",
                     "left_out (id integer primary key, reason text, ts_ns integer, query text)",
                     "uncounted (reason text primary key, count integer) without rowid",
                 ):
-                    self._db.execute(f"create table if not exists {table}")
-                self._db.execute(f"pragma user_version = {_VERSION}")
+                    db.execute(f"create table if not exists {table}")
+                db.execute(f"pragma user_version = {_VERSION}")
             except BaseException:
-                self._db.close()
+                db.close()
                 raise
+        return db
 
     def close(self) -> None:
         with suppress(sqlite3.Error):

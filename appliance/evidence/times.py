@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from appliance.zeek.json_moment import parse_timestamp
 
 __all__ = ["MARGIN_NS", "parse_span", "parse_time"]
@@ -24,10 +22,10 @@ def parse_time(value: object) -> int | None:
             ns = parse_timestamp(value)
         except ValueError:
             return None
-    elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        seconds = value / 1e3 if value > _MILLIS else value
-        if not 0 <= seconds < 1 << 33:
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        if not 0 <= value < 1 << 53:
             return None
+        seconds = value / 1e3 if value > _MILLIS else value
         ns = round(seconds * 1e6) * 1000
     else:
         return None

@@ -7,7 +7,6 @@ time. Everything here blocks.
 
 from __future__ import annotations
 
-import errno
 import socket
 import sqlite3
 from collections.abc import Iterable
@@ -17,16 +16,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-import structlog
 
 from appliance.native import FlowKey, flow_key
 
-from .sqlite import transaction, translated
+from .sqlite import open_or_set_aside, transaction, translated
 from .times import parse_span, parse_time
 
 __all__ = ["FILE", "MAX_UID", "PROTOS", "KnownFlow", "UidMap", "UidReader", "UidRow", "decode_rows", "open_uids"]
-
-log = structlog.get_logger("uids")
 
 FILE = "uids.db"
 """Below the state folder."""
@@ -123,18 +119,7 @@ class UidMap:
     def __init__(self, path: Path, *, max_flows: int, keep_ns: int) -> None:
         self.path = path
         self.max_flows, self.keep_ns = max_flows, keep_ns
-        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-        try:
-            self._db = self._open()
-        except OSError as exc:
-            if exc.errno != errno.EBADMSG:
-                raise
-            aside = path.with_name(path.name + ".damaged")
-            log.error("the map of uids is damaged; it is set aside, and begins anew", file=str(aside), error=str(exc))
-            path.replace(aside)
-            for ending in ("-wal", "-shm"):
-                path.with_name(path.name + ending).unlink(missing_ok=True)
-            self._db = self._open()
+        self._db = open_or_set_aside(path, self._open)
 
     def _open(self) -> sqlite3.Connection:
         with translated(self.path):

@@ -104,7 +104,6 @@ class Worker:
         self._busy.clear()
         self._due = []
         jobs = await self.on_disk(state.load)
-        self._desk.jobs.clear()
         self._desk.restore(jobs)
         await self.on_disk(partial(self._files.sweep, jobs))
         for job in jobs:
@@ -287,7 +286,7 @@ class Worker:
                 source=f"evidence.{self.config.name}",
                 path=str(path),
                 packets=packets,
-                size=size,
+                disk_size=size,
                 first_ns=min(piece.first_ns for piece in job.pieces),
                 last_ns=max(piece.last_ns for piece in job.pieces),
                 linktype=job.pieces[0].linktype,

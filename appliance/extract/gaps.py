@@ -9,9 +9,10 @@ import msgspec
 
 from appliance.runtime.packets import Gap
 
-__all__ = ["CUTOFF", "SUFFIX", "read_gaps"]
+from .names import GAPS
 
-SUFFIX = ".gaps.jsonl"
+__all__ = ["CUTOFF", "read_gaps"]
+
 CUTOFF = "cutoff"
 """The reason of what was left out on purpose: counted, and nothing that is missing."""
 STOPPED = "stopped"
@@ -36,7 +37,7 @@ def read_gaps(directory: Path, recorder: str | None, *, from_ns: int, to_ns: int
     Raises:
         OSError: a file cannot be read.
     """
-    paths = [directory / f"{recorder}{SUFFIX}"] if recorder else sorted(directory.glob(f"*{SUFFIX}"))
+    paths = [directory / f"{recorder}{GAPS}"] if recorder else sorted(directory.glob(f"*{GAPS}"))
     gaps = []
     for path in paths:
         try:

@@ -9,7 +9,8 @@ import msgspec
 from appliance.errors import ApplianceError
 from appliance.native import FlowQuery, SegmentFlow, SegmentIndex, SegmentInfo, index_pcap
 
-from .sources import INDEX, FileSource, plain_of
+from .names import index_of, plain_of
+from .sources import FileSource
 
 __all__ = ["IndexFigures", "check_index", "index_path", "make_index"]
 
@@ -34,8 +35,7 @@ class IndexFigures(msgspec.Struct, frozen=True):
 
 def index_path(path: Path) -> Path:
     """Where the index of a PCAP is: beside it, also if that is compressed."""
-    plain = plain_of(path)
-    return plain.with_name(plain.name + INDEX)
+    return index_of(plain_of(path))
 
 
 def make_index(path: Path) -> IndexFigures:

@@ -5,28 +5,24 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
 import struct
 import tempfile
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import zstandard
 
 from appliance.native import SegmentIndex
 
-__all__ = ["FOREVER_NS", "FileSource", "OpenFile", "SegmentName", "find_sources", "plain_of", "read_source"]
+from .names import PART, PCAP, ZST, SegmentName, index_of, plain_of
+
+__all__ = ["FOREVER_NS", "FileSource", "OpenFile", "find_sources", "read_source"]
 
 FOREVER_NS = (1 << 63) - 1
 """The latest time of a source of which nobody knows it."""
-PART, ZST, INDEX = ".part", ".zst", ".idx"
 CLOCK_STEP_NS = 3600 * 10**9
 """How far the time in a segment's name may be from that of its packets: the clock may be set back meanwhile."""
-_NAME = re.compile(
-    r"(?P<recorder>.+)-(?P<time>[0-9]{8}T[0-9]{6})\.(?P<fraction>[0-9]{9})Z-(?P<member>[0-9]+)(?:-[0-9]+)?\.pcap"
-)
 _MAGICS = {
     bytes.fromhex(magic): (order, scale)
     for magic, order, scale in (
@@ -37,33 +33,6 @@ _START_BYTES = 40
 """The file header and the first record's."""
 _LINKTYPE_MASK = 0x03FFFFFF
 _COPY_BYTES = 1 << 17
-
-
-class SegmentName(NamedTuple):
-    """What the name of a segment says."""
-
-    recorder: str
-    opened_ns: int
-    """Time of the first packet that came, or of the opening while there is none."""
-    member: int
-    """Of the fanout group."""
-
-    @classmethod
-    def parse(cls, name: str) -> SegmentName | None:
-        """Read the name of a segment, without directory, ``.zst`` and ``.part``; None: it is something else."""
-        match = _NAME.fullmatch(name)
-        if match is None:
-            return None
-        try:
-            opened = datetime.strptime(match["time"], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
-        except ValueError:
-            return None
-        return cls(match["recorder"], int(opened.timestamp()) * 10**9 + int(match["fraction"]), int(match["member"]))
-
-    def __str__(self) -> str:
-        seconds, fraction = divmod(self.opened_ns, 10**9)
-        opened = datetime.fromtimestamp(seconds, UTC)
-        return f"{self.recorder}-{opened:%Y%m%dT%H%M%S}.{fraction:09}Z-{self.member}.pcap"
 
 
 class OpenFile:
@@ -157,22 +126,16 @@ class FileSource:
             opened.close()
 
 
-def plain_of(path: Path) -> Path:
-    """The name of the finished, uncompressed PCAP; its index has ``.idx`` behind it."""
-    return path.with_name(path.name.removesuffix(PART).removesuffix(ZST))
-
-
 def _open(path: Path, first_ns: int = 0) -> OpenFile:
     names = [path, plain_of(path)]
     if path.name.endswith(PART) and first_ns and (name := SegmentName.parse(names[1].name)):
         # While it was empty it had the time of its opening; a finished one has that of its first packet.
-        names.append(path.with_name(str(name._replace(opened_ns=first_ns))))
+        names.append(path.with_name(str(name._replace(time_ns=first_ns))))
     pcap = _open_first(each for name in names for each in (name, name.with_name(name.name + ZST)))
     if pcap is None:
         raise FileNotFoundError(errno.ENOENT, "the segment was deleted", str(path))
     found = Path(str(pcap.name))
-    index = plain_of(found)
-    index = index.with_name(index.name + INDEX)
+    index = index_of(plain_of(found))
     try:
         sidecar = _open_first([index, index.with_name(index.name + PART)])
     except OSError:
@@ -281,7 +244,7 @@ def find_sources(
     for path in directory.iterdir():
         plain = plain_of(path)
         is_double = plain in found and _preference(found[plain]) <= _preference(path)
-        if not path.name.endswith(ZST + PART) and plain.suffix == ".pcap" and not is_double:
+        if not path.name.endswith(ZST + PART) and plain.suffix == PCAP and not is_double:
             found[plain] = path
     sources = []
     for path in _in_time(found, recorder, from_ns, to_ns):
@@ -303,7 +266,7 @@ def _in_time(found: dict[Path, Path], recorder: str | None, from_ns: int, to_ns:
     for plain, path in found.items():
         name = SegmentName.parse(plain.name)
         if name is not None and recorder in (None, name.recorder):
-            members.setdefault((name.recorder, name.member), []).append((name.opened_ns, path))
+            members.setdefault((name.recorder, name.member), []).append((name.time_ns, path))
     for segments in members.values():
         segments.sort()
         ends = [opened_ns for opened_ns, _ in segments[1:]] + [FOREVER_NS]

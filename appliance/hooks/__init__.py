@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .steer import HookWarning, Reject, Retry
+from .steer import ExtractError, HookWarning, Reject, Retry
 
-__all__ = ["HookWarning", "Reject", "Retry"]
+__all__ = ["ExtractError", "HookWarning", "Reject", "Retry"]

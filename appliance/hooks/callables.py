@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -12,13 +12,19 @@ import msgspec
 
 from appliance.logfile.naming import log_path_of
 from appliance.model import FileReady, FolderReady, Item
+from appliance.runtime.asking import PacketRequest, Packets
 from appliance.runtime.imports import import_attribute
 
 from .data_store import Asker, AsyncDataStore, DataStore
 from .effects import Effects
+from .extract import make_request
+from .steer import ExtractError
 from .store import AsyncStore, Reader, Store
 
 __all__ = ["Context", "HookCallable", "load_callable"]
+
+
+Extract = Callable[[PacketRequest], Packets | Awaitable[Packets]]
 
 
 class Context:
@@ -34,7 +40,7 @@ class Context:
     """
 
     __slots__ = (
-        "_effects", "_find_store", "_is_async", "_reader",
+        "_effects", "_extract", "_find_store", "_is_async", "_reader", "_records",
         "attempt", "config", "deadline", "item", "log", "publish_event",
     )  # fmt: skip
 
@@ -51,6 +57,8 @@ class Context:
         reader: Reader | None = None,
         is_async: bool = False,
         find_store: Callable[[str], Asker | None] | None = None,
+        records: Sequence[Any] = (),
+        extract: Extract | None = None,
     ) -> None:
         self.item = item
         self.attempt = attempt
@@ -62,6 +70,8 @@ class Context:
         self._reader = reader
         self._is_async = is_async
         self._find_store = find_store
+        self._records = records
+        self._extract = extract
 
     def store(self, name: str) -> Any:
         """The ``[[store]]`` of that name: a `DataStore`, in an asynchronous hook an `AsyncDataStore`.
@@ -82,6 +92,26 @@ class Context:
     def emit(self, path: str, record: Mapping[str, Any]) -> None:
         """See `Effects.emit`."""
         self._effects.emit(path, record)
+
+    def extract(self, record: Any = None, **wanted: Any) -> Any:
+        """Have packets that a recorder has written to a PCAP; in an asynchronous hook to be awaited.
+
+        Args:
+            record: of the call, whose packets they are; may be left out if it has one only.
+            wanted: which ones, if not those of the record's connection; from when to when; where they go. See
+                docs/hooks.md and `make_request`.
+
+        Returns:
+            `Packets`.
+
+        Raises:
+            TypeError, ValueError: an argument is wrong, or the record names nobody.
+            ExtractError: they cannot be had.
+        """
+        request = make_request(self._records, record, **wanted)
+        if self._extract is None:
+            raise ExtractError("there is no recorder")
+        return self._extract(request)
 
     def produce(self, folder: FolderReady) -> None:
         """Hand on a finished folder as an item; when, as for `emit`."""

@@ -23,6 +23,7 @@ from appliance.zeek.events import StoreRecord, plain_args, plain_store_record
 
 from .callables import Context
 from .steer import Failed, Reject, Retry
+from .workdir import Workdir
 from .written import Written
 
 __all__ = ["TEMPFAIL", "Command", "find_program"]
@@ -68,6 +69,9 @@ class Command:
         cpu_s = None if config.cpu_limit is None else config.cpu_limit.seconds
         self._limits = Limits(memory=config.memory_limit, cpu_s=cpu_s)
         self._log = log.bind(hook=config.name)
+        self._workdir = Workdir(config.workdir, hook=config.name, produces=config.produces.partition(":")[2])
+        if config.workdir:
+            self._wanted = self._wanted | placeholders_of([config.workdir])
 
     async def __call__(self, record: dict[str, Any] | list[dict[str, Any]], context: Context) -> None:
         """Run the program with `record`, or records, on its standard input: one JSON object a line.
@@ -80,10 +84,23 @@ class Command:
         Cancellation: the process group is killed.
         """
         records = record if isinstance(record, list) else [record]
-        words = self._fill(records[0], context.item)
+        values = _values(context.item, records[0]) if self._wanted else {}
+        if not self._workdir.is_wanted:
+            await self._run_in(None, values, records, context)
+            return
+        try:
+            async with self._workdir.open(values, context.produce) as folder:
+                await self._run_in(folder, values, records, context)
+        except OSError as exc:
+            raise Failed(f"the folder to work in: {exc.strerror}", trace=str(exc)) from None
+
+    async def _run_in(
+        self, folder: str | None, values: Mapping[str, str], records: Sequence[Mapping[str, Any]], context: Context
+    ) -> None:
+        words = self._fill(values)
         environment = {**self._environment, "HOOK_ATTEMPT": str(context.attempt)}
         try:
-            code, out, err = await self._run(words, environment, encode_lines(records))
+            code, out, err = await self._run(words, environment, encode_lines(records), folder)
         except OSError as exc:
             raise Failed(f"{words[0]!r} was not started: {exc.strerror}", trace=str(exc)) from None
         if out.size or err.size:
@@ -97,7 +114,9 @@ class Command:
             raise Retry(what)
         raise Failed(what, trace=_join(out.text, err.text))
 
-    async def _run(self, words: list[str], environment: Mapping[str, str], data: bytes) -> tuple[int, Written, Written]:
+    async def _run(
+        self, words: list[str], environment: Mapping[str, str], data: bytes, folder: str | None
+    ) -> tuple[int, Written, Written]:
         with ExitStack() as ours, ExitStack() as theirs:
             descriptors = [_sealed_file(data)]
             theirs.callback(os.close, descriptors[0])
@@ -109,7 +128,9 @@ class Command:
                 captures.append(Written(reading))
                 ours.callback(captures[-1].close)
             async with (
-                open_child(words, descriptors=descriptors, environment=environment, limits=self._limits) as child,
+                open_child(
+                    words, descriptors=descriptors, directory=folder, environment=environment, limits=self._limits
+                ) as child,
                 trio.open_nursery() as nursery,
             ):
                 theirs.close()
@@ -119,8 +140,7 @@ class Command:
                 nursery.cancel_scope.deadline = trio.current_time() + _LINGER_S
         return code, captures[0], captures[1]
 
-    def _fill(self, record: Mapping[str, Any], item: Item) -> list[str]:
-        values = _values(item, record) if self._wanted else {}
+    def _fill(self, values: Mapping[str, str]) -> list[str]:
         try:
             return fill_words(self._words, values)
         except ValueError as exc:

@@ -24,6 +24,7 @@ from appliance.runtime.logs import Throttle
 
 from .callables import Context, HookCallable
 from .effects import Effects
+from .extracts import Extracts
 from .failure import Outcome, OverdueError
 from .messages import Setup, Work
 from .plan import Job, needed
@@ -58,7 +59,7 @@ class Lane(Protocol):
         """There are no more calls."""
 
 
-MakeContext = Callable[[Sequence[Item], int, Effects], Context]
+MakeContext = Callable[[Sequence[Item], Sequence[Any], int, Effects], Context]
 
 
 class _LocalLane:
@@ -67,11 +68,13 @@ class _LocalLane:
     Args:
         target: what to call.
         is_batch: it gets a list.
-        make_context: from the items, the number of the attempt, and where its effects go.
+        make_context: from the items, the records, the number of the attempt, and where its effects go.
+        extracts: files that calls have.
     """
 
-    def __init__(self, target: HookCallable, *, is_batch: bool, make_context: MakeContext) -> None:
+    def __init__(self, target: HookCallable, *, is_batch: bool, make_context: MakeContext, extracts: Extracts) -> None:
         self._target, self._is_batch, self._make_context = target, is_batch, make_context
+        self._extracts = extracts
 
     @property
     def room(self) -> int:
@@ -90,7 +93,7 @@ class _LocalLane:
         context = None
         if self._target.takes_context:
             effects = job.effects[number] = Effects()
-            context = self._make_context(call.items, job.attempt, effects)
+            context = self._make_context(call.items, call.records, job.attempt, effects)
         return self._target.call(call.records if self._is_batch else call.records[0], context)
 
 
@@ -103,9 +106,16 @@ class TaskLane(_LocalLane):
     """
 
     def __init__(
-        self, target: HookCallable, *, is_batch: bool, make_context: MakeContext, timeout_s: float, durations: Histogram
+        self,
+        target: HookCallable,
+        *,
+        is_batch: bool,
+        make_context: MakeContext,
+        extracts: Extracts,
+        timeout_s: float,
+        durations: Histogram,
     ) -> None:
-        super().__init__(target, is_batch=is_batch, make_context=make_context)
+        super().__init__(target, is_batch=is_batch, make_context=make_context, extracts=extracts)
         self._timeout_s, self._durations = timeout_s, durations
 
     async def run(self, job: Job, outcomes: list[Outcome]) -> None:
@@ -121,6 +131,8 @@ class TaskLane(_LocalLane):
             if is_ours(exc):
                 raise
             outcome = exc
+        finally:
+            await self._extracts.clean()
         if scope.cancel_called:
             outcome = OverdueError(f"not finished within {self._timeout_s:g} s")
         outcomes.append(outcome)
@@ -136,16 +148,26 @@ class ThreadLane(_LocalLane):
     """
 
     def __init__(
-        self, target: HookCallable, *, is_batch: bool, make_context: MakeContext, threads: ThreadCaller, log: Any
+        self,
+        target: HookCallable,
+        *,
+        is_batch: bool,
+        make_context: MakeContext,
+        extracts: Extracts,
+        threads: ThreadCaller,
+        log: Any,
     ) -> None:
-        super().__init__(target, is_batch=is_batch, make_context=make_context)
+        super().__init__(target, is_batch=is_batch, make_context=make_context, extracts=extracts)
         self._threads, self._log = threads, log
         self._throttle = Throttle()
 
     async def run(self, job: Job, outcomes: list[Outcome]) -> None:
         if self._threads.is_exhausted and self._throttle.admit("exhausted") is not None:
             self._log.error("too many calls hang, making no more until one returns", hung=self._threads.hung)
-        await self._threads.run([partial(self._call, job, number) for number in range(len(job.calls))], outcomes)
+        try:
+            await self._threads.run([partial(self._call, job, number) for number in range(len(job.calls))], outcomes)
+        finally:
+            await self._extracts.clean()
 
 
 class ProcessLane:
@@ -154,6 +176,7 @@ class ProcessLane:
     Args:
         config: of the hook.
         services: what workers may tell and ask.
+        extracts: files that calls have.
         nursery: where they run.
         stopping: the hook is to end.
         durations: where each call is counted.
@@ -165,12 +188,14 @@ class ProcessLane:
         config: Hook,
         *,
         services: Services,
+        extracts: Extracts,
         nursery: trio.Nursery,
         stopping: trio.Event,
         durations: Histogram,
         log: Any,
     ) -> None:
         self._config, self._services, self._nursery, self._stopping = config, services, nursery, stopping
+        self._extracts = extracts
         self._durations, self._log = durations, log
         self._throttle = Throttle()
         self._allowance = Allowance()
@@ -251,14 +276,17 @@ class ProcessLane:
         items, moved = needed(job.items, positions)
         work = Work(job.attempt, encode_items(items), moved)
         self._worker.records += len(positions)
-        await self._worker.work(
-            work,
-            calls=[call.positions for call in job.calls],
-            outcomes=outcomes,
-            undecodable=job.undecodable,
-            durations=self._durations,
-            effects=job.effects,
-        )
+        try:
+            await self._worker.work(
+                work,
+                calls=[call.positions for call in job.calls],
+                outcomes=outcomes,
+                undecodable=job.undecodable,
+                durations=self._durations,
+                effects=job.effects,
+            )
+        finally:
+            await self._extracts.clean()
         if self._worker.is_usable:
             self._is_ill = False
             self._backoff.reset()

@@ -8,14 +8,16 @@ from typing import Any
 
 import msgspec
 
+from appliance.runtime.asking import PacketRequest, Packets
 from appliance.runtime.stores import StoreError, StoreFailure, StoreReply, StoreRequest
 
 from .data_store import Asker
 from .event import check_published, make_event
-from .link import Link
+from .link import AskError, Link
+from .steer import ExtractError
 from .store import Pairs, Reader
 
-__all__ = ["RemoteLog", "RemotePublisher", "remote_reader", "remote_stores"]
+__all__ = ["RemoteLog", "RemotePublisher", "remote_extract", "remote_reader", "remote_stores"]
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 MAX_TEXT = 4096
@@ -113,6 +115,23 @@ def remote_reader(link: Link) -> Reader:
         return [(key, value) for key, value in pairs], end
 
     return Reader(value, some)
+
+
+def remote_extract(link: Link) -> Callable[[PacketRequest], Packets]:
+    """Has files made for a hook in a worker process.
+
+    Args:
+        link: to the appliance.
+    """
+
+    def extract(request: PacketRequest) -> Packets:
+        try:
+            found = link.ask("extract", msgspec.to_builtins(request, builtin_types=(bytes,)))
+        except AskError as exc:
+            raise ExtractError(str(exc).removeprefix("ExtractError: ")) from None
+        return msgspec.convert(found, Packets)
+
+    return extract
 
 
 def remote_stores(link: Link) -> Callable[[str], Asker | None]:

@@ -6,13 +6,17 @@ A hook that raises, hangs or is slow costs its own records, booked by reason, an
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import structlog
 import trio
 
 from appliance.config import Hook
 from appliance.model import Item
+from appliance.runtime.asking import PacketMaker
 from appliance.runtime.histogram import Histogram
 from appliance.runtime.intake import ConsumerQueue, Parcel
 from appliance.runtime.outlet import Outlet
@@ -20,6 +24,7 @@ from appliance.runtime.outlet import Outlet
 from .around import Around, commit_all, cut_unsent, send_all
 from .callables import Context, HookCallable
 from .effects import Effects
+from .extracts import Extracts, sweep
 from .failure import Outcome
 from .filter import Filter
 from .lanes import Lane, ProcessLane, TaskLane, ThreadLane
@@ -37,10 +42,23 @@ log = structlog.get_logger("hook")
 
 MAX_SHARE = 256
 """Records for each lease: enough to spread the cost of a thread hop over the calls of a fast hook."""
+MAX_CALLS = 4
+"""Calls for each lease with more records than that."""
 
 
 class HookRunner:
-    """See the module. A service of the supervisor; `outlet` is where the hook's events go."""
+    """See the module. A service of the supervisor.
+
+    Args:
+        config: the table.
+        target: what is called.
+        where: chooses records.
+        queue: of records.
+        outlet: where the hook's events go.
+        around: stores, and who takes what it emits.
+        packets: gives what makes files of packets.
+        folder: where they are.
+    """
 
     def __init__(
         self,
@@ -51,6 +69,8 @@ class HookRunner:
         queue: ConsumerQueue,
         outlet: Outlet,
         around: Around | None = None,
+        packets: Callable[[], PacketMaker] | None = None,
+        folder: Path | None = None,
     ) -> None:
         self.config = config
         self._target = target
@@ -58,6 +78,7 @@ class HookRunner:
         self._queue = queue
         self._publisher = EventPublisher(outlet)
         self._around = around
+        self._packets, self._folder = packets, folder
         self._durations = Histogram()
         self._threads = ThreadCaller(
             concurrency=config.concurrency, timeout_s=config.timeout.seconds, durations=self._durations
@@ -92,6 +113,8 @@ class HookRunner:
         self._publisher.attach()
         if self._around is not None:
             self._around.attach()
+        if self._folder is not None:
+            await trio.to_thread.run_sync(sweep, self._folder)
         await self._queue.open()
         self._processes = []
         async with trio.open_nursery() as nursery:
@@ -105,22 +128,26 @@ class HookRunner:
 
     def _make_lane(self, nursery: trio.Nursery) -> Lane:
         timeout_s = self.config.timeout.seconds
+        extracts = Extracts(self._packets, self._folder)
+        extracts.attach()
+        make_context = partial(self._make_context, extracts)
         if self._target.is_async:
             return TaskLane(
                 self._target,
                 is_batch=self.config.batch > 1,
-                make_context=self._make_context,
+                make_context=make_context,
+                extracts=extracts,
                 timeout_s=timeout_s,
                 durations=self._durations,
             )
         if self.config.isolation == "thread":
             return ThreadLane(
-                self._target, is_batch=self.config.batch > 1, make_context=self._make_context, threads=self._threads,
-                log=self._log,
+                self._target, is_batch=self.config.batch > 1, make_context=make_context, extracts=extracts,
+                threads=self._threads, log=self._log,
             )  # fmt: skip
-        services = make_services(self._publisher, self._log, self._around)
+        services = make_services(self._publisher, self._log, self._around, extracts)
         lane = ProcessLane(
-            self.config, services=services, nursery=nursery, stopping=self._stopping,
+            self.config, services=services, extracts=extracts, nursery=nursery, stopping=self._stopping,
             durations=self._durations, log=self._log,
         )  # fmt: skip
         self._processes.append(lane)
@@ -147,7 +174,7 @@ class HookRunner:
 
     async def _work(self, lane: Lane) -> None:
         share = self.config.batch
-        most = max(MAX_SHARE, self.config.batch)
+        most = max(MAX_SHARE, MAX_CALLS * self.config.batch)
         try:
             while True:
                 await lane.wait_ready()
@@ -156,7 +183,8 @@ class HookRunner:
                     await self._work_off(lane, parcel, until=began + TURN_S)
                     pace = parcel.settled / max(trio.current_time() - began, 1e-6)
                 # Of a slow hook's records the other lanes get theirs, and the queue sees that it moves.
-                share = max(self.config.batch, min(most, share * 4, int(pace * TURN_S)))
+                calls = min(most, share * 4, int(pace * TURN_S)) // self.config.batch
+                share = self.config.batch * max(1, calls)
         except trio.EndOfChannel:
             await lane.aclose()
 
@@ -194,7 +222,9 @@ class HookRunner:
             self._tally.settle(parcel, job, outcomes)
         return len(outcomes)
 
-    def _make_context(self, items: Sequence[Item], attempt: int, effects: Effects) -> Context:
+    def _make_context(
+        self, extracts: Extracts, items: Sequence[Item], records: Sequence[Any], attempt: int, effects: Effects
+    ) -> Context:
         around, is_async = self._around, self._target.is_async
         reader = find_store = None
         if around is not None:
@@ -211,4 +241,6 @@ class HookRunner:
             reader=reader,
             is_async=is_async,
             find_store=find_store,
+            records=records,
+            extract=extracts.extract if is_async else extracts.waiting,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ from appliance.runtime.stores import StoreError, StoreRequest
 from appliance.zeek.messages import decode_message
 
 from .around import Around
+from .extracts import Extracts
 from .process import Services
 from .publish import EventPublisher
 from .store import Pairs, checked_space
@@ -19,13 +21,14 @@ __all__ = ["make_services"]
 _LEVELS = frozenset({"debug", "info", "warning", "error", "critical"})
 
 
-def make_services(publisher: EventPublisher, log: Any, around: Around | None) -> Services:
-    """For one hook.
+def make_services(publisher: EventPublisher, log: Any, around: Around | None, extracts: Extracts) -> Services:
+    """For one lane of a hook.
 
     Args:
         publisher: the hook's.
         log: with its name.
         around: reads stores; None: there are none.
+        extracts: the lane's.
     """
 
     def write_log(level: str, event: str, fields: dict[str, Any]) -> None:
@@ -55,10 +58,15 @@ def make_services(publisher: EventPublisher, log: Any, around: Around | None) ->
             return exc.reason, exc.text
         return "", reply
 
-    return Services(
-        tell={"log": write_log},
-        ask={"publish": publish, "value": value, "values": values, "has_store": has_store, "store": store},
-    )
+    ask: dict[str, Callable[..., Awaitable[Any]]] = {
+        "publish": publish,
+        "value": value,
+        "values": values,
+        "has_store": has_store,
+        "store": store,
+        "extract": extracts.answer,
+    }
+    return Services(tell={"log": write_log}, ask=ask)
 
 
 def _there(around: Around | None) -> Around:

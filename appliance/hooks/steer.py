@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-__all__ = ["Failed", "HookWarning", "Reject", "Retry"]
+__all__ = ["ExtractError", "Failed", "HookWarning", "Reject", "Retry"]
 
 
 class Retry(Exception):  # noqa: N818 - a wish, no error
@@ -52,3 +52,7 @@ class Failed(Exception):  # noqa: N818 - the same
 
 class HookWarning(Warning):
     """A hook failed, in a program that runs hooks beside it with `appliance.sites.remote_proc`."""
+
+
+class ExtractError(Exception):
+    """Packets cannot be had: there is no such recorder, nobody knows the connection, the disk is full."""

@@ -29,7 +29,7 @@ from .filter import decode, records
 from .link import CONNECTION, MEMORY, REPLIES, Link
 from .messages import Broken, Done, Failed, Ready, Setup, Undecodable, Wants, Work
 from .progress import TURN_S, Progress
-from .remote import RemoteLog, RemotePublisher, remote_reader, remote_stores
+from .remote import RemoteLog, RemotePublisher, remote_extract, remote_reader, remote_stores
 
 __all__ = ["main"]
 
@@ -115,7 +115,8 @@ class Worker:
             if found:
                 argument = found if self._setup.batch > 1 else found[0]
                 effects = Effects()
-                context = self._make_context(chunk, attempt, effects) if self._target.takes_context else None
+                takes = self._target.takes_context
+                context = self._make_context(chunk[0][0], found, attempt, effects) if takes else None
                 self._target.call(argument, context)
                 self._want(number, effects)
         except BaseException as exc:  # noqa: BLE001 - whatever a hook raises is an outcome
@@ -132,9 +133,9 @@ class Worker:
             changes = [(*key, change.how, change.value, change.by) for key, change in effects.changes.items()]
             self._link.send(Wants(number, changes, effects.emitted))
 
-    def _make_context(self, chunk: Sequence[_Entry], attempt: int, effects: Effects) -> Context:
+    def _make_context(self, item: Item, records: Sequence[Any], attempt: int, effects: Effects) -> Context:
         return Context(
-            item=chunk[0][0],
+            item=item,
             attempt=attempt,
             deadline=time.monotonic() + self._setup.timeout_s,
             log=self._log,
@@ -143,6 +144,8 @@ class Worker:
             effects=effects,
             reader=remote_reader(self._link),
             find_store=remote_stores(self._link),
+            records=records,
+            extract=remote_extract(self._link),
         )
 
     def _limit_cpu(self) -> None:

@@ -22,8 +22,8 @@ class RingTap(Owner):
     has finished the segment, `begin` with the next writer (or None) and only then `finish` with the former one, which
     may take its time in another thread while the ring goes on.
 
-    Every method may be called from any thread while the ring runs, but for `begin`. What waits for the lock waits for
-    microseconds.
+    Every method may be called from any thread while the ring runs, but for `begin`. They
+    wait for a batch of 32 packets, some 0.1 ms, and longer where threads compete for processors.
 
     Args:
         table: of this ring alone, and used through the tap alone from now on; with its cutoff.

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from .names import PCAP, ZST, SegmentName, index_of
+from appliance.extract.names import PCAP, ZST, SegmentName, index_of
 
 __all__ = ["Catalogue", "Entry"]
 

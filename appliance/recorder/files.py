@@ -6,9 +6,9 @@ import queue
 from collections.abc import Callable
 from pathlib import Path
 
+from appliance.extract.names import SegmentName
 from appliance.native import RingOutput, RingTap, SegmentIndexWriter
 
-from .names import SegmentName
 from .segment import GrowingSegment, Pen
 
 __all__ = ["FileSettings", "FileShelf"]
@@ -74,9 +74,12 @@ class FileShelf:
         """With those that wait to be finished; whoever finishes one takes it out."""
 
     def give_back(self, segment: GrowingSegment) -> None:
-        """It is finished. From any thread."""
-        self.unfinished.remove(segment)
+        """It is finished, and its pen is free. From any thread; `forget` follows."""
         self._free.put(segment.pen)
+
+    def forget(self, segment: GrowingSegment) -> None:
+        """It is booked as finished."""
+        self.unfinished.remove(segment)
 
     # ── in the ring's thread ──
 

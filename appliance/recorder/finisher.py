@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import queue
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -60,20 +61,21 @@ class Finisher:
         self._catalogue, self._finished, self._is_compressing = catalogue, finished, is_compressing
         self._throttle = throttle
         self.segments = self.recovered = self.errors = self.index_errors = 0
-        self._pending = 0
-        self._less = trio.lowlevel.ParkingLot()
-        self._ended: trio.MemorySendChannel[tuple[FileShelf, GrowingSegment]]
+        self._queue: queue.SimpleQueue[tuple[FileShelf, GrowingSegment] | Callable[[], None] | None] = (
+            queue.SimpleQueue()
+        )
+        self._outcomes: trio.MemorySendChannel[tuple[GrowingSegment, Finished]]
         self._plain: trio.MemorySendChannel[tuple[Path, Segment | None]]
 
     def put(self, shelf: FileShelf, segment: GrowingSegment) -> None:
-        """Finish that one; there are never more than each shelf has pens."""
-        self._pending += 1
-        self._ended.send_nowait((shelf, segment))
+        """Finish that one. From the thread of its ring; there are never more than each shelf has pens."""
+        self._queue.put((shelf, segment))
 
     async def drain(self) -> None:
-        """Wait until all that were put are finished."""
-        while self._pending:
-            await self._less.park()
+        """Wait until all that were put are finished; nobody puts more meanwhile."""
+        done = trio.Event()
+        self._queue.put(done.set)
+        await done.wait()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Work until `end`.
@@ -81,22 +83,46 @@ class Finisher:
         Cancellation: goes on until `end` all the same, because what is written is to get its name; only compression
         stops.
         """
-        self._ended, ended = trio.open_memory_channel[tuple[FileShelf, GrowingSegment]](math.inf)
+        self._outcomes, outcomes = trio.open_memory_channel[tuple[GrowingSegment, Finished]](math.inf)
         self._plain, plain = trio.open_memory_channel[tuple[Path, Segment | None]](math.inf)
-        self._pending = 0
         async with trio.open_nursery() as nursery:
             patience = trio.CancelScope()
             nursery.start_soon(self._compress_all, plain, patience)
-            task_status.started()
             with trio.CancelScope(shield=True):
-                async for shelf, segment in ended:
-                    await self._finish(shelf, segment)
+                async with trio.open_nursery() as inner:
+                    inner.start_soon(self._run_thread)
+                    task_status.started()
+                    async for segment, outcome in outcomes:
+                        await self._settle(segment, outcome)
             self._plain.close()
             patience.deadline = trio.current_time() + COMPRESS_AT_END_S
 
     def end(self) -> None:
         """Nothing more is put; `run` ends when all is done."""
-        self._ended.close()
+        self._queue.put(None)
+
+    async def _run_thread(self) -> None:
+        soon = trio.lowlevel.current_trio_token().run_sync_soon
+        await trio.to_thread.run_sync(self._work, soon, limiter=trio.CapacityLimiter(1))
+        self._outcomes.close()
+
+    def _work(self, soon: Callable[..., object]) -> None:
+        """Finish in a thread of its own, so that pens are free again also while the loop is busy."""
+        while (job := self._queue.get()) is not None:
+            if callable(job):
+                soon(job)
+                continue
+            shelf, segment = job
+            outcome = segment.finish()
+            if outcome.path is not None:
+                with contextlib.suppress(OSError):  # the next look at the disk finds it
+                    self._catalogue.add(outcome.path)
+            shelf.give_back(segment)
+            soon(self._pass, shelf, segment, outcome)
+
+    def _pass(self, shelf: FileShelf, segment: GrowingSegment, outcome: Finished) -> None:
+        self._finished(shelf, segment, outcome)
+        self._outcomes.send_nowait((segment, outcome))
 
     async def recover(self, repaired: Iterable[Repaired]) -> None:
         """Tell what was repaired, and go on with what an earlier run did not compress."""
@@ -117,7 +143,7 @@ class Finisher:
                     source=f"recorder.{self._recorder}",
                     path=str(each.path),
                     packets=scan.packets,
-                    size=scan.good_bytes,
+                    disk_size=scan.good_bytes,
                     first_ns=scan.first_ns,
                     last_ns=scan.last_ns,
                     linktype=scan.linktype,
@@ -128,11 +154,7 @@ class Finisher:
                 if entry.path.suffix != ZST and entry.path not in announced:
                     self._plain.send_nowait((entry.path, None))
 
-    async def _finish(self, shelf: FileShelf, segment: GrowingSegment) -> None:
-        outcome = await trio.to_thread.run_sync(self._finish_in_thread, segment)
-        self._pending -= 1
-        self._finished(shelf, segment, outcome)
-        self._less.unpark_all()
+    async def _settle(self, segment: GrowingSegment, outcome: Finished) -> None:
         if outcome.error or outcome.reason:
             self.errors += 1
             self._complain("a segment lost packets", segment.path, outcome.error or outcome.reason)
@@ -149,20 +171,13 @@ class Finisher:
                 source=f"recorder.{self._recorder}",
                 path=str(outcome.path),
                 packets=found.packets,
-                size=outcome.size,
+                disk_size=outcome.size,
                 first_ns=found.first_ns,
                 last_ns=found.last_ns,
                 linktype=segment.linktype,
                 drops=segment.drops + found.lost_packets,
             )
         )
-
-    def _finish_in_thread(self, segment: GrowingSegment) -> Finished:
-        outcome = segment.finish()
-        if outcome.path is not None:
-            with contextlib.suppress(OSError):  # the next look at the disk finds it
-                self._catalogue.add(outcome.path)
-        return outcome
 
     def _complain(self, event: str, path: Path, error: str) -> None:
         if (held := self._throttle.admit(event)) is not None:
@@ -188,7 +203,7 @@ class Finisher:
                     current = segment
                     packed = await trio.to_thread.run_sync(self._compress, path)
                     if segment is not None and packed is not None:
-                        current = msgspec.structs.replace(segment, path=str(packed[0]), size=packed[1])
+                        current = msgspec.structs.replace(segment, path=str(packed[0]), disk_size=packed[1])
                     if current is not None:
                         with trio.CancelScope(shield=True):
                             await self._announce(current)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from appliance.extract.names import plain_of
 from appliance.extract.sources import FileSource
 from appliance.runtime.packets import Source
 
 from .catalogue import Catalogue
 from .group import Group
-from .names import plain_of
 from .segment import GrowingSegment
 
 __all__ = ["Holdings"]

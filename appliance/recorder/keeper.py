@@ -13,13 +13,13 @@ import structlog
 
 from appliance.config import Recorder
 from appliance.errors import ApplianceError
+from appliance.extract.names import GAPS
 from appliance.runtime.logs import Throttle
 from appliance.runtime.packets import Gap
 from appliance.runtime.shares import DiskShares
 
 from .catalogue import Catalogue, Entry
 from .gaps import GapLog
-from .names import GAPS
 from .repair import Repaired, repair
 
 __all__ = ["Keeper"]

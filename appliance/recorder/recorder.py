@@ -161,6 +161,8 @@ class Recorder:
         self._takes_over = self.name in self._around.recorders
         self._account.add_holder(self._count_queued)
         try:
+            if self.table.memory and self.table.write == "all":
+                log.warning('memory has no use with write = "all": all packets are on the disk', recorder=self.name)
             repaired, until_ns = await trio.to_thread.run_sync(self._keeper.start)
             async with trio.open_nursery() as nursery:
                 looking = await nursery.start(self._run_keeper)
@@ -190,7 +192,7 @@ class Recorder:
             noticed=self._keeper.gaps.add,
             ticked=lambda: soon(self._looked.unpark_all),
             went=lambda status: soon(self._on_went, status),
-            ended=lambda shelf, segment: soon(self._finisher.put, shelf, segment),
+            ended=self._finisher.put,
             troubled=lambda exc: soon(self._on_troubled, exc),
         )
 
@@ -246,7 +248,7 @@ class Recorder:
     # ── what the threads tell, in the loop ──
 
     def _on_finished(self, shelf: FileShelf, segment: GrowingSegment, outcome: Finished) -> None:
-        shelf.give_back(segment)
+        shelf.forget(segment)
         self._books.finished(outcome)
         found = outcome.segment
         if outcome.path is None and found.packets:

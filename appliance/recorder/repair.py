@@ -8,11 +8,11 @@ from pathlib import Path
 
 import msgspec
 
+from appliance.extract.names import INDEX, PART, PCAP, ZST, SegmentName, index_of
 from appliance.native import PcapScan, index_pcap
 from appliance.runtime.compress import remove_leftover
 from appliance.runtime.torn import cut_torn
 
-from .names import INDEX, PART, PCAP, ZST, SegmentName, index_of
 from .segment import NEW, give_name, sync_directory
 
 __all__ = ["Repaired", "repair"]

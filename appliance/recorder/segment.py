@@ -12,10 +12,9 @@ from pathlib import Path
 
 import msgspec
 
+from appliance.extract.names import INDEX, PART, SegmentName, index_of
 from appliance.native import RingOutput, RingSegment, RingTap, SegmentIndexWriter
 from appliance.runtime.partfile import move
-
-from .names import INDEX, PART, SegmentName, index_of
 
 __all__ = ["NEW", "Finished", "GrowingSegment", "Pen", "give_name", "sync_directory"]
 

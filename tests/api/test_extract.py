@@ -18,7 +18,8 @@ from appliance.api.extract import MAX_AT_ONCE, ExtractRoutes
 from appliance.api.server import StatusServer
 from appliance.cli import main
 from appliance.extract.gaps import read_gaps
-from appliance.extract.sources import FileSource, SegmentName, find_sources
+from appliance.extract.names import SegmentName
+from appliance.extract.sources import FileSource, find_sources
 from appliance.native import FlowKey
 from appliance.runtime.packets import Gap, PacketStore, Source
 from tests.extract.flows import S, T, Timed, write_segment

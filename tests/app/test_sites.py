@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -209,6 +210,29 @@ async def test_reload_replaces_what_changed_and_nothing_else(tmp_path: Path) -> 
         assert (await appliance.wait_reloaded()).ok
         assert site.told == ["a", "['a']", "b", "['b']"]
     assert len(site.told) == 4
+
+
+@pytest.mark.parametrize("is_stopped", [False, True])
+async def test_loop_runs_while_a_package_is_imported_at_a_reload(tmp_path: Path, *, is_stopped: bool) -> None:
+    """Hooks go on meanwhile; and so does an end, which does not wait for the import."""
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    site = Site(tmp_path, write_package(tmp_path, HEAD + "def hook(n): say(n)\nHOOK = [hook]\n"))
+    slow = write_package(tmp_path / "slow", f"open({str(gate)!r}).read()\nHOOK = []\n")
+    async with site.running() as appliance:
+        site.file.write_text(f"{site.file.read_text()}\n[[hook]]\nname = 't'\non = ['folder:logs']\nsites = '{slow}'\n")
+        appliance.reload()
+        writer = await trio.to_thread.run_sync(open, gate, "w", abandon_on_cancel=True)  # returns when it is read
+        await site.put(appliance, "a")
+        await until(settled(appliance, "hook"))
+        assert site.told == ["a"]
+        if is_stopped:
+            appliance.stop()
+            assert not (await appliance.wait_reloaded()).ok
+        writer.close()
+        if not is_stopped:
+            assert (await appliance.wait_reloaded()).ok
+            assert "sites.t" in {line.service.name for line in appliance.status().services}
 
 
 def test_package_that_does_not_import_is_a_mistake_in_the_file(tmp_path: Path) -> None:

@@ -219,7 +219,7 @@ async def test_ip_headers_are_the_true_ones(tmp_path: Path) -> None:
         assert (ip.src, ip.dst, ip.p) == (b"\x7f\0\0\1", b"\x7f\0\0\1", 17)
         assert (ip.data.dport, ip.data.ulen, ip.data.data) == (port, 8 + len(payload), payload)
     (segment,) = bench.items()
-    assert (segment.linktype, segment.size) == (101, HEADER + 2 * (RECORD + 28) + 5)
+    assert (segment.linktype, segment.disk_size) == (101, HEADER + 2 * (RECORD + 28) + 5)
 
 
 async def test_pcapng_has_names_and_statistics(tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ async def test_finished_files_are_compressed_and_then_announced(tmp_path: Path) 
         await bench.send(b"a" * 1000)
         (segment,) = await bench.capture.rotate("raw")
         assert segment.path == str(tmp_path / "1.pcap.zst")
-        assert segment.size == (tmp_path / "1.pcap.zst").stat().st_size
+        assert segment.disk_size == (tmp_path / "1.pcap.zst").stat().st_size
         await bench.send(b"b")
     assert bench.names() == ["1.pcap.zst", "2.pcap.zst"]
     assert [segment.path for segment in bench.items()] == [str(tmp_path / name) for name in bench.names()]

@@ -145,7 +145,7 @@ async def test_forced_rotation_tells_what_it_finished(tmp_path: Path) -> None:
         (segment,) = await bench.capture.rotate("raw")
         assert isinstance(segment, Segment)
         assert (segment.path, segment.packets, segment.drops) == (str(tmp_path / "1.pcap"), 2, 0)
-        assert Path(segment.path).stat().st_size == segment.size
+        assert Path(segment.path).stat().st_size == segment.disk_size
         assert bench.names() == ["1.pcap"]
         assert await bench.capture.rotate("raw") == []
         with pytest.raises(KeyError):
@@ -190,5 +190,5 @@ async def test_size_limit_counts_everything_in_the_file(tmp_path: Path, capture_
         await bench.send(*[bytes(700)] * 20)
     sizes = [Path(segment.path).stat().st_size for segment in bench.items()]
     assert sum(segment.packets for segment in bench.items()) == 20
-    assert sizes == [segment.size for segment in bench.items()]
+    assert sizes == [segment.disk_size for segment in bench.items()]
     assert all(5000 - 1000 < size <= 5000 for size in sizes[:-1])

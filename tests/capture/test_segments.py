@@ -134,7 +134,7 @@ async def test_cancellation_delivers_what_is_whole_of_a_block(
     assert bench.packets() == {"f.pcap": [b"abcd"]}
     assert (bench.books().delivered, bench.books().dropped) == (1, {"shutdown": 2})
     (segment,) = bench.items()
-    assert (segment.packets, segment.size) == (1, HEADER + RECORD + 4)
+    assert (segment.packets, segment.disk_size) == (1, HEADER + RECORD + 4)
 
 
 async def test_slow_finish_does_not_hold_up_the_next_segment(
@@ -222,7 +222,7 @@ async def test_leftovers_are_finished_at_the_start(tmp_path: Path, told: list[Ev
     assert bench.figures().writer.recovered == 1
     (segment,) = bench.items()
     assert (segment.path, segment.packets) == (str(tmp_path / "07-1.pcap"), 2)
-    assert segment.size == (tmp_path / "07-1.pcap").stat().st_size
+    assert segment.disk_size == (tmp_path / "07-1.pcap").stat().st_size
     outcomes = {Path(entry["part"]).name: entry["outcome"] for entry in told}
     assert outcomes == {
         "07-1.pcap.part": "finished", "08-1.pcap.part": "removed", "09-1.pcap.part": "removed",

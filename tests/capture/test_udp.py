@@ -55,7 +55,7 @@ async def test_finished_segment_is_announced(tmp_path: Path) -> None:
     packets = packets_in(Path(segment.path))
     assert segment.path == str(tmp_path / "22-1.pcap")
     assert (segment.handler, segment.source, segment.linktype) == ("raw", "capture.c", 147)
-    assert (segment.packets, segment.size) == (2, HEADER + 2 * RECORD + 8)
+    assert (segment.packets, segment.disk_size) == (2, HEADER + 2 * RECORD + 8)
     assert (segment.first_ns, segment.last_ns) == (packets[0].ts_ns, packets[1].ts_ns)
     assert (bench.segments.received, bench.segments.delivered) == (1, 1)
 
@@ -144,7 +144,7 @@ async def test_no_segment_exceeds_the_size(tmp_path: Path, limit: int, size: int
     sent = sized(60 if size > 1 else 600, size)
     async with bench.running():
         await bench.send(*sent)
-    sizes = [segment.size for segment in bench.items()]
+    sizes = [segment.disk_size for segment in bench.items()]
     assert max(sizes) <= limit
     assert all(length + RECORD + size > limit for length in sizes[:-1])
     assert sizes == [Path(segment.path).stat().st_size for segment in bench.items()]
@@ -166,7 +166,7 @@ async def test_large_datagram_after_a_pause_does_not_overshoot(tmp_path: Path, m
         await bench.send(b"a" * 2000)
         await trio.testing.wait_all_tasks_blocked()
         await bench.send(b"b" * 3000)
-    assert [segment.size for segment in bench.items()] == [HEADER + RECORD + 2000, HEADER + RECORD + 3000]
+    assert [segment.disk_size for segment in bench.items()] == [HEADER + RECORD + 2000, HEADER + RECORD + 3000]
 
 
 @pytest.mark.parametrize("limits", [{"rotate_packets": 150}, {"rotate_size": 12_000_000}])

@@ -39,3 +39,23 @@ def test_a_watch_is_a_door(mistakes: Mistakes) -> None:
     assert mistakes(WATCH.replace("'/srv/in'", "' '")) == [
         'site.toml:3: watch[0].directory: " " is not the path of a folder'
     ]
+
+
+COMMAND = "[[hook]]\nname = 'h'\non = ['file:w']\ncommand = ['/bin/true']\n"
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ("workdir = 'logs/{name}'\nproduces = 'folder:logs'", None),
+        ("produces = 'folder:logs'",
+         "site.toml:5: hook[0].produces: needs a folder to work in, write workdir = \"logs/{name}\""),
+        ("workdir = 'logs'",
+         "site.toml:5: hook[0].workdir: every call would have the same folder, write {name} in its last part"),
+        ("workdir = 'logs/{nmae}'",
+         "site.toml:5: hook[0].workdir: unknown placeholder {nmae}, did you mean {name}?"),
+    ],
+)  # fmt: skip
+def test_each_mistake_in_a_folder_to_work_in_is_told(mistakes: Mistakes, more: str, told: str | None) -> None:
+    """And that it is for commands."""
+    assert mistakes(COMMAND + more) == ([told] if told else [])

@@ -14,6 +14,7 @@ import pytest
 import trio
 
 from appliance.app import Appliance
+from appliance.cli.tables import _detail
 from appliance.config import load
 from appliance.evidence.requests import ANSWER, ANSWER_TOPIC, REQUEST, REQUEST_TOPIC
 from appliance.model import LogBatch
@@ -111,6 +112,13 @@ async def house(
     assert all(account.statistics().imbalance == 0 for account in appliance.ledger)
 
 
+def status_of(h: House) -> str:
+    """What the command shows."""
+    status = msgspec.json.decode(msgspec.json.encode(h.appliance.status()))
+    (line,) = [line for line in status["services"] if line["service"]["name"] == "evidence.notices"]
+    return _detail(line)
+
+
 async def test_notice_after_its_packets_gets_all_of_them(tmp_path: Path, generator: Generator) -> None:
     """From the first packet of its connection to those after the notice; nothing else reaches the disk."""
     async with house(tmp_path) as h:
@@ -120,6 +128,7 @@ async def test_notice_after_its_packets_gets_all_of_them(tmp_path: Path, generat
         await h.log(flow(1, began_ns, note="Late"))
         generator.send(300)
         await wait_until(lambda: h.files(".pcap"))
+        await wait_until(lambda: "1 finished" in status_of(h))
     assert serials(h.files(".pcap")) == {1: list(range(1100))}
     (note,) = h.notes()
     assert note["packets"] == 1100
@@ -138,6 +147,24 @@ async def test_connection_is_whole_although_it_began_long_before(tmp_path: Path,
         await h.log(flow(2, time.time_ns()))
         await wait_until(lambda: h.files(".pcap"))
     assert serials(h.files(".pcap")) == {2: list(range(11))}
+
+
+async def test_reload_goes_on_with_what_is_pending(tmp_path: Path, generator: Generator) -> None:
+    """The new table's limits hold for it, and alarms that come meanwhile are taken by one of the two."""
+    async with house(tmp_path) as h:
+        began_ns = time.time_ns()
+        generator.send(30)
+        await h.log(flow(0, began_ns))
+        await wait_until(lambda: h.appliance.ledger.account("evidence.notices").delivered == 1)
+        text = (tmp_path / "site.toml").read_text()
+        (tmp_path / "site.toml").write_text(text.replace("max_rate = 50", "max_rate = 51"))
+        h.appliance.reload()
+        await h.log(flow(1, began_ns))
+        assert (await h.appliance.wait_reloaded()).ok
+        await h.log(flow(2, began_ns))
+        await wait_until(lambda: len(h.files(".pcap")) == 3)
+        await wait_until(lambda: "0 pending" in status_of(h))
+    assert serials(h.files(".pcap")) == {number: list(range(10)) for number in range(3)}
 
 
 async def test_peer_on_the_cluster_asks_and_is_answered(tmp_path: Path, generator: Generator) -> None:

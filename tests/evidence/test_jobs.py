@@ -28,7 +28,7 @@ def alarm(host: int = 1, *, ts: int = 100 * S, before: int = 10 * S, after: int 
     """One about a host."""
     return Alarm(
         selection=Selection(select="host", hosts=(f"10.0.{host // 256}.{host % 256}",)), ts_ns=ts, from_ns=ts - before,
-        to_ns=ts + after, shown=Shown("log:notice", "zmq.a", ts, {"n": host}), asked=Asked(ask, "t") if ask else None,
+        to_ns=ts + after, shown=Shown("log:notice", "zmq.a", ts, "{}"), asked=Asked(ask, "t") if ask else None,
     )  # fmt: skip
 
 

@@ -88,7 +88,7 @@ async def test_request_is_answered_with_the_file(site: Site, store: FakeStore) -
     assert topic == "zeek/event/mine"
     id_, recorder, path, packets, bytes_, is_complete, missing = answer
     assert (id_, recorder, path.decode()) == (b"r1", b"edge", segment.path)
-    assert (packets, bytes_) == (Count(1), Count(segment.size))
+    assert (packets, bytes_) == (Count(1), Count(segment.disk_size))
     assert not is_complete
     assert [text.split()[0] for text in missing] == [b"before_oldest"]
     assert site.packets() == [(T - S, tcp(2))]

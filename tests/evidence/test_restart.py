@@ -112,6 +112,46 @@ async def test_a_crash_while_a_file_is_put_together(tmp_path: Path, store: FakeS
     assert site.packets() == FRAMES
 
 
+async def test_a_damaged_state_is_set_aside(tmp_path: Path, store: FakeStore, told: list[dict[str, object]]) -> None:
+    """What was pending is lost, which is said; new alarms are taken."""
+    (tmp_path / "pending").mkdir()
+    (tmp_path / "pending" / "notices.db").write_bytes(b"no database at all, " * 500)
+    store.record(T - S, tcp(2))
+    site = Site(tmp_path, Clock(), store)
+    site.clock.now_ns = T + 31 * S
+    async with running(site):
+        site.log(NOTICE)
+        assert (await site.segment()).packets == 1
+    assert (tmp_path / "pending" / "notices.db.damaged").exists()
+    assert [entry["log_level"] for entry in told].count("error") == 1
+
+
+async def test_a_state_that_cannot_be_written_settles_nothing(
+    tmp_path: Path, store: FakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The service fails; started again, it takes the same records, and joins nothing to what was never written."""
+
+    def refuse(self: State, *_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    put = State.put
+    site = Site(tmp_path, Clock(), store)
+    service = site.make()
+    site.log(NOTICE)
+    monkeypatch.setattr(State, "put", refuse)
+    with pytest.RaisesGroup(OSError, flatten_subgroups=True):
+        await service.run()
+    monkeypatch.setattr(State, "put", put)
+    assert (site.account.delivered, site.account.queued) == (0, 1)
+    store.record(T - S, tcp(2))
+    site.clock.now_ns = T + 31 * S
+    async with trio.open_nursery() as nursery:
+        await nursery.start(service.run)
+        assert (await site.segment()).packets == 1
+        service.stop()
+    assert (site.account.delivered, site.note()["alarms"]) == (1, 1)
+
+
 async def jobs_of(site: Site) -> list[Job]:
     """What a run has left."""
     state = await trio.to_thread.run_sync(State, site.folder / "pending" / "notices.db")

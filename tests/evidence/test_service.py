@@ -9,6 +9,7 @@ import msgspec
 import pytest
 import trio
 
+from appliance.config import Keep
 from appliance.evidence import service as service_module
 from appliance.evidence import work as work_module
 from appliance.evidence.uids import FILE, UidMap, decode_rows
@@ -57,10 +58,10 @@ async def test_alarm_gets_its_connection_from_before_to_after(tmp_path: Path, cl
     assert site.packets() == frames[1:] + later[:2]
     (pcap,) = site.files(".pcap")
     assert (segment.path, segment.handler, segment.source) == (str(pcap), "notices", "evidence.notices")
-    assert (segment.packets, segment.size, segment.linktype, segment.drops) == (4, pcap.stat().st_size, 1, 0)
+    assert (segment.packets, segment.disk_size, segment.linktype, segment.drops) == (4, pcap.stat().st_size, 1, 0)
     assert (segment.first_ns, segment.last_ns) == (T - 50 * S, T + 29 * S)
     note = site.note()
-    assert (note["pcap"], note["packets"], note["bytes"]) == (pcap.name, 4, segment.size)
+    assert (note["pcap"], note["packets"], note["bytes"]) == (pcap.name, 4, segment.disk_size)
     assert (note["complete"], note["missing"], note["alarms"]) == (True, [], 1)
     assert note["items"] == [
         {"kind": "log:notice", "source": "zmq.a", "ts": "2026-11-21T10:15:00.000000000Z", "record": NOTICE}
@@ -195,7 +196,7 @@ async def test_file_ends_where_it_is_large_enough(tmp_path: Path, clock: Clock, 
         await run.wait_idle()
         await run.go_to(T + 31 * S)
         segment = await site.segment()
-    assert 3900 < segment.size <= 4096
+    assert 3900 < segment.disk_size <= 4096
     assert "max_size" in [each["reason"] for each in site.note()["missing"]]
 
 
@@ -346,8 +347,6 @@ async def test_full_disk_costs_nothing(
 
 async def test_old_files_go(tmp_path: Path, clock: Clock, store: FakeStore) -> None:
     """PCAPs and notes, by the table's limits."""
-    from appliance.config import Keep
-
     site = Site(tmp_path, clock, store, keep=Keep(size=size(10_000)))
     for i in range(8):
         store.record(T - S + i, udp_frame(A, B, (i, 7), 3000))
@@ -359,6 +358,21 @@ async def test_old_files_go(tmp_path: Path, clock: Clock, store: FakeStore) -> N
         await run.until(lambda: run.service.statistics().deleted_files > 0)
         await run.until(lambda: sum(p.stat().st_size for p in site.files("") if p.is_file()) <= 10_000)
     assert site.files(".pcap")
+
+
+async def test_old_files_of_others_stay(tmp_path: Path, clock: Clock, store: FakeStore) -> None:
+    """Of another table with the same folder, too."""
+    other = tmp_path / "evidence" / "other-20261121T101500Z-00000000.pcap"
+    other.parent.mkdir()
+    other.write_bytes(bytes(50_000))
+    site = Site(tmp_path, clock, store, keep=Keep(size=size(1)))
+    store.record(T - S, tcp(SYN))
+    clock.now_ns = T + 100 * S
+    async with running(site) as run:
+        site.log(NOTICE)
+        await site.segment()
+        await run.until(lambda: run.service.statistics().deleted_files == 2)
+    assert site.files("") == [tmp_path / "evidence" / ".notices.stages", other]
 
 
 async def test_where_many_alarms_wait_they_are_worked_off(tmp_path: Path, clock: Clock, store: FakeStore) -> None:

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from appliance.errors import ApplianceError, ConfigError
 from appliance.extract.extraction import Extraction, plan
+from appliance.extract.names import SegmentName
 from appliance.extract.query import Query
-from appliance.extract.sources import FileSource, OpenFile, SegmentName, find_sources
+from appliance.extract.sources import FileSource, OpenFile, find_sources
 from appliance.native import index_pcap
 from appliance.runtime.packets import Gap
 from tests.native.packets import RAW, make_pcap, read_records, udp_frame
@@ -64,7 +65,7 @@ def test_any_query_over_any_segments_finds_what_a_search_finds(data: st.DataObje
                 # Two segments may begin at the same nanosecond: the name of the second has the next one.
                 name = SegmentName("edge", part[0].ts_ns, member)
                 while any(directory.glob(f"{name}*")):
-                    name = name._replace(opened_ns=name.opened_ns + 1)
+                    name = name._replace(time_ns=name.time_ns + 1)
                 write_segment(directory, str(name), part, kind)
         query = data.draw(queries(packets))
         sources = find_sources(directory, "edge", from_ns=query.from_ns, to_ns=query.to_ns)

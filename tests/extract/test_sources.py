@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from appliance.extract.sources import FOREVER_NS, FileSource, SegmentName, find_sources, read_source
+from appliance.extract.names import SegmentName
+from appliance.extract.sources import FOREVER_NS, FileSource, find_sources, read_source
 from appliance.native import index_pcap
 from tests.native.packets import make_pcap, udp_frame
 
@@ -34,8 +35,9 @@ def test_a_name_says_recorder_time_and_member() -> None:
     name = "edge-20261121T101500.123456789Z-3.pcap"
     assert SegmentName.parse(name) == SegmentName("edge", T + 123456789, 3)
     assert SegmentName.parse(f"a-{name}") == SegmentName("a-edge", T + 123456789, 3)
-    assert SegmentName.parse("edge-20261121T101500.123456789Z-3-1.pcap") == SegmentName("edge", T + 123456789, 3)
-    for other in ("edge.pcap", "edge-20261321T101500.123456789Z-3.pcap", "edge-20261121T101500Z-3.pcap", name + ".idx"):
+    for ending in (".part", ".zst", ".zst.part", ".idx", ".idx.part", ".idx.new"):
+        assert SegmentName.parse(name + ending) == SegmentName("edge", T + 123456789, 3)
+    for other in ("edge.pcap", "edge-20261321T101500.123456789Z-3.pcap", "edge-20261121T101500Z-3.pcap", name + ".bak"):
         assert SegmentName.parse(other) is None
 
 

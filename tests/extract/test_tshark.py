@@ -14,8 +14,9 @@ import dpkt
 import pytest
 
 from appliance.extract.extraction import Extraction
+from appliance.extract.names import SegmentName
 from appliance.extract.query import Query, query_of_flow
-from appliance.extract.sources import FileSource, SegmentName, find_sources
+from appliance.extract.sources import FileSource, find_sources
 from appliance.native import FlowKey, FlowQuery, SegmentIndex, community_id, index_pcap
 from tests.native.packets import (
     ETHERNET,

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import trio
+
+from appliance.hooks import ExtractError
+
 
 def count(record: dict[str, Any], ctx: Any) -> None:
     """Count records and emit each; those that are marked fail after that."""
@@ -47,3 +51,29 @@ def first_logs(record: dict[str, Any], ctx: Any) -> None:
     """Remember how many records each log of a folder has."""
     for path in ("http", "files", "nothing"):
         ctx.store("logs").put(path, sum(1 for _ in ctx.logs(path)))
+
+
+def extract(record: dict[str, Any], ctx: Any) -> None:
+    """Remember what packets the record's connection has, and where they are."""
+    passing = ctx.extract()
+    kept = ctx.extract(host=("10.0.0.1", "10.0.0.2"), path=f"by-host/{record['uid']}.pcap", before="20s")
+    with open(passing.path, "rb") as file:  # noqa: PTH123 - as hooks do
+        size = len(file.read())
+    ctx.store("packets").put("found", [passing.packets, passing.size, size, passing.path, kept.packets, kept.path])
+    try:
+        ctx.extract(uid="Cunknown")
+    except ExtractError as exc:
+        ctx.store("packets").put("error", str(exc))
+
+
+async def extract_async(record: dict[str, Any], ctx: Any) -> None:
+    """The same, awaited."""
+    passing = await ctx.extract(record)
+    kept = await ctx.extract(host=("10.0.0.1", "10.0.0.2"), path=f"by-host/{record['uid']}.pcap", before="20s")
+    size = (await trio.Path(passing.path).stat()).st_size
+    found = [passing.packets, passing.size, size, passing.path, kept.packets, kept.path]
+    await ctx.store("packets").put("found", found)
+    try:
+        await ctx.extract(uid="Cunknown")
+    except ExtractError as exc:
+        await ctx.store("packets").put("error", str(exc))

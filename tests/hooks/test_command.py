@@ -15,6 +15,7 @@ from appliance.config import Duration, Hook
 from appliance.hooks.callables import HookCallable
 from appliance.hooks.command import Command, encode_lines, find_program
 from appliance.hooks.effects import Effects
+from appliance.hooks.extracts import Extracts
 from appliance.hooks.filter import Everything
 from appliance.hooks.runner import HookRunner
 from appliance.hooks.written import KEPT_BYTES
@@ -36,7 +37,7 @@ def batch(count: int) -> LogBatch:
 
 def segment(path: str) -> Segment:
     return Segment(
-        handler="raw", source="c", path=path, packets=3, size=9, first_ns=5 * S + 7, last_ns=2**62, linktype=1
+        handler="raw", source="c", path=path, packets=3, disk_size=9, first_ns=5 * S + 7, last_ns=2**62, linktype=1
     )
 
 
@@ -249,7 +250,7 @@ async def test_output_is_read_to_its_end_and_its_end_is_kept() -> None:
 async def test_end_of_the_output_is_what_is_kept(tmp_path: Path) -> None:
     """With a note of how much is missing."""
     hook = sh("seq 1 100000; exit 1")
-    context = hook.runner._make_context([batch(1)], 1, Effects())
+    context = hook.runner._make_context(Extracts(None, None), [batch(1)], [{}], 1, Effects())
     with pytest.raises(Exception, match="exited with 1: 100000") as caught:
         await hook.runner._target.function({}, context)
     trace = caught.value.trace  # type: ignore[attr-defined]

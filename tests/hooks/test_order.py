@@ -232,6 +232,20 @@ async def test_batch_gets_lists(isolation: Isolation, tmp_path: Path) -> None:
     assert bench.runner.statistics().calls == 4
 
 
+@pytest.mark.parametrize("call_s", [0.001, 0.035, 0.045, 0.2])
+async def test_lists_are_full_at_every_pace(autojump_clock: trio.testing.MockClock, call_s: float) -> None:
+    """However many records a lease is worth: none of them is cut within a list."""
+    sizes: list[int] = []
+
+    async def hook(records: Sequence[dict[str, Any]]) -> None:
+        sizes.append(len(records))
+        await trio.sleep(call_s)
+
+    bench = Bench(hook, "task", batch=5)
+    await bench.work_off(*(batch_of([{"n": n}]) for n in range(200)))
+    assert sizes == [5] * 40
+
+
 @pytest.mark.parametrize("isolation", ISOLATIONS)
 async def test_batch_leaves_out_what_is_no_record(isolation: Isolation, tmp_path: Path) -> None:
     """The others are delivered; a batch of nothing else is no call."""

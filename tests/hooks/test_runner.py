@@ -231,7 +231,7 @@ async def test_record_that_python_cannot_represent_is_booked() -> None:
 async def test_segment_is_one_record() -> None:
     """An item that is no batch comes as a dict of its fields."""
     seen: list[str] = []
-    segment = Segment(handler="raw", source="c", path="/x", packets=3, size=9, first_ns=1, last_ns=2, linktype=147)
+    segment = Segment(handler="raw", source="c", path="/x", packets=3, disk_size=9, first_ns=1, last_ns=2, linktype=147)
     await Bench(lambda record: seen.append(record["path"])).work_off(segment)
     assert seen == ["/x"]
 

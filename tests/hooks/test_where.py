@@ -133,7 +133,7 @@ def test_row_that_python_cannot_represent_is_reported() -> None:
 
 def test_segment_matches_by_its_fields() -> None:
     """Items that are no log batches are one record."""
-    segment = Segment(handler="raw", source="c", path="/x", packets=3, size=9, first_ns=1, last_ns=2, linktype=147)
+    segment = Segment(handler="raw", source="c", path="/x", packets=3, disk_size=9, first_ns=1, last_ns=2, linktype=147)
     assert [record and record["packets"] for _, record in Where("packets > 2").select(segment)] == [3]
     assert list(Where("packets > 3").select(segment)) == []
 

@@ -1,4 +1,4 @@
-"""A hook over a journal, to be killed: ``victim.py FOLDER DURABILITY``.
+"""A hook over a journal, to be killed: ``victim.py FOLDER DURABILITY ISOLATION``.
 
 Takes lines ``FIRST COUNT`` on its input and answers each with ``FIRST`` when its records are in the journal. The hook
 appends a line ``NUMBER ATTEMPT`` to FOLDER/seen for each record, and fails now and then.
@@ -6,10 +6,11 @@ appends a line ``NUMBER ATTEMPT`` to FOLDER/seen for each record, and fails now 
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import structlog
 import trio
@@ -27,23 +28,32 @@ from appliance.runtime.ledger import Account
 from appliance.runtime.outlet import Outlet
 
 
-async def main(folder: Path, durability: str) -> None:
+@functools.cache
+def seen(path: str) -> int:
+    return os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+
+
+def note(record: dict[str, Any], context: Context) -> None:
+    """The hook."""
+    file = seen(context.config["file"])
+    if record["n"] % 97 == 0 and context.attempt == 1:
+        os.write(file, b"%d 0\n" % record["n"])
+        raise ValueError("not yet")
+    os.write(file, b"%d %d\n" % (record["n"], context.attempt))
+
+
+async def main(folder: Path, durability: str, isolation: Literal["thread", "process"]) -> None:
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-    seen = os.open(folder / "seen", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
-
-    def hook(record: dict[str, Any], context: Context) -> None:
-        if record["n"] % 97 == 0 and context.attempt == 1:
-            os.write(seen, b"%d 0\n" % record["n"])
-            raise ValueError("not yet")
-        os.write(seen, b"%d %d\n" % (record["n"], context.attempt))
-
     journal = Journal(SqliteKeep(folder / "journal.db"), durability=durability)
     queue = DurableQueue(
         journal, journal.backlog("h", Account("hook.h")), policy="block", max_records=1_000_000, max_bytes=1 << 30,
         retry=RetryPolicy(attempts=1000, first_s=0.01, longest_s=0.05),
     )  # fmt: skip
-    config = Hook(name="h", on=("log:*",), run="a:b", isolation="thread", timeout=Duration(60 * 10**9))
-    target = HookCallable(function=hook, is_async=False, takes_context=True)
+    config = Hook(
+        name="h", on=("log:*",), run="tests.hooks.victim:note", isolation=isolation,
+        timeout=Duration(60 * 10**9), options={"file": str(folder / "seen")},
+    )  # fmt: skip
+    target = HookCallable(function=note, is_async=False, takes_context=True)
     runner = HookRunner(config, target=target, where=Everything(), queue=queue, outlet=Outlet())
     async with trio.open_nursery() as nursery:
         await nursery.start(runner.run)
@@ -70,4 +80,4 @@ async def tell_when_idle(queue: DurableQueue) -> None:
 
 
 if __name__ == "__main__":
-    trio.run(main, Path(sys.argv[1]), sys.argv[2])
+    trio.run(main, Path(sys.argv[1]), sys.argv[2], "process" if sys.argv[3] == "process" else "thread")

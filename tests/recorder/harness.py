@@ -15,7 +15,7 @@ import dpkt
 import trio
 import trio._core._thread_cache as thread_cache
 
-from appliance.config import Limit, Recorder, Size
+from appliance.config import Duration, Limit, Recorder, Size
 from appliance.model import Segment
 from appliance.recorder.figures import RecorderFigures
 from appliance.recorder.recorder import Recorder as RecorderService
@@ -27,6 +27,8 @@ from appliance.runtime.shares import DiskShares
 from tests.native.netns import veth
 
 S = 10**9
+DAY = 86_400 * S
+"""So that no test depends on the minute in which it runs."""
 MIB = 1 << 20
 NEAR, FAR = bytes.fromhex("020000000001"), bytes.fromhex("020000000002")
 SERIAL = struct.Struct(">IQ")
@@ -96,7 +98,16 @@ def table(folder: Path, **more: Any) -> Recorder:
     }
     if "cutoff" in more:
         more["cutoff"] = Limit(more["cutoff"])
-    return Recorder(**{"name": "edge", "interface": "near", "directory": str(folder), **more, **sizes})
+    return Recorder(
+        **{
+            "name": "edge",
+            "interface": "near",
+            "directory": str(folder),
+            "segment_every": Duration(DAY),
+            **more,
+            **sizes,
+        }
+    )
 
 
 class Bench:

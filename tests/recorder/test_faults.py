@@ -225,7 +225,7 @@ async def test_compressed_segments_keep_their_index(tmp_path: Path, generator: G
     assert not bench.files()
     packed = sorted(tmp_path.glob("*.pcap.zst"))
     assert [item.path for item in bench.items()] == [str(path) for path in packed]
-    assert [item.size for item in bench.items()] == [path.stat().st_size for path in packed]
+    assert [item.disk_size for item in bench.items()] == [path.stat().st_size for path in packed]
     for path in packed:
         assert path.with_suffix(".idx").exists()
         assert path.stat().st_mtime_ns in [item.last_ns for item in bench.items()]

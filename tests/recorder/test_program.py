@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.native.netns import ip
 from tests.system.harness import Program, wait_for, write_conf
 
 from .harness import Generator, check_order, serials
@@ -81,7 +83,7 @@ def packets(made: Program) -> int:
 
 def test_killed_recorder_is_repaired_at_the_next_start(tmp_path: Path, generator: Generator) -> None:
     """What readers found before is there, whole and indexed; the time without a recorder is a gap."""
-    with program(tmp_path, conf()) as made:
+    with program(tmp_path, conf().replace('"2s"', '"1d"')) as made:
         with load(generator):
             wait_for(lambda: made.account("recorder.edge")["delivered"] > 5_000)
             delivered = made.account("recorder.edge")["delivered"]
@@ -226,3 +228,21 @@ def test_ordinary_user_without_it_is_told_what_to_do(tmp_path: Path, generator: 
         assert made.wait_ended() == 1
         (line,) = made.events("cannot start")
         assert line["error"].startswith("cannot record from near: CAP_NET_RAW is missing (AmbientCapabilities=")
+
+
+def test_the_example_runs(tmp_path: Path, generator: Generator) -> None:
+    """As it is shipped, on the loopback interface, each packet once."""
+    text = (Path(__file__).parents[2] / "conf" / "recorder.toml").read_text()
+    for given, there in (("../demo-data/recorder", "state"), ('min_free = "1GiB"', 'min_free = "1MiB"')):
+        assert given in text
+        text = text.replace(given, there)
+    ip("link", "set", "dev", "lo", "up")
+    with program(tmp_path, text + '[log]\nformat = "json"\n') as made:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            for _ in range(10):
+                sender.sendto(b"x", ("127.0.0.1", 9))
+        wait_for(lambda: made.account("recorder.edge")["delivered"] >= 10)
+        assert made.stop() == 0
+        (path,) = files(made.state / "edge")
+        (told,) = made.events("a capture file is finished")
+        assert told["file"] == str(path)

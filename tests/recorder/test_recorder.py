@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 import time
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 
+from appliance.cli.tables import _detail
 from appliance.native import FlowQuery, SegmentIndex, extract
+from appliance.recorder.files import PENS
 
 from .harness import MIB, Bench, Generator, check_order, frames, serials, wait_until
 
@@ -30,6 +34,20 @@ async def test_everything_that_was_sent_is_in_the_files(tmp_path: Path, generato
     assert endings == {".pcap", ".pcap.idx", "edge.gaps.jsonl"}
 
 
+async def test_event_loop_that_hangs_costs_no_packet(tmp_path: Path, generator: Generator) -> None:
+    """More segments end meanwhile than there are pens: they are finished without it."""
+    bench = Bench(tmp_path)
+    async with bench.running() as recorder:
+        await recorder.wait_recorded(time.time_ns())  # the threads run
+        sender = threading.Thread(target=generator.send, args=(50_000,))
+        sender.start()
+        sender.join()  # which is what hangs the loop
+        assert len(bench.files()) > PENS
+        await bench.recorded(generator.total)
+    assert check_order(serials(bench.files())) == generator.total
+    assert bench.account.dropped == {}
+
+
 async def test_segments_end_when_they_are_told_to(tmp_path: Path, generator: Generator) -> None:
     """With what they hold then; one that holds nothing goes on."""
     bench = Bench(tmp_path)
@@ -40,7 +58,7 @@ async def test_segments_end_when_they_are_told_to(tmp_path: Path, generator: Gen
     async with bench.running() as recorder:
         for count in (1, 2):
             generator.send(100)
-            await bench.recorded()
+            await bench.recorded(generator.total)
             await recorder.rotate_all()
             await wait_until(partial(announced, count))
             await recorder.rotate_all()
@@ -58,8 +76,8 @@ async def test_segments_are_announced_as_they_are(tmp_path: Path, generator: Gen
     assert sum(item.packets for item in items) == generator.total
     for item in items:
         status = Path(item.path).stat()
-        assert (item.size, item.last_ns) == (status.st_size, status.st_mtime_ns)
-        assert item.size <= MIB
+        assert (item.disk_size, item.last_ns) == (status.st_size, status.st_mtime_ns)
+        assert item.disk_size <= MIB
         assert f".{item.first_ns % 10**9:09}Z-0.pcap" in item.path
         assert (item.kind, item.name, item.source, item.linktype) == ("segment", "edge", "recorder.edge", 1)
 
@@ -157,7 +175,7 @@ async def test_filter_leaves_out_in_the_kernel(tmp_path: Path, generator: Genera
 
 
 async def test_figures_say_what_is_there(tmp_path: Path, generator: Generator) -> None:
-    """State, span, disk, and rates that are not nought."""
+    """State, span, disk, and rates that are not nought; a line of them is in the table of services."""
     bench = Bench(tmp_path)
     before_ns = time.time_ns()
     async with bench.running():
@@ -172,4 +190,7 @@ async def test_figures_say_what_is_there(tmp_path: Path, generator: Generator) -
         assert figures.disk_segments == figures.segments >= 1
         assert figures.disk_bytes > 12_000 * 118
         assert figures.packets_per_s.last_10s > 0
+        line = {"service": {"name": "recorder.edge"}, "figures": msgspec.to_builtins(figures), "queue": None}
+        told = r"near recording, [\d,]+ packets/s, \d segments, 1\.\d MiB of [\d.,]+ [GT]iB, back \d s"
+        assert re.fullmatch(told, _detail(line))
     assert bench.figures().state == "stopped"

@@ -46,7 +46,7 @@ async def test_budget_and_segments_change_without_loss(tmp_path: Path, generator
         await bench.recorded(generator.total)
         await wait_until(lambda: bench.figures().disk_limit == 100 * MIB)
     assert check_order(serials(bench.files())) == generator.total
-    assert all(item.size <= MIB for item in bench.items()[2:])
+    assert all(item.disk_size <= MIB for item in bench.items()[2:])
 
 
 async def test_filter_changes_without_loss_of_what_passes_both(tmp_path: Path, generator: Generator) -> None:

@@ -13,7 +13,9 @@ from appliance.runtime.ledger import Account, Ledger
 from appliance.runtime.queue import ItemQueue
 from tests.fakes import batch, event_batch, is_balanced, numbers_in
 
-SEGMENT = Segment(handler="raw", source="capture.a", path="/x", packets=1, size=9, first_ns=0, last_ns=0, linktype=1)
+SEGMENT = Segment(
+    handler="raw", source="capture.a", path="/x", packets=1, disk_size=9, first_ns=0, last_ns=0, linktype=1
+)
 
 
 def print_on(topic: str) -> Print:

@@ -21,9 +21,11 @@ def open_queue(
 
 
 def segment(size: int) -> Segment:
+    """One that weighs so much, of a larger file."""
     return Segment(
-        handler="raw", source="capture.a", path="/x", packets=1, size=size, first_ns=0, last_ns=0, linktype=1
-    )
+        handler="raw", source="capture.a", path="x" * (size - 3), packets=1, disk_size=1 << 30, first_ns=0, last_ns=0,
+        linktype=1,
+    )  # fmt: skip
 
 
 async def take(queue: ItemQueue, count: int = 1000) -> list[int]:

@@ -414,7 +414,7 @@ class Journal:
         if self._wants_sync and self.durability == "batch":
             self._wants_sync = False
             self.submit(lambda keep: keep.sync(), self._synced)
-        if self._wants_tidy:
+        if self._wants_tidy and self._busy is None and not self._inbox:  # what is free under load is soon used again
             self._wants_tidy = False
             self.submit(lambda keep: keep.tidy(), self._tidied)
         for backlog in self.backlogs.values():

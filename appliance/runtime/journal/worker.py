@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
 import trio
@@ -31,6 +31,9 @@ class Outcome(Generic[T]):
         return self._value  # type: ignore[return-value]  # without an error it is a T
 
 
+_Job = tuple[Callable[[], Any], Callable[[Outcome[Any]], None]]
+
+
 class Worker:
     """See the module. Made and used in the loop, which hears of every outcome in the same order.
 
@@ -39,8 +42,9 @@ class Worker:
 
     def __init__(self, name: str) -> None:
         self._token = trio.lowlevel.current_trio_token()
-        self._jobs: deque[tuple[Callable[[], Any], Callable[[Outcome[Any]], None]]] = deque()
-        self._changed = threading.Condition()
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        """None: look at the alarm, or whether this is the end."""
+        self._setting = threading.Lock()
         self._alarm: tuple[float, Callable[[], None]] | None = None
         self._is_stopped = False
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
@@ -50,48 +54,53 @@ class Worker:
 
     def submit(self, job: Callable[[], T], done: Callable[[Outcome[T]], None]) -> None:
         """Do `job` in the thread, then `done` in the loop."""
-        with self._changed:
-            self._jobs.append((job, done))
-            self._changed.notify()
+        self._jobs.put((job, done))
 
     def call_in(self, delay_s: float, wake: Callable[[], None]) -> None:
         """Do `wake` in the loop after that time, in the place of what was to be done later than that."""
         at = time.monotonic() + delay_s
-        with self._changed:
-            if self._alarm is None or at < self._alarm[0]:
-                self._alarm = (at, wake)
-                self._changed.notify()
+        with self._setting:
+            if self._alarm is not None and self._alarm[0] <= at:
+                return
+            self._alarm = (at, wake)
+        self._jobs.put(None)
 
     async def stop(self, timeout_s: float) -> bool:
         """End after the jobs that were given; returns whether they were done in that time."""
-        with self._changed:
-            self._is_stopped = True
-            self._changed.notify()
+        self._is_stopped = True
+        self._jobs.put(None)
         await trio.to_thread.run_sync(self._thread.join, timeout_s, abandon_on_cancel=True)
         return not self._thread.is_alive()
 
     # ── in the thread ──
 
     def _work(self) -> None:
-        while True:
-            with self._changed:
-                while not self._jobs and not self._is_stopped:
-                    left_s = self._alarm[0] - time.monotonic() if self._alarm else None
-                    if left_s is not None and left_s <= 0:
-                        assert self._alarm is not None
-                        wake, self._alarm = self._alarm[1], None
-                        self._tell(wake)
-                        continue
-                    self._changed.wait(left_s)
-                if not self._jobs:
-                    return
-                job, done = self._jobs.popleft()
+        while not (self._is_stopped and self._jobs.empty()):
+            try:
+                entry = self._jobs.get(timeout=self._ring_or_wait_s())
+            except Empty:
+                continue
+            if entry is None:
+                continue
+            job, done = entry
             outcome: Outcome[Any]
             try:
                 outcome = Outcome(job(), None)
             except BaseException as exc:  # noqa: BLE001 - whoever gave the job hears of it
                 outcome = Outcome(None, exc)
             self._tell(lambda done=done, outcome=outcome: done(outcome))  # type: ignore[misc]
+
+    def _ring_or_wait_s(self) -> float | None:
+        """Let an alarm that is due ring; returns for how long there is none."""
+        with self._setting:
+            if self._alarm is None:
+                return None
+            at, wake = self._alarm
+            if (left_s := at - time.monotonic()) > 0:
+                return left_s
+            self._alarm = None
+        self._tell(wake)
+        return None
 
     def _tell(self, news: Callable[[], None]) -> None:
         with contextlib.suppress(trio.RunFinishedError):

@@ -38,9 +38,10 @@ def test_records_wait_for_the_disk(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_records_that_the_disk_does_not_take_are_counted(tmp_path: Path) -> None:
-    """With `drop_newest` every one, and the others are there."""
-    told = run(tmp_path, "drop_newest")
+@pytest.mark.parametrize("policy", ["drop_newest", "drop_oldest"])
+def test_records_that_the_disk_does_not_take_are_counted(tmp_path: Path, policy: str) -> None:
+    """With `drop_newest` and `drop_oldest` every one, and the others are there."""
+    told = run(tmp_path, policy)
     assert told["lost"] > 0
     assert told["seen"] == told["distinct"] == 4100 - told["lost"]
     assert (told["last"], told["failing"]) == (4099, True)

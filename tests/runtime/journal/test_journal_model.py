@@ -186,7 +186,7 @@ SPENT = [("put", 1, "y"), *[("lease", 1, 1), ("crash", False)] * ATTEMPTS]
 """What is left at the end has had every attempt."""
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @example(steps=SPENT)
 @given(steps=st.lists(steps_, min_size=4, max_size=12).map(lambda found: [step for some in found for step in some]))
 def test_no_record_is_lost_or_done_again_without_being_told(steps: list[Any]) -> None:

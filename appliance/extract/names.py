@@ -21,7 +21,10 @@ GAPS = ".gaps.jsonl"
 
 _NS = 10**9
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_NAME = re.compile(r"(?P<recorder>.+)-(?P<time>[0-9]{8}T[0-9]{6})\.(?P<ns>[0-9]{9})Z-(?P<member>[0-9]{1,2})")
+_NAME = re.compile(
+    r"(?P<recorder>.+)-(?P<time>[0-9]{8}T[0-9]{6})\.(?P<ns>[0-9]{9})Z-(?P<member>[0-9]{1,2})"
+    r"\.pcap(?:\.zst|\.idx)?(?:\.part|\.new)?"
+)
 
 
 class SegmentName(NamedTuple):
@@ -34,13 +37,12 @@ class SegmentName(NamedTuple):
 
     @classmethod
     def parse(cls, name: str) -> SegmentName | None:
-        """Read a file's name up to its first ending; None if it is no segment's.
+        """Read the name of a segment, or of an index or journal; None: it is something else.
 
         Args:
             name: without a directory.
         """
-        stem, dot, _ = name.partition(PCAP)
-        found = _NAME.fullmatch(stem) if dot else None
+        found = _NAME.fullmatch(name)
         if found is None:
             return None
         try:

@@ -145,7 +145,7 @@ class Delivery:
     async def take_command(self, command: Command, sender: Sender) -> None:
         """Pass a command on to the store that it is for."""
         try:
-            store = self._stores.take(command.topic, command.payload)
+            store = await self._stores.take(command.topic, command.payload)
             if store is None:
                 self.abandon("store_command", 1)
             else:

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from math import inf
 
+import msgspec
 import structlog
 import trio
 
 from appliance.runtime.stores import StoreError, StoreFailure
 from appliance.wire.names import EndpointId
-from appliance.wire.stores.clone import Clone, CloneOptions
-from appliance.wire.stores.commands import Action, PutUnique, StoreMessage
+from appliance.wire.stores.clone import Clone, CloneOptions, Snapshot
+from appliance.wire.stores.codec import decode_store_message
+from appliance.wire.stores.commands import AckClone, Action, PutUnique, StoreMessage
 from appliance.wire.stores.content import Content
 from appliance.wire.stores.outputs import StoreChange
 
 from .figures import StoreFigures
-from .hub import StoreHub
+from .hub import Loaded, StoreHub
 
 __all__ = ["CloneService"]
 
@@ -192,6 +194,20 @@ class CloneService:
     def take(self, message: StoreMessage) -> None:
         if self._core is not None:
             self._core.receive(message)
+            self._dirty.unpark_all()
+
+    def load(self, payload: bytes) -> Loaded:
+        message = decode_store_message(payload)
+        core, command = self._core, message.command
+        if core is None or not isinstance(command, AckClone):
+            return message, None
+        snapshot = Snapshot(command, core.content, message.sender)
+        # What is large goes here, in the thread, and not in the loop.
+        return msgspec.structs.replace(message, command=AckClone(command.offset, command.heartbeat, ())), snapshot
+
+    def take_loaded(self, loaded: Loaded) -> None:
+        if self._core is not None:
+            self._core.receive(*loaded)
             self._dirty.unpark_all()
 
     @property

@@ -7,12 +7,22 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+import trio
+
 from appliance.wire.names import EndpointId
+from appliance.wire.stores.clone import Snapshot
 from appliance.wire.stores.codec import decode_store_message, encode_store_message
-from appliance.wire.stores.commands import Entity, StoreMessage, clone_topic, master_topic
+from appliance.wire.stores.commands import AckClone, Entity, StoreMessage, clone_topic, master_topic
+from appliance.wire.stores.master import MANY
 from appliance.wire.stores.outputs import Outgoing
 
-__all__ = ["Carrier", "StoreHub", "StoreTaker"]
+__all__ = ["Carrier", "Loaded", "StoreHub", "StoreTaker"]
+
+LARGE = 256 << 10
+"""Bytes of a command that is better read somewhere else than in the loop."""
+
+Loaded = tuple[StoreMessage, Snapshot | None]
+"""A command, and if it is a snapshot for a clone, what that makes of it."""
 
 
 class StoreTaker(Protocol):
@@ -25,6 +35,18 @@ class StoreTaker(Protocol):
 
     def take(self, message: StoreMessage) -> None:
         """A command has come."""
+        ...
+
+    def load(self, payload: bytes) -> Loaded:
+        """Read a large command; called in a thread.
+
+        Raises:
+            RemoteProtocolError: it is none.
+        """
+        ...
+
+    def take_loaded(self, loaded: Loaded) -> None:
+        """It has come, and is read."""
         ...
 
     @property
@@ -104,6 +126,17 @@ class StoreHub:
             del self._takers[topic]
             self._tell_carrier()
 
+    async def send_all(self, name: str, messages: Iterable[Outgoing]) -> None:
+        """As `send`, but a large snapshot is written in a thread. A checkpoint only if there is one."""
+        for outgoing in messages:
+            command = outgoing.message.command
+            if isinstance(command, AckClone) and len(command.entries) > MANY and self._carrier is not None:
+                payload = await trio.to_thread.run_sync(encode_store_message, outgoing.message)
+                if self._carrier is not None:  # it may have gone meanwhile
+                    self._carrier.send_command(clone_topic(name), outgoing.endpoint, payload)
+            else:
+                self.send(name, (outgoing,))
+
     def send(self, name: str, messages: Iterable[Outgoing]) -> None:
         """Pass on what a store has to say; what nobody can hear is gone, which the protocol mends."""
         carrier = self._carrier
@@ -130,15 +163,21 @@ class StoreHub:
         finally:
             self._carrier = None
 
-    def take(self, topic: str, payload: bytes) -> StoreTaker | None:
-        """A command has come; returns the store that it was for, if there is one.
+    async def take(self, topic: str, payload: bytes) -> StoreTaker | None:
+        """A command has come; returns the store that it was for, if there is one. A checkpoint only if it is large.
 
         Raises:
             RemoteProtocolError: it is none.
+
+        Cancellation: it may not have been taken.
         """
         taker = self._takers.get(topic)
-        if taker is not None:
+        if taker is None:
+            return None
+        if len(payload) <= LARGE:
             taker.take(decode_store_message(payload))
+        else:
+            taker.take_loaded(await trio.to_thread.run_sync(taker.load, payload))
         return taker
 
     def peer_came(self) -> None:

@@ -13,6 +13,7 @@ from appliance.errors import LocalProtocolError, RemoteProtocolError
 from appliance.runtime.logs import Throttle
 from appliance.runtime.stores import StoreError, StoreFailure
 from appliance.wire.names import EndpointId
+from appliance.wire.stores.codec import decode_store_message
 from appliance.wire.stores.commands import Action, StoreMessage
 from appliance.wire.stores.content import Content
 from appliance.wire.stores.master import Master, Step
@@ -21,7 +22,7 @@ from appliance.wire.stores.outputs import StoreChange
 
 from .backend import Backend
 from .figures import StoreFigures
-from .hub import StoreHub
+from .hub import Loaded, StoreHub
 
 __all__ = ["MasterService"]
 
@@ -105,11 +106,11 @@ class MasterService:
             OSError: the file cannot be opened.
             ValueError: there is another master of that name in this process.
         """
-        entries = await trio.to_thread.run_sync(self._backend.open)
+        content = await trio.to_thread.run_sync(lambda: Content(self._backend.open()))
         try:
             core = self._core = Master(
                 self._hub.new_entity(),
-                Content(entries),
+                content,
                 expire_after_ns=self.expire_after_ns,
                 max_snapshot=self._max_snapshot,
             )
@@ -149,7 +150,7 @@ class MasterService:
             self._done += 1
             self._kept.unpark_all()
             try:
-                self._hub.send(self.name, step.messages)
+                await self._hub.send_all(self.name, step.messages)
             except LocalProtocolError as exc:
                 log.error("cannot send what a store has to say", store=self.name, error=str(exc))
             if step.changes:
@@ -195,6 +196,12 @@ class MasterService:
             self._pending += 1
             self._core.receive(message, self._clock_ns())
             self._dirty.unpark_all()
+
+    def load(self, payload: bytes) -> Loaded:
+        return decode_store_message(payload), None
+
+    def take_loaded(self, loaded: Loaded) -> None:
+        self.take(loaded[0])
 
     @property
     def is_busy(self) -> bool:

@@ -117,7 +117,9 @@ class StoreService:
         if not self._dispatcher.route(self._make_item(changes[0], now_ns, me)):
             account.drop("unwanted", len(changes))
             return
-        for change in changes:
+        for number, change in enumerate(changes):
+            if number % 100 == 99:
+                await trio.lowlevel.checkpoint()
             await self._dispatcher.dispatch(self._make_item(change, now_ns, me), account, patience_s=PATIENCE_S)
 
     def _make_item(self, change: StoreChange, now_ns: int, me: bytes) -> StoreEvent:

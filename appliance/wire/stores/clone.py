@@ -41,7 +41,7 @@ from .content import Content
 from .outputs import ChangeKind, Outgoing, StoreChange, outgoing
 from .producer import FIRST_SEQ, HEARTBEAT, Producer
 
-__all__ = ["Clone", "CloneOptions", "Fate"]
+__all__ = ["Clone", "CloneOptions", "Fate", "Snapshot"]
 
 _IDEMPOTENT = (Put, Erase, Clear)
 
@@ -67,6 +67,39 @@ class Fate(msgspec.Struct, frozen=True, gc=False):
     ticket: int
     reason: str
     """Empty: the master has it. ``no_master``: it never left. ``unknown``: the master was lost before it could tell."""
+
+
+class Snapshot:
+    """What an `AckClone` makes of a content; large ones are better made somewhere else than in an event loop.
+
+    Args:
+        handshake: has the new content.
+        before: the one that it replaces.
+        publisher: the master.
+    """
+
+    def __init__(self, handshake: AckClone, before: Content, publisher: Entity) -> None:
+        self.content = Content((key, value, None) for key, value in handshake.entries)
+        self._before, self._publisher = before, publisher
+        self._changes = self._compare(before)
+
+    def changes_to(self, before: Content) -> list[StoreChange]:
+        """What has changed."""
+        return self._changes if before is self._before else self._compare(before)
+
+    def _compare(self, before: Content) -> list[StoreChange]:
+        content, publisher = self.content, self._publisher
+        changes = [
+            StoreChange(ChangeKind.ERASE, key, None, before.get(key), None, publisher)
+            for key in before
+            if key not in content
+        ]
+        for key in content:
+            old, value = before.get(key), content.get(key)
+            if old != value:
+                kind = ChangeKind.INSERT if old is None else ChangeKind.UPDATE
+                changes.append(StoreChange(kind, key, value, old, None, publisher))
+        return changes
 
 
 class Clone:
@@ -157,11 +190,16 @@ class Clone:
 
     # ── what happens ──
 
-    def receive(self, message: StoreMessage) -> None:
-        """Take a command that came on the clones' topic."""
+    def receive(self, message: StoreMessage, snapshot: Snapshot | None = None) -> None:
+        """Take a command that came on the clones' topic.
+
+        Args:
+            message: the command.
+            snapshot: what was made of it already.
+        """
         sender, command = message.sender, message.command
         if isinstance(command, AckClone):
-            self._attach(sender, message.receiver, command)
+            self._attach(sender, message.receiver, command, snapshot)
             return
         if sender != self.master:
             self.refused["not_our_master"] += 1
@@ -249,14 +287,14 @@ class Clone:
 
     # ── the channel from the master ──
 
-    def _attach(self, sender: Entity, receiver: Entity, handshake: AckClone) -> None:
+    def _attach(self, sender: Entity, receiver: Entity, handshake: AckClone, snapshot: Snapshot | None) -> None:
         if receiver != self.me:
             self.refused["not_for_us"] += 1
             return
         self._heard = self._now
         if self.master is None:
             self.master = sender
-            self._install(handshake)
+            self._install(handshake, snapshot or Snapshot(handshake, self.content, sender))
             self._open_writer(sender)
         elif self.master != sender:
             self.refused["not_our_master"] += 1
@@ -265,18 +303,10 @@ class Clone:
         self._tell(sender, self._consumer.acknowledge())
         self._flush()
 
-    def _install(self, handshake: AckClone) -> None:
+    def _install(self, handshake: AckClone, snapshot: Snapshot) -> None:
         """The snapshot replaces the content; what has changed is told. Events that came before it follow."""
-        before, self.content = self.content, Content((key, value, None) for key, value in handshake.entries)
-        publisher = self.master or NOBODY
-        for key in before:
-            if key not in self.content:
-                self.changes.append(StoreChange(ChangeKind.ERASE, key, None, before.get(key), None, publisher))
-        for key in self.content:
-            old, value = before.get(key), self.content.get(key)
-            if old != value:
-                kind = ChangeKind.INSERT if old is None else ChangeKind.UPDATE
-                self.changes.append(StoreChange(kind, key, value, old, None, publisher))
+        self.changes += snapshot.changes_to(self.content)
+        self.content = snapshot.content
         self.is_synchronised = True
         for action in self._consumer.on_handshake(handshake.offset, handshake.heartbeat):
             self._apply(action)

@@ -5,6 +5,7 @@ Source: Broker, ``internal_command.hh``, ``entity_id.hh``.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple, TypeAlias
 
 import msgspec
@@ -153,7 +154,7 @@ class AckClone(msgspec.Struct, frozen=True, gc=False):
     offset: int
     heartbeat: int
     """In ticks of 100 ms."""
-    entries: tuple[tuple[bytes, bytes], ...]
+    entries: Collection[tuple[bytes, bytes]]
 
 
 class RetransmitFailed(msgspec.Struct, frozen=True, gc=False):

@@ -5,10 +5,28 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator
 
-__all__ = ["Content", "Entry"]
+__all__ = ["Content", "Entry", "Frozen"]
 
 Entry = tuple[bytes, int | None]
 """A value, and when its time is over: nanoseconds since the epoch, or None."""
+
+
+class Frozen:
+    """Keys and values as they were at one moment. Made at once, however many they are."""
+
+    __slots__ = ("_entries",)
+
+    def __init__(self, entries: dict[bytes, Entry]) -> None:
+        self._entries = entries
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, pair: object) -> bool:
+        return any(pair == each for each in self)
+
+    def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
+        return ((key, entry[0]) for key, entry in self._entries.items())
 
 
 class Content:
@@ -22,6 +40,8 @@ class Content:
         self._entries: dict[bytes, Entry] = {key: (value, expiry_ns) for key, value, expiry_ns in entries}
         self._deadlines = [(expiry_ns, key) for key, (_, expiry_ns) in self._entries.items() if expiry_ns is not None]
         heapq.heapify(self._deadlines)
+        self.size = sum(len(key) + len(entry[0]) for key, entry in self._entries.items())
+        """Bytes of keys and values."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -43,7 +63,13 @@ class Content:
         """Keys and values."""
         return tuple([(key, entry[0]) for key, entry in self._entries.items()])
 
+    def frozen(self) -> Frozen:
+        """The same for many of them: they are not touched here and now."""
+        return Frozen(self._entries.copy())
+
     def put(self, key: bytes, value: bytes, expiry_ns: int | None) -> None:
+        before = self._entries.get(key)
+        self.size += len(value) - len(before[0]) if before is not None else len(key) + len(value)
         self._entries[key] = (value, expiry_ns)
         if expiry_ns is not None:
             heapq.heappush(self._deadlines, (expiry_ns, key))
@@ -52,11 +78,16 @@ class Content:
 
     def erase(self, key: bytes) -> bool:
         """Whether it was there."""
-        return self._entries.pop(key, None) is not None
+        before = self._entries.pop(key, None)
+        if before is None:
+            return False
+        self.size -= len(key) + len(before[0])
+        return True
 
     def clear(self) -> None:
         self._entries.clear()
         self._deadlines.clear()
+        self.size = 0
 
     @property
     def next_expiry_ns(self) -> int | None:
@@ -70,7 +101,7 @@ class Content:
             due_ns, key = heapq.heappop(self._deadlines)
             entry = self._entries.get(key)
             if entry is not None and entry[1] == due_ns:
-                del self._entries[key]
+                self.erase(key)
                 expired.append(key)
         return expired
 

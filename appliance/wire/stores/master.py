@@ -9,6 +9,7 @@ Source: Broker, ``internal/master_actor.cc``.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 
 import msgspec
 
@@ -42,7 +43,10 @@ from .operations import TypeClashError, add, initial, subtract
 from .outputs import ChangeKind, Outgoing, StoreChange, outgoing
 from .producer import HEARTBEAT, Producer
 
-__all__ = ["Master", "Step"]
+__all__ = ["MANY", "Master", "Step"]
+
+MANY = 10_000
+"""Entries of a snapshot that is better written somewhere else than in an event loop."""
 
 
 class Step(msgspec.Struct, frozen=True, gc=False):
@@ -82,7 +86,7 @@ class Master:
         self._producer: Producer[Action] = Producer(max_events=max_events)
         self._handshakes: dict[Entity, AckClone] = {}
         """What a clone was answered, as long as it has not acknowledged it."""
-        self._snapshot: tuple[int, tuple[tuple[bytes, bytes], ...]] | None = None
+        self._snapshot: tuple[int, Collection[tuple[bytes, bytes]]] | None = None
         self._writers: dict[Entity, Consumer[Action]] = {}
         self._unacked: dict[Entity, None] = {}
         self._changes: list[StoreChange] = []
@@ -177,13 +181,14 @@ class Master:
     # ── clones ──
 
     def _attach(self, clone: Entity) -> None:
-        if self._snapshot is None or self._snapshot[0] != self._producer.seq or not self._producer.consumers:
-            # Without consumers nothing is numbered, so the number says nothing.
-            self._snapshot = self._producer.seq, self.content.pairs()
-        entries = self._snapshot[1]
-        if sum(len(key) + len(value) for key, value in entries) > self.max_snapshot:
+        if self.content.size > self.max_snapshot:
             self.refused["snapshot_too_large"] += 1
             return
+        if self._snapshot is None or self._snapshot[0] != self._producer.seq or not self._producer.consumers:
+            # Without consumers nothing is numbered, so the number says nothing.
+            content = self.content
+            self._snapshot = self._producer.seq, content.frozen() if len(content) > MANY else content.pairs()
+        entries = self._snapshot[1]
         offset = self._producer.attach(clone)
         handshake = self._handshakes[clone] = AckClone(offset, HEARTBEAT, entries)
         self._unicast(clone, handshake, seq=offset)

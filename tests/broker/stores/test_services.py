@@ -12,11 +12,27 @@ import trio
 from appliance.broker.stores.backend import SqliteBackend
 from appliance.runtime.stores import StoreError, StoreFailure
 from appliance.wire.stores.clone import CloneOptions
+from appliance.wire.stores.commands import NOBODY, Erase, Put
+from appliance.wire.stores.master import MANY
 from appliance.wire.stores.outputs import StoreChange
 from appliance.zeek.values import Count, Set, Value
 from tests.broker.harness import run_houses, start, wait_until
 
-from .harness import Told, clone, erase, has, house, increment, master, plain, put, put_unique, run_stores, sqlite
+from .harness import (
+    Told,
+    clone,
+    erase,
+    has,
+    house,
+    increment,
+    key_of,
+    master,
+    plain,
+    put,
+    put_unique,
+    run_stores,
+    sqlite,
+)
 
 
 async def test_a_clone_follows_over_a_real_connection(tmp_path: Path) -> None:
@@ -213,3 +229,35 @@ async def test_cuts_under_load(tmp_path: Path) -> None:
             for each in clones:
                 await has(each, {b"n": Count(300)})
                 assert each.statistics().resyncs == 0
+
+
+async def test_a_large_snapshot_is_read_and_written_elsewhere(tmp_path: Path) -> None:
+    """With what is written meanwhile; and what it replaces is told as changes."""
+    one = house(tmp_path / "one")
+    told = Told()
+    async with run_houses(one):
+        two = house(tmp_path / "two", connect=(one.address,))
+        a, b = master(one), clone(two, told=told)
+        async with run_houses(two), run_stores(a):
+            await put(a, b"old", Count(0))
+            async with run_stores(b):
+                await has(b, {b"old": Count(0)})
+                count = 3 * MANY
+                for number in range(count):
+                    a.me.apply(Put(key_of(Count(number)), key_of(b"v" * 10), None, NOBODY), 0)
+                a.me.apply(Erase(key_of(b"old"), NOBODY), 0)
+                a.me.rename(one.stores.new_entity())  # so that nothing of this is told one by one
+                b.moved()
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(put, a, b"late", Count(1))
+                    with trio.fail_after(20):
+                        while len(await b.content()) != count + 1:  # noqa: ASYNC110 - a plain dict
+                            await trio.sleep(0.01)
+                assert await plain(b) == await plain(a)
+                assert (await b.content()).size == (await a.content()).size
+                with trio.fail_after(20):
+                    while len(told.changes) < count + 3:  # noqa: ASYNC110 - a plain list
+                        await trio.sleep(0.01)
+    assert told.kinds.count("insert") == count + 2
+    assert [change.key for change in told.changes if change.kind == "erase"] == [key_of(b"old")]
+    assert all(not change.publisher.is_nobody for change in told.changes[: count + 2])

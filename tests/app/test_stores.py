@@ -11,7 +11,11 @@ import pytest
 import trio
 
 from appliance.app import Appliance
+from appliance.config import load
+from appliance.model import LogBatch
+from appliance.parts import prepare
 from appliance.runtime.stores import StoreError, StoreFailure, StoreReply, StoreRequest
+from appliance.zeek.address import Address
 from appliance.zeek.binary import decode, encode
 from appliance.zeek.values import Count, Value
 
@@ -26,9 +30,8 @@ class Running:
         self.appliance, self._files = appliance, files
 
     async def ask(self, store: str, operation: Any, *, key: Value = None, value: Value = None) -> StoreReply:
-        assert self.appliance._parts is not None
         request = StoreRequest(operation=operation, key=encode(key), value=encode(value))
-        return await self.appliance._parts.stores.known.perform(store, request)
+        return await self.appliance.stores.perform(store, request)
 
     async def get(self, store: str, key: Value) -> Value:
         raw = (await self.ask(store, "get", key=key)).value
@@ -143,3 +146,29 @@ async def test_what_nobody_wants_is_booked(start: Any) -> None:
         accounts = {line.account.name: line.account for line in running.appliance.status().ledger}
         assert accounts["store.in"].dropped == {"unwanted": 4}
         assert accounts["store.in"].lost == 0
+
+
+async def test_the_example_runs(tmp_path: Path, told: list[Any]) -> None:
+    """A connection that nobody answers is counted, and whoever has too many is told."""
+    conf = Path(__file__).parents[2] / "conf"
+    text = (conf / "stores.toml").read_text().replace("127.0.0.1:9999", "127.0.0.1:0")
+    file = tmp_path / "site.toml"
+    head = f'[api]\nlisten = []\n[appliance]\nstate_dir = "{tmp_path}/state"\n'
+    file.write_text(text.replace('["python"]', f'["{conf}/python"]').replace("[appliance]\n", head))
+    async with trio.open_nursery() as nursery:
+        appliance = Appliance(prepare(load(file, environ={})), file, {})
+        nursery.start_soon(appliance.run)
+        await appliance.ready.wait()
+        host = encode(Address.parse("10.0.0.1"))
+        put = StoreRequest(operation="put", key=host, value=encode(Count(99)))
+        await appliance.stores.perform("scanners", put)
+        rows = b'{"id.orig_h":"10.0.0.1","conn_state":"SF"}\n{"id.orig_h":"10.0.0.1","conn_state":"S0"}\n'
+        batch = LogBatch(path="conn", source="zmq.x", data=rows, count=2)
+        account = appliance.ledger.account("zmq.x")
+        account.received += 2
+        await appliance.dispatcher.dispatch(batch, account, patience_s=5.0)
+        with trio.fail_after(30):
+            while not (found := [line for line in told if line["event"] == "a scanner"]):  # noqa: ASYNC110 - a list
+                await trio.sleep(0.01)
+        assert [(line["host"], line["attempts"]) for line in found] == [("10.0.0.1", 100)]
+        appliance.stop()

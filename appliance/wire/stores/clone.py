@@ -35,6 +35,7 @@ from .commands import (
     PutUniqueResult,
     RetransmitFailed,
     StoreMessage,
+    signed,
 )
 from .consumer import Consumer
 from .content import Content
@@ -182,6 +183,7 @@ class Clone:
             self.refused["too_many_writes"] += 1
             return None
         self._ticket += 1
+        action = signed(action, self.me)
         if self.is_attached:
             self._publish(self._ticket, action)
         else:

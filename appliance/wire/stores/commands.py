@@ -34,6 +34,7 @@ __all__ = [
     "Subtract",
     "clone_topic",
     "master_topic",
+    "signed",
 ]
 
 
@@ -166,6 +167,11 @@ class RetransmitFailed(msgspec.Struct, frozen=True, gc=False):
 Action: TypeAlias = Put | PutUnique | PutUniqueResult | Erase | Expire | Add | Subtract | Clear
 """What is numbered."""
 Command: TypeAlias = Action | AttachWriter | Keepalive | CumulativeAck | Nack | AckClone | RetransmitFailed
+
+
+def signed(action: Action, who: Entity) -> Action:
+    """An action with the one who wants it, if it does not say so itself."""
+    return msgspec.structs.replace(action, publisher=who) if action.publisher.is_nobody else action
 
 
 class StoreMessage(msgspec.Struct, frozen=True, gc=False):

@@ -36,6 +36,7 @@ from .commands import (
     RetransmitFailed,
     StoreMessage,
     Subtract,
+    signed,
 )
 from .consumer import Consumer
 from .content import Content
@@ -167,7 +168,7 @@ class Master:
             RemoteProtocolError: key or value is none.
         """
         self._now_ns = now_ns
-        return self._apply(action)
+        return self._apply(signed(action, self.me))
 
     def rename(self, me: Entity) -> None:
         """Begin anew under another name: all clones and writers have to come again. The content stays."""

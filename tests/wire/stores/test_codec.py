@@ -91,24 +91,24 @@ def test_all_of_a_recorded_conversation() -> None:
 
 
 entities = st.builds(Entity, st.binary(min_size=16, max_size=16), st.integers(0, 2**64 - 1))
-datas = values.map(encode)
+payloads = values.map(encode)
 keys = values.map(lambda value: encode(value, is_canonical=True))
 spans = st.none() | st.integers(-(1 << 63), (1 << 63) - 1)
 numbers = st.integers(0, 2**64 - 1)
 commands: st.SearchStrategy[Command] = st.one_of(
-    st.builds(Put, keys, datas, spans, entities),
-    st.builds(PutUnique, keys, datas, spans, entities, numbers, entities),
+    st.builds(Put, keys, payloads, spans, entities),
+    st.builds(PutUnique, keys, payloads, spans, entities, numbers, entities),
     st.builds(PutUniqueResult, st.booleans(), entities, numbers, entities),
     st.builds(Erase, keys, entities),
     st.builds(Expire, keys, entities),
-    st.builds(Add, keys, datas, st.integers(0, 255), spans, entities),
-    st.builds(Subtract, keys, datas, spans, entities),
+    st.builds(Add, keys, payloads, st.integers(0, 255), spans, entities),
+    st.builds(Subtract, keys, payloads, spans, entities),
     st.builds(Clear, entities),
     st.builds(AttachWriter, numbers, st.integers(0, 0xFFFF)),
     st.builds(Keepalive, numbers),
     st.builds(CumulativeAck, numbers),
     st.builds(Nack, st.lists(numbers, max_size=5).map(tuple)),
-    st.builds(AckClone, numbers, st.integers(0, 0xFFFF), st.lists(st.tuples(keys, datas), max_size=4).map(tuple)),
+    st.builds(AckClone, numbers, st.integers(0, 0xFFFF), st.lists(st.tuples(keys, payloads), max_size=4).map(tuple)),
     st.builds(RetransmitFailed, numbers),
 )
 messages = st.builds(StoreMessage, numbers, entities, entities, commands)

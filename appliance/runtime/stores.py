@@ -132,8 +132,6 @@ class StoreReply(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
 class DataStore(Protocol):
     """One store."""
 
-    role: str
-
     async def perform(self, request: StoreRequest) -> StoreReply:
         """Do what is asked.
 
@@ -178,11 +176,6 @@ class Stores:
         finally:
             if self._open.get(name) is store:
                 del self._open[name]
-
-    def role_of(self, name: str) -> str:
-        """Empty: it is not open."""
-        store = self._open.get(name)
-        return "" if store is None else store.role
 
     async def perform(self, name: str, request: StoreRequest) -> StoreReply:
         """Do what is asked of a store. One that is announced is waited for.

@@ -42,12 +42,10 @@ class StoreAccess:
 
     Args:
         store: what is asked.
-        role: of it.
     """
 
-    def __init__(self, store: Kept, role: str) -> None:
+    def __init__(self, store: Kept) -> None:
         self._store = store
-        self.role = role
 
     async def perform(self, request: StoreRequest) -> StoreReply:
         """See `DataStore.perform`."""

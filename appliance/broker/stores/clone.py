@@ -43,6 +43,32 @@ async def _nobody(changes: Sequence[StoreChange]) -> None:
     """Changes that nobody wants to hear of."""
 
 
+class _Awaited:
+    """A write whose writer waits."""
+
+    __slots__ = ("_has_answer", "_is_settled", "is_inserted", "over", "reason")
+
+    def __init__(self, *, wants_answer: bool) -> None:
+        self._has_answer, self._is_settled = not wants_answer, False
+        self.is_inserted = True
+        self.reason = ""
+        self.over = trio.Event()
+
+    def settle(self, reason: str) -> None:
+        """The master has it, or why not."""
+        if not self.over.is_set():
+            self._is_settled, self.reason = True, reason
+            self._finish()
+
+    def answer(self, is_inserted: bool) -> None:
+        self._has_answer, self.is_inserted = True, is_inserted
+        self._finish()
+
+    def _finish(self) -> None:
+        if self._is_settled and (self._has_answer or self.reason):
+            self.over.set()
+
+
 class CloneService:
     """See the module. A service of the supervisor, and a `StoreTaker`.
 
@@ -75,9 +101,7 @@ class CloneService:
         self._users = 0
         self._changed = trio.lowlevel.ParkingLot()
         self._dirty = trio.lowlevel.ParkingLot()
-        self._fates: dict[int, str] = {}
-        self._results: dict[int, bool] = {}
-        self._awaited: set[int] = set()
+        self._awaited: dict[int, _Awaited] = {}
         self._put_changes, self._get_changes = trio.open_memory_channel[tuple[StoreChange, ...]](MAX_UNTOLD)
         self._untold = 0
         self._stopped = trio.Event()
@@ -139,6 +163,8 @@ class CloneService:
                     self._flush(core)
         finally:
             self._core = None
+            for awaited in self._awaited.values():
+                awaited.settle("unknown")
             self._changed.unpark_all()
 
     def _is_needed(self) -> bool:
@@ -152,12 +178,12 @@ class CloneService:
         """Pass on everything that the core has to say."""
         self._hub.send(self.name, core.take())
         for fate in core.fates:
-            if fate.ticket in self._awaited:
-                self._fates[fate.ticket] = fate.reason
+            if (awaited := self._awaited.get(fate.ticket)) is not None:
+                awaited.settle(fate.reason)
         core.fates.clear()
         for ticket, is_inserted in core.results:
-            if ticket in self._awaited:
-                self._results[ticket] = is_inserted
+            if (awaited := self._awaited.get(ticket)) is not None:
+                awaited.answer(is_inserted)
         core.results.clear()
         if core.changes:
             try:
@@ -265,28 +291,18 @@ class CloneService:
         ticket = core.write(action)
         if ticket is None:
             raise StoreError(StoreFailure.OVERFLOW, self.name, "too much waits for the master")
-        self._awaited.add(ticket)
+        awaited = self._awaited[ticket] = _Awaited(wants_answer=isinstance(action, PutUnique))
         self._users += 1
         try:
             self._dirty.unpark_all()
-            while ticket not in self._fates and self._core is core:
-                await self._changed.park()
-            reason = self._fates.get(ticket, "unknown")
-            if reason:
-                raise StoreError(StoreFailure(reason), self.name, _WORDS[reason])
-            if not isinstance(action, PutUnique):
-                return True
-            while ticket not in self._results and self._core is core:
-                await self._changed.park()
-            if ticket not in self._results:
-                raise StoreError(StoreFailure.UNKNOWN, self.name, _WORDS["unknown"])
-            return self._results[ticket]
+            await awaited.over.wait()
+            if awaited.reason:
+                raise StoreError(StoreFailure(awaited.reason), self.name, _WORDS[awaited.reason])
+            return awaited.is_inserted
         finally:
             self._users -= 1
             self._asked_s = trio.current_time()
-            self._awaited.discard(ticket)
-            self._fates.pop(ticket, None)
-            self._results.pop(ticket, None)
+            del self._awaited[ticket]
 
     async def _wait(self, condition: Callable[[Clone], bool], timeout_s: float) -> Clone:
         self._asked_s = trio.current_time()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
@@ -32,6 +33,14 @@ TICK_S = 0.1
 RETRY_S = 1.0
 MAX_PENDING = 50_000
 """Commands that may have come and are not on the disk; whoever sends more waits."""
+
+_REFUSALS = {
+    "type_clash": "somebody wrote what does not go with the type of a value",
+    "bad_value": "somebody added to a value that cannot be read, or what cannot be read",
+    "snapshot_too_large": "a clone is refused: the content is larger than max_message",
+    "lost_by_writer": "a writer has lost what it wrote",
+}
+"""Reasons of commands without effect that somebody has to know → what is said."""
 
 Told = Callable[[Sequence[StoreChange]], Awaitable[None]]
 
@@ -80,6 +89,7 @@ class MasterService:
         """Steps: how many were taken from the core, and how many of them are kept."""
         self._pending = 0
         self._is_failing = False
+        self._said: Counter[str] = Counter()
         self._conflict: tuple[EndpointId, ...] = ()
 
     # ── the service ──
@@ -134,6 +144,15 @@ class MasterService:
             await trio.sleep_until(due_s)
             core.tick(self._clock_ns())
             self._dirty.unpark_all()
+            self._say_refused(core)
+
+    def _say_refused(self, core: Master) -> None:
+        """Those who wrote what cannot be done are told nothing by the protocol."""
+        for reason, words in _REFUSALS.items():
+            count = core.refused[reason] - self._said[reason]
+            if count and self._throttle.admit(reason) is not None:
+                self._said[reason] += count
+                log.warning(words, store=self.name, commands=count)
 
     async def _pump(self, core: Master) -> None:
         """Keep, then tell; what comes meanwhile is the next step."""

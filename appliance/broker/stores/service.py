@@ -106,7 +106,7 @@ class StoreService:
         inner = self._inner
         async with trio.open_nursery() as nursery:
             await nursery.start(lambda task_status: inner.run(task_status=task_status))
-            with self._stores.joined(self.plan.name, StoreAccess(inner, self.plan.role)):
+            with self._stores.joined(self.plan.name, StoreAccess(inner)):
                 task_status.started()
                 await inner.wait_closed()
 

@@ -224,3 +224,27 @@ async def test_a_lifetime_changes_for_what_is_put_from_now_on(tmp_path: Path) ->
         await wait_all_tasks_blocked()
         assert not a.service.apply(StorePlan(name="s", role="master", path="/elsewhere"))
         a.service.stop()
+
+
+async def test_a_master_refuses_nothing_silently(tmp_path: Path, told: list[Any]) -> None:
+    """What a clone wrote in vain, which the protocol does not tell it, and clones that are too many bytes for."""
+    one = house(tmp_path / "one")
+    async with run_houses(one):
+        two = house(tmp_path / "two", connect=(one.address,))
+        async with run_houses(two), trio.open_nursery() as nursery:
+            a, b = Site(one), Site(two, "clone")
+            await a.run(nursery)
+            await b.run(nursery)
+            await b.ask("put", b"k", b"text")
+            await b.ask("increment", b"k", Count(1))
+            assert a.service.apply(StorePlan(name="s", role="master", max_snapshot=1))
+            b.service._inner.moved()
+            with trio.fail_after(20):
+                while len([line for line in told if line.get("commands")]) < 2:  # noqa: ASYNC110 - a list
+                    await trio.sleep(0.01)
+            refused = a.service.statistics().refused
+            assert refused["type_clash"] == 1
+            assert refused["snapshot_too_large"] >= 1
+            assert await a.get(b"k") == b"text"
+            for site in (b, a):
+                site.service.stop()

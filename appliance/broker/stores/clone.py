@@ -306,6 +306,10 @@ class CloneService:
 
     async def _wait(self, condition: Callable[[Clone], bool], timeout_s: float) -> Clone:
         self._asked_s = trio.current_time()
+        core = self._core
+        if core is not None and condition(core):  # nearly always, and then there is nothing to wait for
+            await trio.lowlevel.checkpoint_if_cancelled()
+            return core
         self._users += 1
         try:
             self._wanted.set()

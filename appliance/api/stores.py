@@ -21,7 +21,6 @@ import msgspec
 from appliance.errors import LocalProtocolError, RemoteProtocolError
 from appliance.runtime.stores import (
     CHANGES,
-    MAX_LISTED,
     TIMEOUT_S,
     Operation,
     StoreError,
@@ -41,6 +40,8 @@ __all__ = ["PATH", "StoreRoutes"]
 
 PATH = "/v1/stores"
 _DEFAULT_LIMIT = 1000
+_MOST = 10_000
+"""Entries in one answer, which is made in the loop."""
 _LONGEST_S = 600.0
 _MEMBERS = frozenset({"operation", "key", "value", "index", "ttl", "timeout", "limit"})
 _NEEDS: Mapping[str, frozenset[str]] = {
@@ -133,8 +134,8 @@ def _listing(query: str) -> StoreRequest:
     if unknown := sorted(given.keys() - {"limit", "values"}):
         raise BadInputError(unknown[0], "unknown; there are limit and values")
     limit = given.get("limit", [str(_DEFAULT_LIMIT)])[-1]
-    if not _NUMBER.fullmatch(limit) or int(limit) > MAX_LISTED:
-        raise BadInputError("limit", f"expected a number up to {MAX_LISTED}")
+    if not _NUMBER.fullmatch(limit) or int(limit) > _MOST:
+        raise BadInputError("limit", f"expected a number up to {_MOST}")
     values = given.get("values", ["true"])[-1]
     if values not in ("true", "false"):
         raise BadInputError("values", "expected true or false")
@@ -157,8 +158,8 @@ def _parse(body: bytes) -> StoreRequest:
         raise BadInputError(missing[0], "missing")
     ttl = _seconds(tree, "ttl", 1e9)
     limit = tree.get("limit", _DEFAULT_LIMIT)
-    if type(limit) is not int or not 0 <= limit <= MAX_LISTED:
-        raise BadInputError("limit", f"expected a number up to {MAX_LISTED}")
+    if type(limit) is not int or not 0 <= limit <= _MOST:
+        raise BadInputError("limit", f"expected a number up to {_MOST}")
     known: Operation = operation  # type: ignore[assignment]  # one of `_NEEDS`
     return StoreRequest(
         operation=known,

@@ -146,7 +146,7 @@ class Proxy:
 
 
 def entries(program: Program) -> dict[str, Any]:
-    status, document = ask(program.state / "api.sock", "GET", "/v1/stores/s?limit=100000")
+    status, document = ask(program.state / "api.sock", "GET", "/v1/stores/s?limit=10000")
     assert status == 200, document
     return {str(each["key"]["plain"]): each["value"]["plain"] for each in document["entries"]}
 

@@ -245,6 +245,7 @@ class Parts:
     def _api(self, table: Api, prepared: Prepared) -> Service:
         from appliance.api.captures import CaptureRoutes
         from appliance.api.events import EventsApi
+        from appliance.api.evidence import EvidenceRoutes
         from appliance.api.extract import ExtractRoutes
         from appliance.api.server import StatusServer
 
@@ -256,6 +257,7 @@ class Parts:
             captures=self._captures and CaptureRoutes(self._captures, state_dir=prepared.config.appliance.state_dir),
             hooks=self._running and self._hook_routes(self._running, prepared.config),
             stores=self._running and self._store_routes(self._running, events.feeds),
+            evidence=EvidenceRoutes(self._windows),
             extract=ExtractRoutes(lambda: self.recorders, state_dir=prepared.config.appliance.state_dir),
             is_optional=not prepared.loaded.is_set("api.listen"),
         )
@@ -264,6 +266,11 @@ class Parts:
         from appliance.api.stores import StoreRoutes
 
         return StoreRoutes(self.stores.known, lambda: figures_of(running()), feeds)
+
+    def _windows(self) -> dict[str, Any]:
+        """Where tables of evidence that run can be asked."""
+        units = self._running() if self._running is not None else ()
+        return {unit.table.name: unit.service.window for unit in units if isinstance(unit.table, Evidence)}
 
     def _hook_routes(self, running: Callable[[], Iterable[Unit]], config: Config) -> HookRoutes:
         from appliance.api.hooks import HookLine, HookRoutes

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from appliance.native import FlowQuery, SegmentIndex, community_id, extract, flow_key, index_pcap
+from appliance.native import FlowQuery, PcapMerge, SegmentIndex, community_id, flow_key, index_pcap
 
 NATIVE = Path(__file__).parents[1] / "native"
 SOURCES = ["flow_key", "community_id", "flow_table", "fragment_table", "keyed_hash"]
@@ -69,7 +69,10 @@ def measure_lookups(program: Path, directory: Path, flows: int) -> None:
             took, read = milliseconds(look), look() >> 20
 
         def take(query: FlowQuery = query) -> int:
-            return sum(map(len, extract(pcap, query, index)))
+            with pcap.open("rb") as segment, index.open("rb") as sidecar:
+                merge = PcapMerge(query)
+                merge.add(segment.fileno(), SegmentIndex(sidecar.fileno()).lookup(query, size))
+                return sum(map(len, iter(merge.read, None)))
 
         whole = milliseconds(take)
         print(f"  {name:15} lookup {took:6.2f} ms, {read:4} MiB to read, extraction {whole:7.1f} ms")

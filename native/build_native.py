@@ -19,7 +19,7 @@ HEADERS = (
     *("broker_intake.h", "broker_frames.h"),
     *("pcap_file.h", "pcap_scan.h", "synth.h", "packet_batch.h", "receiver.h", "dgram.h", "ethernet.h", "filter.h"),
     *("packet_view.h", "flow_key.h", "community_id.h", "flow_table.h", "flow_query.h"),
-    *("segment_index.h", "segment_lookup.h", "pcap_extract.h", "pcap_merge.h"),
+    *("segment_index.h", "segment_lookup.h", "pcap_index.h", "pcap_merge.h"),
     *("ring_output.h", "ring.h", "ring_index.h"),
     "child.h",
 )

@@ -2,7 +2,7 @@
  *
  * Files are added while it goes on, when the time of their first packet is near, and end by themselves: so any number
  * of segments that follow each other costs no more memory than those of one moment, 512 KiB each. The order within one
- * file is kept, also where it is not that of time. Any PCAP is read as by pcap_extract.h; nanoseconds in host order
+ * file is kept, also where it is not that of time. Any PCAP is read as by pcap_reader.h; nanoseconds in host order
  * are written. One thread at a time.
  */
 

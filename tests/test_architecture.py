@@ -143,6 +143,8 @@ def test_command_line_imports_nothing_heavy_before_it_knows_the_command(path: Pa
         "capture_arguments.py",
         "hooks.py",
         "hooks_arguments.py",
+        "evidence.py",
+        "evidence_arguments.py",
         "extract.py",
         "extract_arguments.py",
         "extract_remote.py",

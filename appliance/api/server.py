@@ -25,6 +25,7 @@ from appliance.runtime.logs import Throttle
 from .captures import CaptureRoutes
 from .events import PATH as EVENTS
 from .events import EventsApi
+from .evidence import EvidenceRoutes
 from .exchange import Answer, Exchange, RefusedError, Request, problem
 from .extract import ExtractRoutes
 from .hooks import HookRoutes
@@ -145,6 +146,7 @@ class StatusServer:
         captures: what ``/v1/captures`` does; None: there is no such path.
         hooks: what ``/v1/hooks`` does; None: there is no such path.
         stores: what ``/v1/stores`` does; None: there is no such path.
+        evidence: what ``/v1/evidence`` does; None: there is no such path.
         extract: what ``/v1/extract`` does; None: there is no such path.
         is_optional: go on without a socket that cannot be used, with a warning: nobody asked for it by name.
     """
@@ -158,6 +160,7 @@ class StatusServer:
         captures: CaptureRoutes | None = None,
         hooks: HookRoutes | None = None,
         stores: StoreRoutes | None = None,
+        evidence: EvidenceRoutes | None = None,
         extract: ExtractRoutes | None = None,
         is_optional: bool = False,
     ) -> None:
@@ -166,8 +169,8 @@ class StatusServer:
         self._documents = documents
         self._events = events
         self._extract = extract
-        self._routes: list[CaptureRoutes | HookRoutes | StoreRoutes] = [
-            each for each in (captures, hooks, stores) if each is not None
+        self._routes: list[CaptureRoutes | HookRoutes | StoreRoutes | EvidenceRoutes] = [
+            each for each in (captures, hooks, stores, evidence) if each is not None
         ]
         self._places = trio.Semaphore(MAX_CONNECTIONS)
         self._served: list[str] = []

@@ -28,7 +28,7 @@ def join_times(argv: Sequence[str]) -> list[str]:
     """``--from -10m`` as ``--from=-10m``: argparse takes what begins with a dash for an option."""
     joined: list[str] = []
     for word in argv:
-        if joined and joined[-1] in ("--from", "--to") and _AGO.match(word):
+        if joined and joined[-1] in ("--from", "--to", "--at") and _AGO.match(word):
             joined[-1] += f"={word}"
         else:
             joined.append(word)

@@ -11,6 +11,7 @@ from typing import Any
 from appliance import __version__
 
 from .capture_arguments import add_capture
+from .evidence_arguments import add_evidence
 from .extract_arguments import add_extract
 from .hooks_arguments import add_hooks
 from .pcap_arguments import add_pcap
@@ -37,7 +38,8 @@ examples:
   kill -HUP $(pidof broappliance)                    read the file again
 
 exit codes: 0 success, 1 failure while running, 2 mistake in the configuration or the arguments,
-3 (status, hooks failed) something needs attention, (pcap) a file is torn or damaged, (extract) packets are missing
+3 (status, hooks failed) something needs attention, (pcap) a file is torn or damaged, (extract, evidence request)
+packets are missing
 """
 
 LITERALS = """\
@@ -168,6 +170,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_capture(commands, _command, _add_socket)
     add_extract(commands, _command, _add_socket)
     add_hooks(commands, _command, _add_socket)
+    add_evidence(commands, _command, _add_socket)
     add_pcap(commands, _command)
     add_store(commands, _command, _add_socket, LITERALS)
 

@@ -28,7 +28,12 @@ class Evidence(Consumer, frozen=True, kw_only=True):
             "name a connection gets those of the pair, one that names one host those of that"
         ),
     ] = "conn"
-    max_size: Annotated[Size, Meta(description="of one PCAP; the latest packets are left out")] = Size(100 << 20)
+    max_size: Annotated[
+        Size,
+        Meta(
+            description="of one PCAP; of a connection its first packets are kept, of hosts those nearest to the alarm"
+        ),
+    ] = Size(100 << 20)
     max_span: Annotated[
         Duration, Meta(description="longest time that one PCAP covers when alarms follow each other, or one that asks")
     ] = Duration(3600 * 10**9)

@@ -13,11 +13,11 @@ from appliance.zeek.convert import to_text
 from appliance.zeek.events import plain_args
 
 from .jobs import Alarm, Asked, Shown
-from .requests import ANSWER_TOPIC, REQUEST, Request, parse_request
-from .selection import choose, ends_of_event, ends_of_record
+from .requests import REQUEST, Request, parse_asker, parse_request
+from .selection import Ends, Wanted, choose, ends_of_event, ends_of_record, flows_of
 from .times import parse_span, parse_time
 
-__all__ = ["Refused", "make_alarm"]
+__all__ = ["Refused", "alarm_of", "make_alarm"]
 
 AHEAD_NS = 60 * 10**9
 """How far the clock of whoever wrote a record may be ahead; what is later counts as of now."""
@@ -48,46 +48,65 @@ def make_alarm(config: Evidence, item: Item, record: Mapping[str, Any] | None, n
         ts_ns = _not_ahead(parse_time(record.get("ts")), now_ns)
         last_ns = ts_ns + parse_span(record.get("duration"))
         shown = _show(item, ts_ns, record)
-        return _alarm(config, shown, last_ns, selection=choose(ends_of_record(record), config.select))
+        return alarm_of(config, shown, last_ns, ends_of_record(record), config.select)
     plain = plain_args({**record, "name": to_text(item.name), "topic": to_text(item.topic)})
     ts_ns = _not_ahead(parse_time(record["ts"]), now_ns)
     if item.name == REQUEST:
-        return _alarm_of_request(config, item, parse_request(record["args"]), plain, now_ns)
+        request, asker = parse_request(record["args"]), parse_asker(record["args"])
+        return _alarm_of_request(config, item, request, asker, plain, now_ns)
     shown = _show(item, ts_ns, plain)
-    return _alarm(config, shown, ts_ns, selection=choose(ends_of_event(record["args"]), config.select))
+    return alarm_of(config, shown, ts_ns, ends_of_event(record["args"]), config.select)
 
 
 def _alarm_of_request(
-    config: Evidence, item: EventBatch, request: Request | None, plain: Mapping[str, Any], now_ns: int
+    config: Evidence,
+    item: EventBatch,
+    request: Request | None,
+    asker: Asked | None,
+    plain: Mapping[str, Any],
+    now_ns: int,
 ) -> Alarm | Refused:
     if request is None:
-        return Refused("bad_request", now_ns)
+        return Refused("bad_request", now_ns, asker)
     ts_ns = _not_ahead(request.ts_ns, now_ns)
     if request.recorder not in ("", config.recorder):
         return Refused("other_recorder", ts_ns)
-    asked = Asked(request.id, request.answer_topic or ANSWER_TOPIC)
-    return _alarm(
+    return alarm_of(
         config,
         _show(item, ts_ns, plain),
         ts_ns,
-        selection=choose(request.ends, request.select),
+        request.ends,
+        request.select,
         before_ns=request.before_ns,
         after_ns=request.after_ns,
-        asked=asked,
+        asked=asker,
     )
 
 
-def _alarm(
+def alarm_of(
     config: Evidence,
     shown: Shown,
     last_ns: int,
+    ends: Ends,
+    wanted: Wanted,
     *,
-    selection: Any,
     before_ns: int | None = None,
     after_ns: int | None = None,
     asked: Asked | None = None,
 ) -> Alarm | Refused:
+    """What asks for some packets around a time; refused if it names none.
+
+    Args:
+        config: the table.
+        shown: the alarm, with its time.
+        last_ns: the end of what it tells of.
+        ends: who is named.
+        wanted: which packets.
+        before_ns: instead of what the table says, as `after_ns`.
+        asked: who gets an answer.
+    """
     ts_ns, limit_ns = shown.ts_ns, int(config.max_span)
+    selection = choose(ends, wanted)
     if selection is None:
         return Refused("no_selection", ts_ns, asked)
     before_ns = min(int(config.before) if before_ns is None else before_ns, limit_ns)
@@ -99,6 +118,7 @@ def _alarm(
         to_ns=min(last_ns + after_ns, ts_ns + limit_ns) + 1,
         shown=shown,
         asked=asked,
+        flows=flows_of(ends),
     )
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from appliance.config import Evidence
 from appliance.runtime.pattern import MAX_COUNTER, PathPattern, numbered
 
-from .jobs import Job, Piece
+from .jobs import Job, Missing, Piece
 from .names import FIELDS, file_pattern
 from .note import job_note, left_out_note, write_note
-from .stages import put_together
+from .room import split_excess
+from .stages import cut_piece, put_together
 from .state import State
 
 __all__ = ["Files"]
@@ -81,9 +82,28 @@ class Files:
 
         return [piece for piece in job.pieces if size(piece) != piece.size]
 
+    def trim(self, job: Job, max_size: int) -> None:
+        """Leave out of a job what does not fit: its latest packets. What was taken stays on the disk.
+
+        Raises:
+            OSError: the disk says no.
+        """
+        fitting, excess = split_excess(job.pieces, max_size)
+        if not excess:
+            return
+        cut = cut_piece(self.stages, excess[0], max_size - sum(piece.size for piece in fitting))
+        begin = excess[0].from_ns if cut is None else cut.last_ns
+        job.missing.append(Missing("max_size", begin, excess[-1].to_ns))
+        job.pieces = fitting if cut is None else [*fitting, cut]
+
     def forget(self, job: Job) -> None:
-        """Remove a job's pieces."""
-        for piece in job.pieces:
+        """Remove everything that was taken for a job."""
+        for path in self.stages.glob(f"{job.id}-*.pcap"):
+            path.unlink(missing_ok=True)
+
+    def remove(self, piece: Piece | None) -> None:
+        """Remove a piece that no job has."""
+        if piece is not None:
             (self.stages / piece.file).unlink(missing_ok=True)
 
     def sweep(self, jobs: Collection[Job]) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from appliance.native import FlowKey
+
 from .selection import Selection
 
 __all__ = [
@@ -93,6 +95,8 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
     """Does not belong to it any more."""
     shown: Shown
     asked: Asked | None = None
+    flows: Sequence[FlowKey] = ()
+    """Of its connection, as far as it is known: no cutoff for them from now on."""
 
 
 class Job(msgspec.Struct, kw_only=True):
@@ -113,7 +117,8 @@ class Job(msgspec.Struct, kw_only=True):
     """What was taken from the recorder; disjoint, in order."""
     pieces: list[Piece] = []
     missing: list[Missing] = []
-    is_capped: bool = False
+    capped_ns: int | None = None
+    """From when on its packets did not fit into the file."""
     failures: int = 0
     """Attempts in a row that failed."""
 

@@ -14,7 +14,7 @@ import msgspec
 from .jobs import Job, Shown
 from .state import LeftOut
 
-__all__ = ["job_note", "left_out_note", "write_note"]
+__all__ = ["iso", "job_note", "left_out_note", "write_note"]
 
 
 def job_note(
@@ -32,32 +32,32 @@ def job_note(
         now_ns: wall clock.
     """
     selection = {key: value for key, value in msgspec.to_builtins(job.selection).items() if value}
-    query = selection | {"from": _iso(job.from_ns), "to": _iso(job.to_ns), "from_ns": job.from_ns, "to_ns": job.to_ns}
+    query = selection | {"from": iso(job.from_ns), "to": iso(job.to_ns), "from_ns": job.from_ns, "to_ns": job.to_ns}
     return {
         "evidence": evidence,
         "recorder": recorder,
         "pcap": None if pcap is None else pcap.name,
         "packets": sum(piece.packets for piece in job.pieces),
         "bytes": size,
-        "first": _iso(min(piece.first_ns for piece in job.pieces)) if job.pieces else None,
-        "last": _iso(max(piece.last_ns for piece in job.pieces)) if job.pieces else None,
+        "first": iso(min(piece.first_ns for piece in job.pieces)) if job.pieces else None,
+        "last": iso(max(piece.last_ns for piece in job.pieces)) if job.pieces else None,
         "complete": is_complete,
         "missing": [
-            {"reason": each.reason, "from": _iso(each.from_ns), "to": _iso(each.to_ns)}
+            {"reason": each.reason, "from": iso(each.from_ns), "to": iso(each.to_ns)}
             | {key: value for key, value in (("packets", each.packets), ("bytes", each.bytes)) if value is not None}
             for each in job.missing
         ],
         "query": query,
         "alarms": job.alarms,
         "items": [_item(shown) for shown in job.shown],
-        "began": _iso(job.began_ns),
-        "finished": _iso(now_ns),
+        "began": iso(job.began_ns),
+        "finished": iso(now_ns),
     }
 
 
 def _item(shown: Shown) -> dict[str, Any]:
     record = msgspec.Raw(shown.record.encode())
-    return {"kind": shown.kind, "source": shown.source, "ts": _iso(shown.ts_ns), "record": record}
+    return {"kind": shown.kind, "source": shown.source, "ts": iso(shown.ts_ns), "record": record}
 
 
 def left_out_note(
@@ -70,9 +70,9 @@ def left_out_note(
         "recorder": recorder,
         "pcap": None,
         "left_out": dict(sorted(counts.items())),
-        "alarms": [{"ts": _iso(each.ts_ns), "reason": each.reason, "query": each.query} for each in listed],
+        "alarms": [{"ts": iso(each.ts_ns), "reason": each.reason, "query": each.query} for each in listed],
         "not_listed": sum(more.values()),
-        "finished": _iso(now_ns),
+        "finished": iso(now_ns),
     }
 
 
@@ -95,6 +95,7 @@ def write_note(path: Path, note: Mapping[str, Any]) -> None:
         raise
 
 
-def _iso(ns: int) -> str:
+def iso(ns: int) -> str:
+    """A time as notes have it."""
     seconds, rest = divmod(ns, 10**9)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09}Z"

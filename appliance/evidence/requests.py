@@ -16,10 +16,11 @@ from appliance.zeek.convert import to_text
 from appliance.zeek.messages import Event, encode_message
 from appliance.zeek.values import PROTOCOLS, Address, Count, EnumValue, Port, Timespan, Timestamp, Value, Vector
 
+from .jobs import Asked
 from .selection import Ends, Wanted, address_text, community, proto_of
 from .uids import MAX_UID
 
-__all__ = ["ANSWER", "ANSWER_TOPIC", "REQUEST", "REQUEST_TOPIC", "Answer", "Request", "parse_request"]
+__all__ = ["ANSWER", "ANSWER_TOPIC", "REQUEST", "REQUEST_TOPIC", "Answer", "Request", "parse_asker", "parse_request"]
 
 REQUEST = "BroAppliance::evidence_request"
 ANSWER = "BroAppliance::evidence_ready"
@@ -46,8 +47,6 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     after_ns: int | None
     recorder: str
     """Empty: any."""
-    answer_topic: str
-    """Empty: `ANSWER_TOPIC`."""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,8 +78,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 def parse_request(args: Sequence[Any]) -> Request | None:
     """A request of an event's arguments; None: it is none. Arguments that are missing at the end are not given."""
-    given: list[Any] = [*args[:7], *[None] * (7 - len(args))]
-    id_, reason, what, before, after, recorder, topic = given
+    given: list[Any] = [*args[:6], *[None] * (6 - len(args))]
+    id_, reason, what, before, after, recorder = given
     if not isinstance(id_, bytes) or not isinstance(what, Vector) or not what:
         return None
     fields: list[Any] = [*what[:8], *[None] * (8 - len(what))]
@@ -98,8 +97,14 @@ def parse_request(args: Sequence[Any]) -> Request | None:
         before_ns=_span(before),
         after_ns=_span(after),
         recorder=_text(recorder),
-        answer_topic=_text(topic),
     )  # fmt: skip
+
+
+def parse_asker(args: Sequence[Any]) -> Asked | None:
+    """Who is to be answered, whatever else is wrong with his request; None: he does not say."""
+    if not args or not isinstance(args[0], bytes):
+        return None
+    return Asked(_text(args[0]), (_text(args[6]) if len(args) > 6 else "") or ANSWER_TOPIC)
 
 
 def _ends(orig_h: Any, orig_p: Any, resp_h: Any, resp_p: Any) -> Ends:

@@ -22,6 +22,7 @@ __all__ = [
     "community",
     "ends_of_event",
     "ends_of_record",
+    "flows_of",
     "proto_of",
 ]
 
@@ -127,6 +128,11 @@ def choose(ends: Ends, wanted: Wanted) -> Selection | None:
     if host:
         return Selection(select="host", hosts=(host,), uid=uid)
     return Selection(select=wanted, uid=uid) if uid else None
+
+
+def flows_of(ends: Ends) -> list[FlowKey]:
+    """The flow of the connection that a record names, whichever packets are wanted; as `Selection.flows`."""
+    return _connection(ends).flows() if ends.orig_h and ends.resp_h else []
 
 
 def _connection(ends: Ends) -> Selection:

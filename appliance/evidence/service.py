@@ -17,6 +17,7 @@ import structlog
 import trio
 
 from appliance.config import Evidence
+from appliance.errors import ApplianceError
 from appliance.model import Item
 from appliance.runtime.intake import ConsumerQueue, Parcel
 from appliance.runtime.tidy import Tidier
@@ -27,6 +28,7 @@ from .jobs import Alarm, Asked, Desk, Job, Limits
 from .requests import REQUEST, REQUEST_TOPIC, Answer
 from .state import LeftOut, State, pack
 from .surroundings import Surroundings
+from .window import Window
 from .work import Worker
 
 __all__ = ["EvidenceFigures", "EvidenceService", "Filter"]
@@ -108,6 +110,12 @@ class EvidenceService:
         )  # fmt: skip
         self._joined = self._left_out = 0
         self._is_left = trio.Event()
+        self._next_id = 1
+        self._state: State | None = None
+        self.window = Window(
+            config, desk=self._desk, files=self._files, finished=self._work, admit=self._admit, clock_ns=clock_ns
+        )
+        """Where people ask."""
 
     def statistics(self) -> EvidenceFigures:
         work = self._work
@@ -137,6 +145,7 @@ class EvidenceService:
             try:
                 await self._run(state)
             finally:
+                self._state = None
                 state.close()
 
     async def _run(self, state: State) -> None:
@@ -166,15 +175,16 @@ class EvidenceService:
     # ── records ──
 
     async def _take_in(self, state: State) -> None:
-        next_id = await self._work.on_disk(lambda: state.last_id) + 1
+        self._next_id = await self._work.on_disk(lambda: state.last_id) + 1
+        self._state = state
         try:
             while True:
                 async with self._queue.lease(LEASE) as parcel:
-                    taken = _TakenIn(next_id)
+                    taken = _TakenIn(self._next_id)
                     for item in parcel.items:
                         for _, record in self._where.select(item):
                             self._take_record(taken, item, record)
-                    next_id = taken.next_id
+                    self._next_id = taken.next_id
                     await self._keep(state, taken)
                     self._settle(parcel, taken)
         except trio.EndOfChannel:
@@ -192,18 +202,7 @@ class EvidenceService:
             return
         taken.add(job, is_new=outcome == "begun")
         self._joined += outcome == "joined"
-        self._lift(alarm)
-
-    def _lift(self, alarm: Alarm) -> None:
-        """What comes of this connection from now on is recorded in full."""
-        store = self._around.recorders.get(self.config.recorder)
-        if store is None:
-            return
-        for key in alarm.selection.flows():
-            try:
-                store.lift(key, self._clock_ns())
-            except OSError as exc:
-                self._work.complain("the cutoff of a connection cannot be lifted", exc)
+        self._work.lift(alarm.flows)
 
     async def _keep(self, state: State, taken: _TakenIn) -> None:
         """Write down what was taken in; nothing is settled before."""
@@ -217,6 +216,29 @@ class EvidenceService:
         for left, asked in zip(taken.left_out, taken.asked, strict=True):
             if asked is not None:
                 self._work.answer(Answer.refusal(asked.id, self.config.recorder, left.reason), asked.topic)
+
+    async def _admit(self, alarm: Alarm) -> Job:
+        """Take in what somebody asks for; it is on the disk when this returns.
+
+        Raises:
+            ApplianceError: refused, or there is nobody to do it.
+        """
+        if self._state is None:
+            raise ApplianceError("it is not running yet, or not any more")
+        account = self._around.ledger.account(f"evidence.{self.config.name}")
+        account.received += 1
+        taken = _TakenIn(self._next_id)
+        job, outcome = self._desk.admit(alarm, self._clock_ns(), taken.next_id)
+        if job is None:
+            account.drop(outcome, 1)
+            raise ApplianceError(f"refused: {outcome}")
+        taken.add(job, is_new=outcome == "begun")
+        self._next_id = taken.next_id
+        account.delivered += 1
+        self._joined += outcome == "joined"
+        self._work.lift(alarm.flows)
+        await self._keep(self._state, taken)
+        return job
 
     def _settle(self, parcel: Parcel, taken: _TakenIn) -> None:
         for left in taken.left_out:

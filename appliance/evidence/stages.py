@@ -12,6 +12,7 @@ import msgspec
 
 from appliance.extract.extraction import Extraction, plan
 from appliance.extract.query import Query
+from appliance.extract.sources import FileSource
 from appliance.runtime.packets import Gap, PacketStore, Source
 from appliance.runtime.partfile import PartFile
 
@@ -19,7 +20,7 @@ from .jobs import Missing, Piece, Span, uncovered
 from .selection import Selection
 from .times import MARGIN_NS
 
-__all__ = ["HEADER", "Taken", "before_oldest", "make_query", "put_together", "take", "within"]
+__all__ = ["HEADER", "Taken", "before_oldest", "cut_piece", "make_query", "put_together", "take", "within"]
 
 HEADER = 24
 """Bytes of a PCAP file's header."""
@@ -36,6 +37,11 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
     """None: there are no packets."""
     missing: tuple[Missing, ...]
     is_capped: bool
+
+    @classmethod
+    def nothing(cls, reason: str, span: Span) -> Taken:
+        """It was not even looked at."""
+        return cls(piece=None, missing=(Missing(reason, *span),), is_capped=False)
 
 
 def make_query(selection: Selection, span: Span) -> Query:
@@ -97,6 +103,27 @@ def take(store: PacketStore, selection: Selection, span: Span, target: Path, *, 
     if report.is_capped:
         missing.append(Missing("max_size", span[0] if piece is None else piece.last_ns, span[1]))
     return Taken(piece=piece, missing=tuple(missing), is_capped=report.is_capped)
+
+
+def cut_piece(folder: Path, piece: Piece, max_bytes: int) -> Piece | None:
+    """As much of a piece, from its begin on, as there is room for, as another file; None: not even one packet.
+
+    Raises:
+        OSError: the disk says no.
+    """
+    source = FileSource(folder / piece.file, first_ns=piece.first_ns, last_ns=piece.last_ns)
+    extraction = Extraction(Query(), [source], max_bytes=max_bytes)
+    target = folder / f"{piece.file.removesuffix('.pcap')}-cut.pcap"
+    with target.open("wb") as file:
+        for block in extraction:
+            file.write(block)
+    report = extraction.report
+    if report.first_ns is None or report.last_ns is None:
+        target.unlink()
+        return None
+    return msgspec.structs.replace(
+        piece, file=target.name, packets=report.packets, size=report.bytes, last_ns=report.last_ns
+    )
 
 
 def _of_one_link(sources: Sequence[Source]) -> tuple[list[Source], list[Source]]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 import trio
@@ -15,6 +16,7 @@ import trio
 from appliance.config import Evidence
 from appliance.errors import ApplianceError
 from appliance.model import Segment
+from appliance.native import FlowKey
 from appliance.runtime.ledger import Account
 from appliance.runtime.logs import Throttle
 from appliance.runtime.packets import PacketStore
@@ -22,7 +24,8 @@ from appliance.runtime.packets import PacketStore
 from .files import Files
 from .jobs import Desk, Job, Missing, Span, cover, merge_missing, uncovered
 from .requests import Answer
-from .stages import HEADER, take
+from .room import Portion, next_portion
+from .stages import HEADER, Taken, take
 from .state import State, pack
 from .surroundings import Surroundings
 from .times import MARGIN_NS
@@ -42,8 +45,11 @@ LOOK_EVERY_S = 60.0
 """Longest sleep: wall clocks are set."""
 SHORTEST_NS = 10**9
 """Between two stages."""
+MAX_OUTCOMES = 1000
+PARTS = 256
+"""Of a time that has too many packets, so small a part is taken whole or not at all."""
 UID_EVERY_NS = 5 * 10**9
-"""How often an unknown uid is looked up again."""
+"""How often an unknown uid is looked up again, after some seconds of looking more often."""
 PATIENCE_S = 5.0
 """How long a finished file waits for a consumer that does not move."""
 LONGEST_DELAY_S = 30.0
@@ -95,6 +101,9 @@ class Worker:
         self._changed = trio.Event()
         self.finished = self.incomplete = self.empty = self.packets = self.size = self.failures = 0
         self.last_error = ""
+        self.outcomes: OrderedDict[int, dict[str, Any]] = OrderedDict()
+        """Of the latest files, by the number of their jobs."""
+        self.is_finished = trio.lowlevel.ParkingLot()
 
     # ── what others call ──
 
@@ -111,11 +120,15 @@ class Worker:
             if path is not None:
                 await self._announce(job, path, self._files.path(job, "json"), (await trio.Path(path).stat()).st_size)
                 continue
-            for piece in await self.on_disk(partial(self._files.lost, job)):
-                job.pieces.remove(piece)
-                job.covered = [part for begin, end in job.covered
-                               for part in uncovered(begin, end, [(piece.from_ns, piece.to_ns)])]  # fmt: skip
+            await self._forget_lost(job)
             self.look_at(job)
+
+    async def _forget_lost(self, job: Job) -> None:
+        """What is no more on the disk is to be taken again."""
+        for piece in await self.on_disk(partial(self._files.lost, job)):
+            job.pieces.remove(piece)
+            job.covered = [part for begin, end in job.covered
+                           for part in uncovered(begin, end, [(piece.from_ns, piece.to_ns)])]  # fmt: skip
 
     async def on_disk(self, work: Callable[[], T]) -> T:
         """Do something with the state in a thread, one thing at a time."""
@@ -127,6 +140,17 @@ class Worker:
             self._again.add(job.id)
         else:
             self._put_off(job, self._clock_ns())
+
+    def lift(self, flows: Iterable[FlowKey]) -> None:
+        """Have what comes of these from now on recorded in full."""
+        store = self._around.recorders.get(self.config.recorder)
+        if store is None:
+            return
+        for key in flows:
+            try:
+                store.lift(key, self._clock_ns())
+            except OSError as exc:
+                self.complain("the cutoff of a connection cannot be lifted", exc)
 
     def answer(self, answer: Answer, topic: str) -> None:
         """Tell who asked."""
@@ -174,7 +198,8 @@ class Worker:
         except (OSError, ValueError, ApplianceError) as exc:
             job.failures += 1
             self.failures += 1
-            self.complain("evidence has to wait", exc)
+            if job.failures > 1 or not isinstance(exc, LaterError):  # recorders start after us
+                self.complain("evidence has to wait", exc)
             delay_s = min(LONGEST_DELAY_S, 2.0 ** min(job.failures - 1, 10))
             due_ns = self._clock_ns() + int(delay_s * 1e9)
         finally:
@@ -190,14 +215,16 @@ class Worker:
         """Do what can be done now; returns when there is more to do, None: it is finished."""
         now_ns = self._clock_ns()
         is_over = now_ns >= job.to_ns
+        if is_over:
+            await self._forget_lost(job)
         await self._resolve(job)
         store = self._around.recorders.get(self.config.recorder)
         if job.selection.is_known:
             waited = await self._wait_recorded(
                 store, min(now_ns, job.to_ns), is_hopeless=now_ns >= job.to_ns + PATIENCE_NS
             )
-            while waited and store and (spans := uncovered(job.from_ns, min(now_ns, job.to_ns), job.covered)):
-                await self._take(job, store, spans[0])
+            while waited and store and (portion := next_portion(job, now_ns, int(self.config.max_size))):
+                await self._take(job, store, portion)
         if not is_over or job.to_ns > now_ns:
             return self._next_ns(job, store)
         for begin, end in uncovered(job.from_ns, job.to_ns, job.covered):
@@ -212,6 +239,8 @@ class Worker:
         known = await self.on_disk(partial(self._uids.lookup, job.selection.uid))
         if known is None:
             return
+        if known.key.proto and self._clock_ns() < job.to_ns:
+            self.lift([known.key])
         if not job.selection.is_known:
             job.selection = job.selection.resolve(known.key)
         if job.selection.select == "conn":
@@ -228,35 +257,62 @@ class Worker:
         state = "behind" if store is not None else "not running"
         raise LaterError(f"the recorder {self.config.recorder} is {state}")
 
-    async def _take(self, job: Job, store: PacketStore, span: Span) -> None:
-        room = int(self.config.max_size) - job.size
-        has_piece = False
-        if job.is_capped or room <= HEADER:
+    async def _take(self, job: Job, store: PacketStore, portion: Portion) -> None:
+        span, room, _ = portion
+        if room <= HEADER:
             job.missing.append(Missing("max_size", *span))
+            job.covered = cover(job.covered, span)
+        elif portion.is_latest_first:
+            await self._take_latest(job, store, span, room)
         else:
-            target = self._files.stages / f"{job.id}-{span[0]}.pcap"
-            taken = await trio.to_thread.run_sync(
-                partial(take, store, job.selection, span, target, max_bytes=room,
-                        check=trio.from_thread.check_cancelled),
-                limiter=self._threads,
-            )  # fmt: skip
-            if taken.piece is not None:
-                job.pieces.append(taken.piece)
-                has_piece = True
-            job.missing += taken.missing
-            job.is_capped = taken.is_capped
+            taken = await self._extract(job, store, span, room)
+            if taken.is_capped:
+                job.capped_ns = span[0]
+            await self._add(job, span, taken)
+
+    async def _take_latest(self, job: Job, store: PacketStore, span: Span, room: int) -> None:
+        """Take the latest packets of a span: of what does not fit, the later half comes first."""
+        left, shortest_ns = [span], max(SHORTEST_NS, (span[1] - span[0]) // PARTS)
+        while left:
+            begin, end = part = left.pop()
+            taken = await self._extract(job, store, part, room)
+            if not taken.is_capped:
+                room -= taken.piece.size if taken.piece is not None else 0
+                await self._add(job, part, taken)
+                continue
+            await self.on_disk(partial(self._files.remove, taken.piece))
+            if end - begin > shortest_ns:
+                left += [(begin, (begin + end) // 2), ((begin + end) // 2, end)]
+            else:
+                await self._add(job, (span[0], end), Taken.nothing("max_size", (span[0], end)))
+                return
+
+    async def _extract(self, job: Job, store: PacketStore, span: Span, room: int) -> Taken:
+        target = self._files.stages / f"{job.id}-{span[0]}.pcap"
+        return await trio.to_thread.run_sync(
+            partial(take, store, job.selection, span, target, max_bytes=room, check=trio.from_thread.check_cancelled),
+            limiter=self._threads,
+        )
+
+    async def _add(self, job: Job, span: Span, taken: Taken) -> None:
+        job.missing += taken.missing
         job.covered = cover(job.covered, span)
-        if has_piece:  # after a crash, nothing is looked for again at no loss
+        if taken.piece is not None:  # after a crash, nothing is looked for again at no loss
+            job.pieces.append(taken.piece)
             await self._keep(job)
 
     def _next_ns(self, job: Job, store: PacketStore | None) -> int:
         """When the next stage is due: while the recorder still has what comes after the last one."""
         if not job.selection.is_known:
-            return min(job.to_ns, self._clock_ns() + UID_EVERY_NS)
+            now_ns = self._clock_ns()
+            return min(job.to_ns, now_ns + min(UID_EVERY_NS, max(SHORTEST_NS, (now_ns - job.began_ns) // 2)))
         if store is None or not job.covered or store.oldest_ns is None:
             return job.to_ns
         until_ns = job.covered[-1][1]
-        return min(job.to_ns, until_ns + max(SHORTEST_NS, (until_ns - store.oldest_ns) // 2))
+        # Segments on the disk may be older than what has been forgotten in memory.
+        forgotten = [gap.to_ns for gap in store.gaps(0, until_ns) if gap.reason == "memory"]
+        oldest_ns = max(store.oldest_ns, *forgotten, 0)
+        return min(job.to_ns, until_ns + max(SHORTEST_NS, (until_ns - oldest_ns) // 2))
 
     async def _keep(self, job: Job) -> None:
         assert self._state is not None
@@ -271,6 +327,10 @@ class Worker:
             others = [piece for piece in job.pieces if piece.linktype != linktype]
             job.missing += [Missing("link_type", piece.from_ns, piece.to_ns, piece.packets) for piece in others]
             job.pieces = [piece for piece in job.pieces if piece.linktype == linktype]
+        if job.size > int(self.config.max_size):
+            trim = partial(self._files.trim, job, int(self.config.max_size))
+            await trio.to_thread.run_sync(trim, limiter=self._threads)
+            await self._keep(job)
         job.missing = merge_missing(job.missing)
         path, note, size = await trio.to_thread.run_sync(
             partial(self._files.finish, job, self._clock_ns(), trio.from_thread.check_cancelled), limiter=self._threads
@@ -310,5 +370,13 @@ class Worker:
         self.empty += path is None
         self.packets += packets
         self.size += size
+        self.outcomes[job.id] = {
+            "id": job.id, "evidence": self.config.name, "state": "finished", "note": str(note),
+            "pcap": None if path is None else str(path), "packets": packets, "bytes": size, "alarms": job.alarms,
+            "complete": not job.missing, "missing": [str(each) for each in job.missing],
+        }  # fmt: skip
+        if len(self.outcomes) > MAX_OUTCOMES:
+            self.outcomes.popitem(last=False)
+        self.is_finished.unpark_all()
         self._log.info("evidence", file=str(path or note), packets=packets, alarms=job.alarms, complete=not job.missing)
         self._told_finished([each for each in (path, note) if each is not None])

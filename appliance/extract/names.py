@@ -11,10 +11,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["GAPS", "INDEX", "PART", "PCAP", "ZST", "SegmentName", "index_of", "plain_of"]
+__all__ = ["AHEAD", "GAPS", "INDEX", "PART", "PCAP", "ZST", "SegmentName", "index_of", "plain_of"]
 
 PCAP = ".pcap"
 PART = ".part"
+AHEAD = ".next"
+"""Of a segment that was opened ahead of time; not to be read before it is called ``.part``."""
 INDEX = ".idx"
 ZST = ".zst"
 GAPS = ".gaps.jsonl"
@@ -23,7 +25,7 @@ _NS = 10**9
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NAME = re.compile(
     r"(?P<recorder>.+)-(?P<time>[0-9]{8}T[0-9]{6})\.(?P<ns>[0-9]{9})Z-(?P<member>[0-9]{1,2})"
-    r"\.pcap(?:\.zst|\.idx)?(?:\.part|\.new)?"
+    r"\.pcap(?:\.zst|\.idx)?(?:\.part|\.new|\.next)?"
 )
 
 

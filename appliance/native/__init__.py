@@ -51,14 +51,11 @@ from appliance.native.ring_output import OutputKind, RingOutput, RingSegment
 from appliance.native.ring_tap import RingTap
 from appliance.native.segments import (
     Extent,
-    ExtractCounts,
-    PcapExtract,
     SegmentCounts,
     SegmentFlow,
     SegmentIndex,
     SegmentIndexWriter,
     SegmentInfo,
-    extract,
     index_pcap,
 )
 from appliance.native.synth import LINKTYPE_RAW, Address, TcpSynth, synthesise_udp
@@ -94,7 +91,6 @@ __all__ = [
     "EthernetReceiver",
     "Extent",
     "ExtraMembers",
-    "ExtractCounts",
     "FlowCounts",
     "FlowKey",
     "FlowQuery",
@@ -118,7 +114,6 @@ __all__ = [
     "PacketBatch",
     "PacketFlow",
     "PcapBlock",
-    "PcapExtract",
     "PcapFormat",
     "PcapMerge",
     "PcapScan",
@@ -151,7 +146,6 @@ __all__ = [
     "check_json_row",
     "community_id",
     "compile_filter",
-    "extract",
     "flow_key",
     "frame_events",
     "index_pcap",

@@ -22,7 +22,7 @@ class RingTap(Owner):
     has finished the segment, `begin` with the next writer (or None) and only then `finish` with the former one, which
     may take its time in another thread while the ring goes on.
 
-    Every method may be called from any thread while the ring runs, but for `begin`. They
+    Every method may be called from any thread while the ring runs, but for `begin` and `take`. They
     wait for a batch of 32 packets, some 0.1 ms, and longer where threads compete for processors.
 
     Args:
@@ -52,7 +52,15 @@ class RingTap(Owner):
             linktype: `Ring.linktype`.
         """
         if writer is not None:
-            writer.begin(linktype, self._seed)
+            self.prepare(writer, linktype=linktype)
+        self.take(writer)
+
+    def prepare(self, writer: SegmentIndexWriter, *, linktype: int) -> None:
+        """The first half of `begin`: make a writer that is not in use ready for `take`."""
+        writer.begin(linktype, self._seed)
+
+    def take(self, writer: SegmentIndexWriter | None) -> None:
+        """The second half of `begin`. Between two runs of the ring only."""
         handle = None if writer is None else writer.open_handle
         lib.ring_index_begin(self.open_handle, ffi.NULL if handle is None else handle)
         self._writer = handle

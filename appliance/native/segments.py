@@ -1,31 +1,26 @@
-"""The index of PCAP segments: written beside them, looked up, made again from any PCAP; and packets extracted by it."""
+"""The index of PCAP segments: written beside them, looked up, and made again from any PCAP."""
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from appliance._native import ffi, lib
 from appliance.native.flows import FlowKey, FlowQuery, FlowTable, FlowTotals, Seen, fill_packets, make_key
-from appliance.native.handles import Owner, allocate, fail, opened
+from appliance.native.handles import Owner, fail, opened
 
 __all__ = [
     "Extent",
-    "ExtractCounts",
-    "PcapExtract",
     "SegmentCounts",
     "SegmentFlow",
     "SegmentIndex",
     "SegmentIndexWriter",
     "SegmentInfo",
-    "extract",
     "index_pcap",
 ]
 
-_BLOCK_BYTES = 1 << 20
 _ALL = (1 << 64) - 1
 
 
@@ -201,90 +196,6 @@ class SegmentIndex(Owner):
         out, n = ffi.new("struct segidx_flow[]", limit), ffi.new("size_t *")
         _check(lib.segidx_find_flows(self.open_handle, query.fill(), out, limit, n))
         return [_flow(out[i]) for i in range(min(limit, n[0]))], int(n[0])
-
-
-class ExtractCounts(NamedTuple):
-    """What was read and given."""
-
-    read_packets: int
-    read_bytes: int
-    packets: int
-    """Given."""
-    first_ns: int
-    """The earliest of them; 0 if there is none."""
-    last_ns: int
-    linktype: int
-    snaplen: int
-
-
-class PcapExtract(Owner):
-    """The wanted packets of a PCAP file, in its order, by the block.
-
-    Args:
-        fd: of the PCAP; stays the caller's and must outlive the object. Its position is neither used nor moved.
-        query: what is wanted; each packet is checked.
-        extents: the parts to read, in their order; None: all.
-
-    Raises:
-        ValueError: it is no PCAP file.
-        OSError: it cannot be read.
-    """
-
-    def __init__(self, fd: int, query: FlowQuery, extents: list[Extent] | None = None) -> None:
-        parts = [Extent(24, (1 << 63) - 1)] if extents is None else extents
-        array = ffi.new("struct segidx_extent[]", [tuple(part) for part in parts])
-        out = ffi.new("struct pcap_extract **")
-        error = lib.pcap_extract_open(fd, query.fill(), array, len(parts), out)
-        _check(error)
-        super().__init__(opened("PcapExtract", error, out, lib.pcap_extract_close))
-        self._buffer = allocate("uint8_t[]", _BLOCK_BYTES)
-        self._used = ffi.new("size_t *")
-
-    def read(self) -> bytes | None:
-        """The next records, none at the end; empty if nothing was wanted in the 4 MiB that were read for it.
-
-        They have nanosecond headers in host order. Blocks, without the GIL.
-
-        Raises:
-            ValueError: an impossible record; what is behind it in its extent is lost, the next call goes on after it.
-            OSError: the PCAP cannot be read.
-        """
-        error = lib.pcap_extract_read(self.open_handle, self._buffer, _BLOCK_BYTES, self._used)
-        if error != errno.EAGAIN:
-            _check(error)
-        if error == 0 and self._used[0] == 0:
-            return None
-        return bytes(ffi.buffer(self._buffer, self._used[0]))
-
-    def counts(self) -> ExtractCounts:
-        """What was done so far."""
-        out = ffi.new("struct pcap_extract_counts *")
-        lib.pcap_extract_get_counts(self.open_handle, out)
-        return ExtractCounts(*(getattr(out, field) for field in ExtractCounts._fields))
-
-
-def extract(segment: Path, query: FlowQuery, index: Path | None = None) -> Iterator[bytes]:
-    """The records of a segment's wanted packets, by the block, without the file header.
-
-    Args:
-        segment: a PCAP file.
-        query: what is wanted.
-        index: of the segment, or its journal; None: the whole segment is read.
-
-    Raises:
-        ValueError: the segment or index is damaged.
-        OSError: one of them cannot be read.
-    """
-    with segment.open("rb") as pcap:
-        extents = None
-        if index is not None:
-            with index.open("rb") as sidecar:
-                size = os.fstat(pcap.fileno()).st_size
-                extents = SegmentIndex(sidecar.fileno()).lookup(query, size)
-        source = PcapExtract(pcap.fileno(), query, extents)
-        while (block := source.read()) is not None:
-            if block:
-                yield block
 
 
 def index_pcap(

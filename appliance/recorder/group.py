@@ -13,11 +13,13 @@ from appliance.errors import ApplianceError
 from appliance.native import FlowTable, Ring, RingStatus, RingTap
 from appliance.runtime.packets import Gap
 
-from .files import FileSettings, FileShelf
+from .files import FileShelf
 from .interface import find_interface, open_rings
 from .member import Member
 from .memory import MemoryShelf
+from .opener import Opener
 from .segment import GrowingSegment
+from .settings import FileSettings
 
 __all__ = ["Group", "Watcher"]
 
@@ -139,7 +141,7 @@ class Group:
         watcher: Watcher,
         clock_ns: Callable[[], int],
     ) -> FileShelf:
-        shelf = FileShelf(
+        opener = Opener(
             number,
             settings,
             tap=tap,
@@ -147,6 +149,11 @@ class Group:
             linktype=ring.linktype,
             snaplen=self.table.snaplen,
             clock_ns=clock_ns,
+        )
+        shelf = FileShelf(
+            opener,
+            settings,
+            tap=tap,
             ended=lambda segment: watcher.ended(shelf, segment),
             troubled=watcher.troubled,
         )
@@ -179,10 +186,16 @@ class Group:
             self.stop()
 
     async def _run_member(self, member: Member) -> None:
-        try:
-            await trio.to_thread.run_sync(member.run, limiter=trio.CapacityLimiter(1))
-        finally:
-            self.stop()
+        async with trio.open_nursery() as nursery:
+            opener = member.shelf.opener if isinstance(member.shelf, FileShelf) else None
+            if opener is not None:
+                nursery.start_soon(partial(trio.to_thread.run_sync, opener.run, limiter=trio.CapacityLimiter(1)))
+            try:
+                await trio.to_thread.run_sync(member.run, limiter=trio.CapacityLimiter(1))
+            finally:
+                self.stop()
+                if opener is not None:
+                    opener.end()
 
     def stop(self) -> None:
         """Hear no more; `run` returns when all that came is in its segment."""

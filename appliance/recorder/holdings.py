@@ -39,6 +39,13 @@ class Holdings:
         """Of those, as readers find them."""
         return sum(segment.bytes for segment in self.unfinished())
 
+    @property
+    def reserved_bytes(self) -> int:
+        """That the disk holds for those, and for those to come, in addition. Blocks."""
+        group = self._group()
+        spares = [shelf.opener.spare for shelf in group.files] if group is not None else []
+        return sum(segment.reserved for segment in [*self.unfinished(), *spares] if segment is not None)
+
     def sources(self) -> list[Source]:
         """Everything that has packets, the oldest first."""
         # In this order, for one that is finished meanwhile is then in both, and not in neither.
@@ -66,6 +73,18 @@ class Holdings:
             times.append(oldest.first_ns)
         times += [segment.seen.first_ns for segment in self.unfinished() if segment.seen is not None]
         return min(times, default=None)
+
+    def forgotten(self, now_ns: int) -> tuple[int, int]:
+        """What is neither on the disk nor in memory, if packets are in memory only: from when to when, both included.
+        Segments on the disk are of a time when that was otherwise.
+        """
+        on_disk = [segment.seen.last_ns for segment in self.unfinished() if segment.seen is not None]
+        if (newest := self._catalogue.newest) is not None:
+            on_disk.append(newest.last_ns)
+        group = self._group()
+        shelves = [shelf.sources() for shelf in group.memories] if group is not None else []
+        since_ns = max((sources[0].first_ns for sources in shelves if sources), default=now_ns + 1)
+        return max(on_disk, default=-1) + 1, since_ns - 1
 
     @property
     def newest_ns(self) -> int | None:

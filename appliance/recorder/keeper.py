@@ -75,32 +75,33 @@ class Keeper:
             if not each.is_dir():
                 each.mkdir(0o750, exist_ok=True)
 
-    def look(self, now_ns: int, growing: int) -> None:
+    def look(self, now_ns: int, growing: int, reserved: int = 0) -> None:
         """About once a second: room, and the file of gaps. Errors are logged and counted.
 
         Args:
             now_ns: somebody records still.
             growing: bytes of the segments that are being written.
+            reserved: bytes of the disk that are kept for them, which no budget counts.
         """
-        self._telling(lambda: self._make_room(growing))
+        self._telling(lambda: self._make_room(growing, reserved))
         self.gaps.flush(now_ns)
 
     def rest(self) -> None:
         """Nobody keeps anything here any more."""
         self._shares.forget(self._owner)
 
-    def _make_room(self, growing: int) -> None:
+    def _make_room(self, growing: int, reserved: int) -> None:
         # Also without a budget somebody must be told what is used here, and that is not before the first look.
-        for entry in self.catalogue.enforce(self._room, growing):
+        for entry in self.catalogue.enforce(lambda used: self._room(used, reserved), growing):
             self._miss(entry, "budget")
 
-    def _room(self, used: int) -> int:
+    def _room(self, used: int, reserved: int) -> int:
         table = self.table
-        wanted = int(table.budget) if table.budget is not None else _EVERYTHING
-        reserve = int(table.min_free) if table.min_free is not None else None
-        granted = self._shares.grant(self._owner, table.directory, wanted, used, reserve=reserve)
-        self.limit = granted
-        return granted
+        wanted = reserved + (int(table.budget) if table.budget is not None else _EVERYTHING)
+        floor = int(table.min_free) if table.min_free is not None else None
+        granted = self._shares.grant(self._owner, table.directory, wanted, used + reserved, reserve=floor)
+        self.limit = max(0, granted - reserved)
+        return self.limit
 
     def _miss(self, entry: Entry, reason: str) -> None:
         self.gaps.add(Gap(entry.first_ns, entry.last_ns, reason, None, entry.size))

@@ -25,7 +25,7 @@ from appliance.runtime.shares import DiskShares
 
 from .books import Books
 from .figures import MemberFigures, RecorderFigures
-from .files import FileSettings, FileShelf
+from .files import FileShelf
 from .finisher import Finisher
 from .group import Group, Watcher
 from .holdings import Holdings
@@ -33,6 +33,7 @@ from .interface import MissingInterfaceError, compile_program, find_interface
 from .keeper import Keeper
 from .member import TICK_S
 from .segment import Finished, GrowingSegment
+from .settings import FileSettings
 
 __all__ = ["Recorder", "Surroundings"]
 
@@ -297,7 +298,10 @@ class Recorder:
                     compare_s = trio.current_time() + COMPARE_EVERY_S
                     await trio.to_thread.run_sync(self._keeper.compare)
                 growing = self._holdings.growing_bytes
-                await trio.to_thread.run_sync(self._keeper.look, self._around.clock_ns(), growing)
+                await trio.to_thread.run_sync(self._keep, self._around.clock_ns(), growing)
+
+    def _keep(self, now_ns: int, growing: int) -> None:
+        self._keeper.look(now_ns, growing, self._holdings.reserved_bytes)
 
     def _look(self) -> None:
         """Book, and see whether the interface is up again."""
@@ -339,10 +343,9 @@ class Recorder:
         """See `PacketStore`."""
         gaps = self._keeper.gaps.between(from_ns, to_ns)
         if self.table.write == "triggered":
-            oldest_ns = self.oldest_ns
-            end_ns = min(to_ns, self._around.clock_ns() if oldest_ns is None else oldest_ns - 1)
-            if from_ns <= end_ns:
-                gaps.append(Gap(from_ns, end_ns, "memory"))
+            begin_ns, end_ns = self._holdings.forgotten(self._around.clock_ns())
+            if max(from_ns, begin_ns) <= min(to_ns, end_ns):
+                gaps.append(Gap(max(from_ns, begin_ns), min(to_ns, end_ns), "memory"))
         if self.state == "down":
             gaps.append(Gap(self._down_ns, self._around.clock_ns(), "down"))
         return gaps

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from appliance.extract.names import INDEX, PART, PCAP, ZST, SegmentName, index_of
+from appliance.extract.names import AHEAD, INDEX, PART, PCAP, ZST, SegmentName, index_of
 from appliance.native import PcapScan, index_pcap
 from appliance.runtime.compress import remove_leftover
 from appliance.runtime.torn import cut_torn
@@ -43,7 +43,7 @@ def repair(directory: Path, recorder: str, *, with_index: bool) -> list[Repaired
         if parsed is None or parsed.recorder != recorder:
             continue
         path = directory / name
-        if name.endswith(PCAP + PART):
+        if name.endswith((PCAP + PART, PCAP + AHEAD)):
             try:
                 found = _repair(path, parsed, with_index=with_index)
             except (OSError, ValueError, MemoryError) as exc:
@@ -58,7 +58,7 @@ def repair(directory: Path, recorder: str, *, with_index: bool) -> list[Repaired
 
 
 def _repair(part: Path, name: SegmentName, *, with_index: bool) -> Repaired | None:
-    """None: somebody writes it."""
+    """None: somebody writes it, or it was opened ahead of time and not needed."""
     fd = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         try:
@@ -69,7 +69,7 @@ def _repair(part: Path, name: SegmentName, *, with_index: bool) -> Repaired | No
         if not scan.packets:
             part.unlink()
             index_of(part).unlink(missing_ok=True)
-            return Repaired(part=part, cut=cut)
+            return Repaired(part=part, cut=cut) if part.suffix == PART else None
         os.utime(fd, ns=(scan.last_ns, scan.last_ns))
         os.fsync(fd)
         final = give_name(part, part.parent, name._replace(time_ns=scan.first_ns))

@@ -56,7 +56,10 @@ class GrowingSegment:
         directory: where it goes.
         name: with the time of its opening; counted up if there is one of it.
         pen: that is not in use.
-        tap: of the ring, if there is one.
+        tap: of the ring, if there is one; it is to take the pen's writer when the segment's turn comes.
+        ending: of the name, until there is a packet in it that readers find.
+        max_bytes: it never grows beyond.
+        every_ns: it ends at the next multiple of that.
 
     Raises:
         OSError: the disk says no; nothing is left behind.
@@ -69,12 +72,14 @@ class GrowingSegment:
         pen: Pen,
         tap: RingTap | None,
         *,
+        ending: str = PART,
         linktype: int,
         snaplen: int,
         max_bytes: int,
         every_ns: int,
     ) -> None:
-        self.name, self.pen, self._every_ns = name, pen, every_ns
+        self.name, self.pen = name, pen
+        self.max_bytes, self.every_ns = max_bytes, every_ns
         self.linktype = linktype
         self.seen: RingSegment | None = None
         """What readers find of it; None: nothing yet."""
@@ -84,7 +89,7 @@ class GrowingSegment:
         self._directory = directory
         self._journal = -1
         self.index_error = ""
-        self.path, self.fd = _open_new(directory, name)
+        self.path, self.fd = _open_new(directory, name, ending)
         try:
             pen.output.begin(
                 self.fd,
@@ -98,8 +103,8 @@ class GrowingSegment:
             self.path.unlink(missing_ok=True)
             os.close(self.fd)
             raise
-        if tap is not None:
-            tap.begin(pen.writer, linktype=linktype)
+        if tap is not None and pen.writer is not None:
+            tap.prepare(pen.writer, linktype=linktype)
 
     @property
     def is_deleted(self) -> bool:
@@ -116,13 +121,21 @@ class GrowingSegment:
         """Of the file, as readers find it; 0 without packets."""
         return self.seen.bytes if self.seen is not None else 0
 
+    @property
+    def reserved(self) -> int:
+        """Bytes of the disk that it takes beyond `bytes`: room that was made, and what readers do not find yet."""
+        try:
+            return max(0, self.path.lstat().st_blocks * 512 - self.bytes)
+        except OSError:  # it is called otherwise now, or has gone
+            return 0
+
     # ── in the ring's thread ──
 
     def is_over(self, now_ns: int) -> bool:
         """Whether its time has been over for a while, so that nothing of it is still to come."""
         if self.seen is None:
             return False
-        return now_ns >= (self.seen.first_ns // self._every_ns + 1) * self._every_ns + GRACE_NS
+        return now_ns >= (self.seen.first_ns // self.every_ns + 1) * self.every_ns + GRACE_NS
 
     def sync(self) -> None:
         """Let readers see every packet so far.
@@ -217,10 +230,10 @@ def _explain(error: int) -> str:
     return os.strerror(error) if error else ""
 
 
-def _open_new(directory: Path, name: SegmentName) -> tuple[Path, int]:
+def _open_new(directory: Path, name: SegmentName, ending: str) -> tuple[Path, int]:
     """Create and lock, so that nobody takes it for what a crash has left."""
     for more in range(_TRIES):
-        path = directory / f"{name._replace(time_ns=name.time_ns + more)}{PART}"
+        path = directory / f"{name._replace(time_ns=name.time_ns + more)}{ending}"
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
         except FileExistsError:

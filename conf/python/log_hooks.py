@@ -1,4 +1,4 @@
-"""The hooks of conf/pcap-to-hooks.toml: over the logs of one run of Zeek, into files by day."""
+"""The hooks of conf/pcap-to-hooks.toml: the logs of one run of Zeek into files by day in `options.directory`."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def _cell(value: object) -> str:
 
 @contextmanager
 def _appending(ctx: Any, name: str, header: str = "") -> Iterator[TextIO]:
-    """A daily file to append to; others who append wait."""
-    path = Path(ctx.config["directory"], name)
+    """A daily file to append to; others who append wait. A relative folder is beside that of all runs."""
+    path = Path(ctx.item.path).parents[1] / ctx.config.get("directory", "daily") / name
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as out:
         flock(out, LOCK_EX)

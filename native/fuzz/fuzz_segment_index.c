@@ -13,7 +13,7 @@
 #include "flow_query.h"
 #include "segment_index.h"
 #include "segment_lookup.h"
-#include "pcap_extract.h"
+#include "pcap_index.h"
 #include "pcap_merge.h"
 
 #include "segment_format.h"
@@ -91,21 +91,6 @@ static struct flow_query make_query(uint8_t kind)
     return query;
 }
 
-/* The extents ascend, and reading them gives no more than there is. */
-static void extract(int fd, const struct flow_query *query, const struct segidx_extent *extents, size_t n)
-{
-    static uint8_t out[OUT_BYTES];
-    struct pcap_extract *source;
-    size_t used;
-    if (pcap_extract_open(fd, query, extents, n, &source) != 0)
-        return;
-    for (int i = 0, error = EAGAIN; i < 64 && error != 0; i++) {
-        error = pcap_extract_read(source, out, sizeof out, &used);
-        REQUIRE(used <= sizeof out);
-    }
-    pcap_extract_close(source);
-}
-
 /* The same file thrice, each time as another one: every input ends, with times below the bound first. */
 static void merge(int fd, const struct flow_query *query, const struct segidx_extent *extents, size_t n)
 {
@@ -143,7 +128,6 @@ static void look(uint8_t *file, size_t size, int pcap, const struct flow_query *
         if (segidx_lookup(reader, query, 4096, &extents, &n) == 0) {
             for (size_t i = 0; i < n; i++)
                 REQUIRE(extents[i].bytes > 0 && (i == 0 || extents[i].offset > extents[i - 1].offset));
-            extract(pcap, query, extents, n);
             merge(pcap, query, extents, n);
             segidx_free_extents(extents);
         }

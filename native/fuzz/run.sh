@@ -114,6 +114,6 @@ fuzz broker_intake 2048 broker_intake.c broker_frames.c $transcode
 flows="flow_key.c community_id.c flow_table.c fragment_table.c keyed_hash.c"
 segments="segment_index.c segment_journal.c segment_finish.c segment_reader.c segment_lookup.c segment_journal_lookup.c"
 fuzz flow_key 1024 $flows
-fuzz segment_index 2048 $flows flow_query.c $segments pcap_reader.c pcap_extract.c pcap_merge.c packet_match.c filter.c
+fuzz segment_index 2048 $flows flow_query.c $segments pcap_reader.c pcap_index.c pcap_merge.c packet_match.c filter.c
 fuzz ring 512 ring.c ring_run.c ring_block.c ring_output.c ring_direct.c ring_files.c ethernet.c receiver.c packet_batch.c pcap_file.c synth.c ring_index.c $flows flow_query.c $segments
 rm -rf "$build"

@@ -124,7 +124,7 @@ async def test_refusal_is_an_answer_too(site: Site) -> None:
         site.event(REQUEST, *args(Vector([b"conn", None]), id_="nobody"))
         await run.wait_settled()
     assert {(values[0], values[2], tuple(values[6])) for _, values in answers(site)} == {
-        (b"second", b"", (b"rate_limit",)), (b"nobody", b"", (b"no_selection",)),
+        (b"second", b"", (b"rate_limit",)), (b"nobody", b"", (b"no_selection",)), (b"no", b"", (b"bad_request",)),
     }  # fmt: skip
     dropped = {"rate_limit": 1, "other_recorder": 1, "bad_request": 1, "no_selection": 1}
     assert (site.account.delivered, site.account.dropped) == (1, dropped)
@@ -169,7 +169,7 @@ def test_requests_are_read(selection: Vector, select: str, ends: tuple[object, .
     request = parse_request([b"id", b"why", selection])
     assert request is not None
     assert (request.select, request.ends[:7]) == (select, ends)
-    assert (request.before_ns, request.after_ns, request.recorder, request.answer_topic) == (None, None, "", "")
+    assert (request.before_ns, request.after_ns, request.recorder) == (None, None, "")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -74,6 +75,22 @@ async def test_a_piece_that_is_gone_is_taken_again(tmp_path: Path, store: FakeSt
     assert site.packets() == FRAMES[2:]
     assert "before_oldest" in [each["reason"] for each in site.note()["missing"]]
     assert list(stages.iterdir()) == []
+
+
+async def test_a_folder_that_vanishes_is_made_again(tmp_path: Path, store: FakeStore) -> None:
+    """What the recorder still has is taken again."""
+    site = Site(tmp_path, Clock(), store)
+    for ts, frame in FRAMES:
+        store.record(ts, frame)
+    async with running(site) as run:
+        site.log(NOTICE)
+        await run.wait_idle()
+        shutil.rmtree(tmp_path / "evidence")
+        store.forget_before(T - S)
+        await run.go_to(T + 31 * S)
+        await site.segment()
+    assert site.packets() == FRAMES[1:]
+    assert [each["reason"] for each in site.note()["missing"]] == ["before_oldest"]
 
 
 async def test_a_file_that_was_finished_is_told_of(tmp_path: Path, store: FakeStore) -> None:

@@ -36,7 +36,6 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
     text = (CONF / "pcap-to-hooks.toml").read_text()
     for given, there in (
-        ("../demo-data/pcap-to-hooks/daily", tmp_path / "daily"),
         ("../demo-data/pcap-to-hooks", tmp_path / "state"),
         ("../demo-data/captures", tmp_path / "captures"),
         ('["python"]', json.dumps([str(CONF / "python")])),
@@ -70,7 +69,8 @@ async def test_captures_become_daily_files(site: Path) -> None:
         assert {accounts[name].delivered for name in ("files", "http")} == {1}
         assert appliance.ledger.account("hook.zeek.out").statistics().imbalance == 0
     assert sorted(path.name for path in (folder / "state" / "zeek-logs").iterdir()) == ["c1.pcap", "c2.pcap"]
-    lines = [line for path in (folder / "daily").glob("files-*.jsonl") for line in path.read_text().splitlines()]
+    daily = folder / "state" / "daily"
+    lines = [line for path in daily.glob("files-*.jsonl") for line in path.read_text().splitlines()]
     files = [json.loads(line) for line in lines]
     expected = [json.loads(line) for line in gzip.decompress((GOLDEN / "files.json.gz").read_bytes()).splitlines()]
     assert sorted(file["fuid"] for file in files) == sorted(2 * [file["fuid"] for file in expected])
@@ -79,7 +79,7 @@ async def test_captures_become_daily_files(site: Path) -> None:
     assert joined
     assert all(file["connections"][0]["uid"] == file["uid"] for file in joined)
     assert all(file["connections"][0]["id.orig_h"] for file in joined)
-    tables = [path.read_text().splitlines() for path in (folder / "daily").glob("http-*.tsv")]
+    tables = [path.read_text().splitlines() for path in daily.glob("http-*.tsv")]
     assert {table[0] for table in tables} == {"client\thost\trequests\tfailed\tbytes\trun"}
     requests = sum(int(row.split("\t")[2]) for table in tables for row in table[1:])
     assert requests == 2 * len(gzip.decompress((GOLDEN / "http.json.gz").read_bytes()).splitlines())

@@ -46,7 +46,7 @@ Decide = Callable[[Handshake, RoleKnown], None]
 
 def make_id(first: int = 0x80) -> EndpointId:
     """A fresh ID that begins so: 0 makes it the originator with everybody, 0xff the responder."""
-    return bytes([first]) + uuid.uuid4().bytes[1:]
+    return bytes([first]) * 6 + uuid.uuid4().bytes[6:]
 
 
 def note(text: str) -> bytes:

@@ -23,7 +23,6 @@ from appliance.native import (
     RingStatus,
     RingTap,
     community_id,
-    extract,
     flow_key,
 )
 
@@ -33,6 +32,7 @@ from .readers import run, tshark
 from .test_ring import PACKET_VNET_HDR, sender
 from .test_ring_tap import Segments
 from .test_segment_extract import GOLDEN, by_key, keys_by_dpkt, needs_tshark
+from .wanted import read_segment
 
 MTU = 9000
 
@@ -52,7 +52,7 @@ class Files:
         self.pairs = [(directory / f"{i}.pcap", directory / f"{i}.idx") for i in range(count)]
 
     def found(self, query: FlowQuery) -> list[bytes]:
-        blocks = (block for pcap, index in self.pairs for block in extract(pcap, query, index))
+        blocks = (read_segment(pcap, query, index) for pcap, index in self.pairs)
         return [record[1] for record in read_records(b"".join(blocks))]
 
     def packets(self) -> list[bytes]:
@@ -222,6 +222,6 @@ def test_the_index_is_whole_when_the_interface_is_gone(ring: Ring, tmp_path: Pat
     journal = tmp_path / "0.journal"
     assert journal.stat().st_size > 0
     query = by_key(flow_key("10.0.0.1", "10.0.0.2", UDP, (1, 2)))
-    assert [record[1] for record in read_records(b"".join(extract(tmp_path / "0.pcap", query, journal)))] == sent
+    assert [record[1] for record in read_records(read_segment(tmp_path / "0.pcap", query, journal))] == sent
     segments.end()
     assert Files(tmp_path, 1).found(query) == sent

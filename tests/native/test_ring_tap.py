@@ -21,7 +21,6 @@ from appliance.native import (
     FlowTable,
     MemoryRing,
     OutputKind,
-    PcapExtract,
     Ring,
     RingOutput,
     RingStatus,
@@ -35,6 +34,7 @@ from .netns import veth
 from .packets import read_records, udp_frame
 from .recording import drain
 from .test_ring import sender
+from .wanted import read_wanted
 
 FLOWS = 16
 FILES = [OutputKind.CACHED, OutputKind.DIRECT]
@@ -77,10 +77,7 @@ def send(numbers: range, size: int = 300) -> list[bytes]:
 def found(pcap_fd: int, index_fd: int, query: FlowQuery, pcap_bytes: int) -> tuple[list[bytes], list[Extent]]:
     """Packets by the index, and what was read for them."""
     extents = SegmentIndex(index_fd).lookup(query, pcap_bytes)
-    source, blocks = PcapExtract(pcap_fd, query, extents), []
-    while (block := source.read()) is not None:
-        blocks.append(block)
-    return [record[1] for record in read_records(b"".join(blocks))], extents
+    return [record[1] for record in read_records(read_wanted(pcap_fd, query, extents))], extents
 
 
 def assert_indexed(pcap_fd: int, index_fd: int, stored: list[bytes], pcap_bytes: int | None = None) -> None:

@@ -13,18 +13,17 @@ import dpkt
 import pytest
 
 from appliance.native import (
-    Extent,
     FlowKey,
     FlowQuery,
-    PcapExtract,
+    PcapMerge,
     SegmentIndex,
     community_id,
-    extract,
     flow_key,
     index_pcap,
 )
 
-from .packets import ETHERNET, make_pcap, read_records, udp_frame
+from .packets import ETHERNET, read_records
+from .wanted import read_segment
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "pcap" / "mix1.pcap.xz"
 TSHARK = shutil.which("tshark")
@@ -45,7 +44,7 @@ def mix(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Records]:
 
 
 def found(mix: tuple[Path, Path, Records], query: FlowQuery) -> Records:
-    return read_records(b"".join(extract(mix[0], query, mix[1])))
+    return read_records(read_segment(mix[0], query, mix[1]))
 
 
 def by_key(key: FlowKey) -> FlowQuery:
@@ -154,44 +153,11 @@ def test_without_an_index_the_whole_file_is_read(mix: tuple[Path, Path, Records]
     path, index, records = mix
     query = FlowQuery(hosts=(str(next(key.first for key in keys_by_dpkt(records))),))
     with path.open("rb") as file:
-        source = PcapExtract(file.fileno(), query)
-        blocks = []
-        while (block := source.read()) is not None:
-            blocks.append(block)
-        counts = source.counts()
-    assert b"".join(blocks) == b"".join(extract(path, query, index))
+        merge = PcapMerge(query)
+        assert merge.add(file.fileno()) == (0, ETHERNET)
+        found = b"".join(iter(merge.read, None))
+        counts = merge.counts()
+    assert found == read_segment(path, query, index)
     assert counts.read_packets == len(records)
-    assert counts.packets == len(read_records(b"".join(blocks)))
+    assert counts.packets == len(read_records(found))
     assert counts.read_bytes >= path.stat().st_size
-    assert (counts.linktype, counts.snaplen) == (ETHERNET, 262144)
-
-
-def test_an_impossible_record_ends_its_extent(tmp_path: Path) -> None:
-    """It is said, and what the other extents hold still comes."""
-    frame = udp_frame("10.0.0.1", "10.0.0.2", (1, 2))
-    data = bytearray(make_pcap([(i, frame, 60) for i in range(10)]))
-    data[24 + 3 * 76 + 8 : 24 + 3 * 76 + 12] = b"\xff" * 4
-    path = tmp_path / "a.pcap"
-    path.write_bytes(data)
-    with path.open("rb") as file:
-        source = PcapExtract(file.fileno(), FlowQuery(), [Extent(24, 5 * 76), Extent(24 + 5 * 76, 5 * 76)])
-        with pytest.raises(ValueError, match="damaged"):
-            source.read()
-        assert source.counts().packets == 3
-        assert [record[0] for record in read_records(source.read() or b"")] == [5, 6, 7, 8, 9]
-        assert source.read() is None
-
-
-def test_a_closed_extract_refuses(tmp_path: Path) -> None:
-    """Nothing works after close, and what is no PCAP is refused."""
-    path = tmp_path / "a.pcap"
-    path.write_bytes(make_pcap([]))
-    with path.open("rb") as file:
-        source = PcapExtract(file.fileno(), FlowQuery())
-        assert source.read() is None
-        source.close()
-        with pytest.raises(ValueError, match="closed"):
-            source.read()
-    path.write_bytes(b"\x0a\x0d\x0d\x0a" + bytes(100))
-    with path.open("rb") as file, pytest.raises(ValueError, match="damaged"):
-        PcapExtract(file.fileno(), FlowQuery())

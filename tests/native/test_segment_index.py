@@ -19,7 +19,6 @@ from appliance.native import (
     Extent,
     FlowQuery,
     FlowTable,
-    PcapExtract,
     Seen,
     SegmentIndex,
     SegmentIndexWriter,
@@ -29,6 +28,7 @@ from appliance.native import (
 )
 
 from .packets import ETHERNET, UDP, make_pcap, read_records, udp_frame
+from .wanted import read_wanted
 
 CHUNK, MIB = 1 << 14, 1 << 20
 T0_NS = 1_700_000_000 * 10**9
@@ -103,19 +103,12 @@ def contents(fd: int) -> bytes:
     return os.pread(fd, os.fstat(fd).st_size, 0)
 
 
-def run(extract: PcapExtract) -> list[tuple[int, bytes, int]]:
-    records = []
-    while (block := extract.read()) is not None:
-        records += read_records(block)
-    return records
-
-
 def assert_found(pcap_fd: int, index_fd: int, sent: list[Sent]) -> None:
     records = [(packet.ts_ns, packet.frame(i), packet.size) for i, packet in enumerate(sent)]
     index = SegmentIndex(index_fd)
     for query, wanted in queries(sent):
         extents = index.lookup(query, os.fstat(pcap_fd).st_size)
-        assert run(PcapExtract(pcap_fd, query, extents)) == [records[i] for i in wanted], query
+        assert read_records(read_wanted(pcap_fd, query, extents)) == [records[i] for i in wanted], query
 
 
 def write_pcap(fd: int, sent: list[Sent]) -> None:
@@ -234,7 +227,8 @@ def test_too_many_flows_are_found_by_filters() -> None:
         for fd in (index, journal):
             for query in (conn, FlowQuery(hosts=(alone.source,)), FlowQuery(ports=(7,))):
                 extents = SegmentIndex(fd).lookup(query, os.fstat(pcap).st_size)
-                assert [record[0] - T0_NS for record in run(PcapExtract(pcap, query, extents))] == [9000, 15_000]
+                found = read_records(read_wanted(pcap, query, extents))
+                assert [record[0] - T0_NS for record in found] == [9000, 15_000]
                 assert sum(extent.length for extent in extents) < 3 * MIB or not query.hosts
 
 
@@ -316,7 +310,7 @@ def test_a_torn_journal_says_less_and_nothing_wrong(small: tuple[list[Sent], byt
         for size in range(4096, len(journal) + 1):
             with memory_file(journal[:size]) as fd:
                 extents = SegmentIndex(fd).lookup(queried, len(pcap_bytes))
-                assert [record[0] for record in run(PcapExtract(pcap, queried, extents))] == wanted
+                assert [record[0] for record in read_records(read_wanted(pcap, queried, extents))] == wanted
     with memory_file(journal[:100]) as fd, pytest.raises(ValueError, match="damaged"):
         SegmentIndex(fd)
 

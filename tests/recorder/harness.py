@@ -61,7 +61,7 @@ class Generator:
     """Sends numbered frames from ``far``."""
 
     def __init__(self, flows: int = 4, *, size: int = 60) -> None:
-        self._flows, self._size = flows, size
+        self._flows, self.size = flows, size
         self.sent: Counter[int] = Counter()
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         self._socket.bind(("far", 0))
@@ -70,7 +70,7 @@ class Generator:
         """So many, each flow in turn."""
         for n in range(count):
             flow = n % self._flows
-            self._socket.send(udp(flow, self.sent[flow], size=self._size))
+            self._socket.send(udp(flow, self.sent[flow], size=self.size))
             self.sent[flow] += 1
 
     @property

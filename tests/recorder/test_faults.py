@@ -172,10 +172,11 @@ async def test_cancelled_recorder_finishes_its_segment(tmp_path: Path, generator
 
 async def test_budget_deletes_the_oldest_exactly_enough(tmp_path: Path, generator: Generator) -> None:
     """With their indexes; one segment more would be too much, and what went is a gap."""
+    generator.size = 600
     bench = Bench(tmp_path, budget=4 * MIB)
     async with bench.running():
         for _ in range(8):
-            generator.send(8_000)
+            generator.send(1_400)
             await bench.recorded(generator.total)
         await wait_until(lambda: bench.figures().deleted_segments)
         await wait_until(lambda: bench.figures().disk_bytes <= 4 * MIB)

@@ -8,27 +8,23 @@ from pathlib import Path
 import pytest
 import trio
 
-from appliance.native import FlowQuery, PcapExtract, SegmentIndex
+from appliance.native import FlowQuery, SegmentIndex
 from appliance.recorder.memory import MemorySource
 from appliance.runtime.packets import Source
+from tests.native.packets import read_records
+from tests.native.wanted import read_wanted
 
 from .harness import MIB, SERIAL, Bench, Generator, wait_until
 
 
 def read(source: Source, query: FlowQuery) -> list[tuple[int, int]]:
     """Flow and serial number of the packets that a query gets from a source by its index."""
-    found = []
     with source.open() as opened:
         assert opened.index_fd is not None
         assert opened.pcap_bytes is not None
         extents = SegmentIndex(opened.index_fd).lookup(query, opened.pcap_bytes)
-        packets = PcapExtract(opened.pcap_fd, query, extents)
-        while (block := packets.read()) is not None:
-            at = 0
-            while at < len(block):
-                found.append(SERIAL.unpack_from(block, at + 16 + 42))
-                at += 16 + int.from_bytes(block[at + 8 : at + 12], "little")
-    return found
+        records = read_records(read_wanted(opened.pcap_fd, query, extents))
+        return [SERIAL.unpack_from(data, 42) for _, data, _ in records]
 
 
 async def query(bench: Bench, flow: int) -> list[int]:
@@ -63,13 +59,14 @@ async def test_newest_packets_are_in_memory_and_found_by_their_flow(tmp_path: Pa
 
 async def test_oldest_packets_make_room_and_that_is_known(tmp_path: Path, generator: Generator) -> None:
     """Before the oldest one nothing is there, which is a gap for whoever asks for that time."""
+    generator.size = 600
     bench = make(tmp_path)
     async with bench.running() as recorder:
         for _ in range(4):
-            generator.send(16_000)
+            generator.send(2_900)
             await bench.recorded(generator.total)
         serials = await query(bench, 1)
-        assert serials == list(range(serials[0], 16_000))
+        assert serials == list(range(serials[0], 2_900))
         assert serials[0] > 0
         oldest_ns = recorder.oldest_ns
         assert oldest_ns is not None
@@ -78,17 +75,38 @@ async def test_oldest_packets_make_room_and_that_is_known(tmp_path: Path, genera
         assert recorder.gaps(oldest_ns, 1 << 62) == []
 
 
+async def test_segments_of_another_time_do_not_hide_what_memory_has_forgotten(
+    tmp_path: Path, generator: Generator
+) -> None:
+    """The gap is between the two."""
+    generator.size = 600
+    bench = Bench(tmp_path)
+    async with bench.running():
+        generator.send(100)
+        await bench.recorded(100)
+    bench.recorder = bench.make(write="triggered", memory=4 * MIB)
+    async with bench.running() as recorder:
+        for _ in range(4):
+            generator.send(2_900)
+            await bench.recorded(generator.total - 100)
+        disk, memory = recorder.sources()[:2]
+        gaps = {gap.reason: (gap.from_ns, gap.to_ns) for gap in recorder.gaps(0, 1 << 62)}
+        assert gaps["memory"] == (disk.last_ns + 1, memory.first_ns - 1)
+        assert recorder.gaps(0, disk.last_ns) == []
+
+
 async def test_what_is_read_is_not_overwritten(tmp_path: Path, generator: Generator) -> None:
     """A reader keeps what it holds; one that comes too late is told."""
+    generator.size = 600
     bench = make(tmp_path)
     async with bench.running() as recorder:
-        generator.send(16_000)
+        generator.send(2_900)
         await bench.recorded(generator.total)
         first, second = recorder.sources()[:2]
         with first.open() as opened:
             before = os.pread(opened.pcap_fd, 1 << 20, 0)
             for _ in range(4):
-                generator.send(16_000)
+                generator.send(2_900)
                 await bench.recorded(generator.total)
             assert os.pread(opened.pcap_fd, 1 << 20, 0) == before
         with pytest.raises(FileNotFoundError), second.open():

@@ -166,6 +166,15 @@ class TestRepair:
         with index_of(final).open("rb") as file:
             assert SegmentIndex(file.fileno()).info().packets == 3
 
+    def test_segment_that_was_opened_ahead_of_time_and_begun(self, tmp_path: Path) -> None:
+        """A crash may come before it is called ``.part``; one that was not begun goes without a word."""
+        write(tmp_path, 5, ending=".next")
+        write(tmp_path, 6, packets=0, ending=".next")
+        (tmp_path / f"{SegmentName('edge', T, 0)}.next").touch()
+        (found,) = repair(tmp_path, "edge", with_index=True)
+        assert found.path == tmp_path / str(SegmentName("edge", T + 5 * S, 0))
+        assert sorted(path.name for path in tmp_path.iterdir()) == [found.path.name, f"{found.path.name}.idx"]
+
     def test_nothing_is_left_of_what_held_nothing(self, tmp_path: Path) -> None:
         """Empty segments, indexes and journals without a segment, half of an index."""
         write(tmp_path, 1, packets=0, ending=".part")

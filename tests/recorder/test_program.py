@@ -105,6 +105,7 @@ def test_killed_recorder_is_repaired_at_the_next_start(tmp_path: Path, generator
         assert '"reason":"stopped"' in (folder / "edge.gaps.jsonl").read_text()
 
 
+@pytest.mark.slow
 def test_reload_loses_nothing_of_the_unchanged_and_of_the_changed(tmp_path: Path, generator: Generator) -> None:
     """Another table is added, then the recorder itself gets another snaplen, under load."""
     with program(tmp_path, conf()) as made:
@@ -144,6 +145,7 @@ def small_disk(path: Path, size: str) -> Iterator[None]:
         subprocess.run(["umount", "-l", path], check=True)
 
 
+@pytest.mark.slow
 def test_full_disk_costs_packets_that_are_counted(tmp_path: Path, generator: Generator) -> None:
     """Files and counted drops are what was sent; when there is room, it goes on by itself."""
     disk = tmp_path / "disk"
@@ -164,6 +166,38 @@ def test_full_disk_costs_packets_that_are_counted(tmp_path: Path, generator: Gen
             gaps = (disk / "edge" / "edge.gaps.jsonl").read_text()
             assert '"reason":"disk"' in gaps
             check_order(serials(files(disk / "edge")))
+
+
+@pytest.mark.slow
+def test_two_recorders_share_a_disk_and_leave_room_on_it(tmp_path: Path, generator: Generator) -> None:
+    """Budgets that are too large for it in the sum: equal shares, the oldest go first, and no packet is lost."""
+    disk, mib = tmp_path / "disk", 1 << 20
+    more = 'min_free = "16MiB"\nbudget = "30MiB"\nfilter = "{}"\n'
+    edge = EDGE.replace('"4MiB"', '"1MiB"').replace('"2s"', '"1d"').format(directory=disk / "edge")
+    other = edge.replace("edge", "other")
+    text = BASE + edge + more.format("udp src port 1000") + other + more.format("not udp src port 1000")
+    large = Generator(2, size=4000)
+
+    def is_settled() -> bool:
+        found = [made.figures(f"recorder.{name}") for name in ("edge", "other")]
+        assert all(each["packets"] == large.sent[0] for each in found)
+        assert all(0 < each["disk_bytes"] <= each["disk_limit"] < 14 * mib for each in found)
+        space = os.statvfs(disk)
+        return space.f_bavail * space.f_frsize >= 16 * mib
+
+    with small_disk(disk, "40m"), program(tmp_path, text) as made:
+        for _ in range(5):
+            large.send(2 * 1024)
+            wait_for(is_settled)
+        assert made.stop() == 0
+        for flow, name in enumerate(("edge", "other")):
+            account = made.final(f"recorder.{name}")
+            assert (account["received"], account["dropped"]) == (large.sent[flow], {})
+            numbers = serials(sorted((disk / name).glob("*.pcap")))[flow]
+            assert numbers == list(range(numbers[0], large.sent[flow]))
+            assert 8 * mib // 4100 < len(numbers) < 14 * mib // 4100
+            assert '"reason":"budget"' in (disk / name / f"{name}.gaps.jsonl").read_text()
+    large.close()
 
 
 UNPRIVILEGED = """\

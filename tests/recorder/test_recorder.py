@@ -14,10 +14,11 @@ import pytest
 import trio
 
 from appliance.cli.tables import _detail
-from appliance.native import FlowQuery, SegmentIndex, extract
-from appliance.recorder.files import PENS
+from appliance.native import FlowQuery, SegmentIndex
+from appliance.recorder.opener import PENS
+from tests.native.wanted import read_segment
 
-from .harness import MIB, Bench, Generator, check_order, frames, serials, wait_until
+from .harness import MIB, Bench, Generator, check_order, frames, serials, table, wait_until
 
 
 async def test_everything_that_was_sent_is_in_the_files(tmp_path: Path, generator: Generator) -> None:
@@ -46,6 +47,38 @@ async def test_event_loop_that_hangs_costs_no_packet(tmp_path: Path, generator: 
         await bench.recorded(generator.total)
     assert check_order(serials(bench.files())) == generator.total
     assert bench.account.dropped == {}
+
+
+async def test_next_segment_is_open_before_it_is_needed(tmp_path: Path, generator: Generator) -> None:
+    """Its file is the one that grows then; it goes if it was deleted or is not as a reload wants it."""
+
+    def ahead() -> list[Path]:
+        return sorted(tmp_path.glob("*.pcap.next"))
+
+    bench = Bench(tmp_path)
+    async with bench.running() as recorder:
+        await wait_until(ahead)
+        (first,) = ahead()
+        inode = first.stat().st_ino
+        generator.send(100)
+        await bench.recorded(generator.total)
+        await recorder.rotate_all()
+        generator.send(10)
+        await bench.recorded(generator.total)
+        (part,) = tmp_path.glob("*.pcap.part")
+        assert part.stat().st_ino == inode
+        await wait_until(ahead)
+        (second,) = ahead()
+        second.unlink()
+        await wait_until(lambda: ahead() and ahead() != [second])
+        (third,) = ahead()
+        assert recorder.apply(table(tmp_path, segment_size=2 * MIB))
+        await wait_until(lambda: ahead() and third not in ahead())
+        generator.send(15_000)
+        await bench.recorded(generator.total)
+    assert check_order(serials(bench.files())) == generator.total
+    assert max(item.disk_size for item in bench.items()) > MIB
+    assert not ahead()
 
 
 async def test_segments_end_when_they_are_told_to(tmp_path: Path, generator: Generator) -> None:
@@ -93,8 +126,7 @@ async def test_index_of_each_segment_finds_its_flows(tmp_path: Path, generator: 
         index = path.with_name(path.name + ".idx")
         with index.open("rb") as file:
             assert SegmentIndex(file.fileno()).info().is_complete
-        for block in extract(path, FlowQuery(ports=(1001,)), index):
-            found += block.count(b"\x03\xe9\x00\x35")  # source port 1001, destination port 53
+        found += read_segment(path, FlowQuery(ports=(1001,)), index).count(b"\x03\xe9\x00\x35")  # 1001 to 53
     assert found == generator.sent[1]
 
 
@@ -125,9 +157,9 @@ async def test_idle_recorder_ends_its_segment_by_the_clock(tmp_path: Path, gener
         await wait_until(bench.items)
         (item,) = bench.items()
         assert item.packets == 10
-        (part,) = tmp_path.glob("*.pcap.part")
+        empty = bench.figures().members[0].open_file
         await trio.sleep(1.5)
-        assert list(tmp_path.glob("*.pcap.part")) == [part]
+        assert bench.figures().members[0].open_file == empty
         generator.send(10)
         await bench.recorded(generator.total)
     assert [len(frames([path])) for path in bench.files()] == [10, 10]

@@ -22,7 +22,7 @@ from tests.sinks.harness import Bench, batch
 
 STEPS = [
     *((os, name) for name in ("open", "read", "writev", "fchmod", "utime", "fsync", "unlink", "close")),
-    (partfile, "_move"),
+    (partfile, "move"),
 ]
 
 

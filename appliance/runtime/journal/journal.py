@@ -98,6 +98,9 @@ class Journal:
         self.durability = durability
         self.backlogs: dict[str, Backlog] = {}
         self.is_failing = False
+        """Something was not written, and nothing of its kind since."""
+        self._has_refused = False
+        """It was records; what is settled needs less room."""
         self._keep = keep
         self._worker: Worker | None = None
         self._opening = trio.Lock()
@@ -369,8 +372,8 @@ class Journal:
 
     def _succeed(self, sealed: _Sealed) -> None:
         self._written = sealed.number
-        if self.is_failing and (sealed.chunks or not self._inbox):
-            self.is_failing = False
+        if self.is_failing and (sealed.chunks or not self._has_refused):
+            self.is_failing = self._has_refused = False
             log.info("the journal can be written again")
         for chunk, route in sealed.chunks:
             for backlog in route:
@@ -384,6 +387,7 @@ class Journal:
 
     def _fail(self, sealed: _Sealed, error: BaseException) -> None:
         """Nothing of the group was written: all of it is collected again, but for items that nobody waits for."""
+        self._has_refused |= bool(sealed.entries)
         if not self.is_failing:
             self.is_failing = True
             exc_info = None if isinstance(error, OSError) else error

@@ -8,7 +8,7 @@ from pathlib import Path
 
 __all__ = ["Reserve"]
 
-_SHARE = 4
+_SHARE = 2
 """The reserve is taken when so many times its size is free, so that it is not what fills the disk."""
 
 
@@ -23,6 +23,8 @@ class Reserve:
     def __init__(self, path: Path, size: int) -> None:
         self._path, self._size = path, size
         self._is_taken = False
+        self.is_given_up = False
+        """Its space is used up, or will be: for acknowledgements only, until there is room for it again."""
 
     def take(self) -> None:
         """Have the file, if there is room enough."""
@@ -37,9 +39,11 @@ class Reserve:
                 finally:
                     os.close(fd)
                 self._is_taken = True
+                self.is_given_up = False
 
     def release(self) -> bool:
         """Give the space up; returns whether that made room."""
+        self.is_given_up = True
         with suppress(OSError):
             self._path.unlink()
             self._is_taken = False

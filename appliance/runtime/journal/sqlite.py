@@ -6,6 +6,7 @@ of a chunk is a row of its own. That way a record costs less than the row that i
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import threading
@@ -166,6 +167,8 @@ class SqliteKeep:
 
     def commit(self, group: Group, *, sync: bool) -> None:
         try:
+            if group.chunks:
+                self._refuse_if_full()
             self._commit(group, sync=sync)
         except DamagedError as exc:
             self._repair(exc)
@@ -173,6 +176,13 @@ class SqliteKeep:
         except OSError:
             self._make_room()
             raise
+
+    def _refuse_if_full(self) -> None:
+        """New records must not use what was given up for the acknowledgement of those that are here."""
+        if self._reserve.is_given_up:
+            self._reserve.take()
+            if self._reserve.is_given_up:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), os.fspath(self.path))
 
     def _make_room(self) -> None:
         """Empty the log, so that what is written next overwrites it and needs no room."""

@@ -13,6 +13,7 @@ import structlog
 import trio
 
 from appliance.model import Item, LogBatch
+from appliance.runtime.journal import journal
 from tests.fakes import numbers_in
 
 from .harness import bench
@@ -25,6 +26,7 @@ def big(first: int, count: int) -> LogBatch:
 
 async def main(policy: str, folder: Path) -> None:
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    journal.RETRY_S = 0.05  # it is tried again, in vain, as often as in a night
     ballast = folder / "ballast"
     lost: list[int] = []
     seen: list[int] = []

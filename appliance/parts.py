@@ -40,12 +40,10 @@ from appliance.runtime.supervisor import Handle, Service
 
 from .hook_parts import Callee, SitesTable, make_call, make_host, spread
 from .preparation import Prepared, prepare
-from .store_parts import StoreParts, figures_of, store_tables
+from .store_parts import StoreParts, store_tables
 
 if TYPE_CHECKING:
     from appliance.api.hooks import HookRoutes
-    from appliance.api.stores import StoreRoutes
-    from appliance.api.subscribers import Subscribers
     from appliance.capture.changes import Changes
     from appliance.capture.control import CaptureControl as CaptureControl
     from appliance.capture.disks import Disks
@@ -256,16 +254,11 @@ class Parts:
             events=events,
             captures=self._captures and CaptureRoutes(self._captures, state_dir=prepared.config.appliance.state_dir),
             hooks=self._running and self._hook_routes(self._running, prepared.config),
-            stores=self._running and self._store_routes(self._running, events.feeds),
+            stores=self._running and self.stores.routes(self._running, events.feeds),
             evidence=EvidenceRoutes(self._windows),
             extract=ExtractRoutes(lambda: self.recorders, state_dir=prepared.config.appliance.state_dir),
             is_optional=not prepared.loaded.is_set("api.listen"),
         )
-
-    def _store_routes(self, running: Callable[[], Iterable[Unit]], feeds: Subscribers) -> StoreRoutes:
-        from appliance.api.stores import StoreRoutes
-
-        return StoreRoutes(self.stores.known, lambda: figures_of(running()), feeds)
 
     def _windows(self) -> dict[str, Any]:
         """Where tables of evidence that run can be asked."""

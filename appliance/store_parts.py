@@ -4,7 +4,7 @@ the API find them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from appliance.config import Config, StorePlan, plan_store
@@ -13,10 +13,12 @@ from appliance.runtime.ledger import Ledger
 from appliance.runtime.stores import Stores
 
 if TYPE_CHECKING:
+    from appliance.api.stores import StoreRoutes
+    from appliance.api.subscribers import Subscribers
     from appliance.broker.stores.hub import StoreHub
     from appliance.broker.stores.service import StoreService
 
-__all__ = ["StoreParts", "figures_of", "store_tables"]
+__all__ = ["StoreParts", "store_tables"]
 
 
 def store_tables(config: Config) -> dict[str, StorePlan]:
@@ -28,11 +30,6 @@ def store_tables(config: Config) -> dict[str, StorePlan]:
         )
         for store in config.store
     }
-
-
-def figures_of(units: Iterable[Any]) -> dict[str, Any]:
-    """Of the stores among units, by name."""
-    return {unit.table.name: unit.service.statistics() for unit in units if isinstance(unit.table, StorePlan)}
 
 
 class StoreParts:
@@ -62,3 +59,17 @@ class StoreParts:
 
         account = self._ledger.account(key)
         return StoreService(plan, hub=self.hub, stores=self.known, account=account, dispatcher=self._dispatcher)
+
+    def routes(self, running: Callable[[], Iterable[Any]], feeds: Subscribers) -> StoreRoutes:
+        """What ``/v1/stores`` does.
+
+        Args:
+            running: gives every unit that runs.
+            feeds: serves those who watch.
+        """
+        from appliance.api.stores import StoreRoutes
+
+        def figures() -> dict[str, Any]:
+            return {unit.table.name: unit.service.statistics() for unit in running() if unit.kind == "store"}
+
+        return StoreRoutes(self.known, figures, feeds)

@@ -48,7 +48,7 @@ MAY_IMPORT = {
     "status": {"runtime"},
     "hook_parts": LOWER | {"hooks"},
     "preparation": LOWER | {"hook_parts"} | DOORS_AND_CONSUMERS - {"demo"},
-    "store_parts": LOWER | {"broker"},
+    "store_parts": LOWER | {"api", "broker"},
     "parts": LOWER | {"preparation", "hook_parts", "store_parts"} | DOORS_AND_CONSUMERS - {"demo"},
     "assembly": LOWER | {"parts"},
     "errands": LOWER | {"parts", "hook_parts"},

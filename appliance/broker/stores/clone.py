@@ -11,11 +11,12 @@ import trio
 
 from appliance.runtime.stores import StoreError, StoreFailure
 from appliance.wire.names import EndpointId
-from appliance.wire.stores.clone import Clone, CloneOptions, Snapshot
+from appliance.wire.stores.clone import Clone, CloneOptions
 from appliance.wire.stores.codec import decode_store_message
 from appliance.wire.stores.commands import AckClone, Action, PutUnique, StoreMessage
 from appliance.wire.stores.content import Content
 from appliance.wire.stores.outputs import StoreChange
+from appliance.wire.stores.snapshot import Snapshot
 
 from .figures import StoreFigures
 from .hub import Loaded, StoreHub
@@ -225,7 +226,7 @@ class CloneService:
     def load(self, payload: bytes) -> Loaded:
         message = decode_store_message(payload)
         core, command = self._core, message.command
-        if core is None or not isinstance(command, AckClone):
+        if core is None or not isinstance(command, AckClone) or not core.expects(message):
             return message, None
         snapshot = Snapshot(command, core.content, message.sender)
         # What is large goes here, in the thread, and not in the loop.

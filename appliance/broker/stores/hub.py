@@ -10,11 +10,11 @@ from typing import Protocol
 import trio
 
 from appliance.wire.names import EndpointId
-from appliance.wire.stores.clone import Snapshot
 from appliance.wire.stores.codec import decode_store_message, encode_store_message
 from appliance.wire.stores.commands import AckClone, Entity, StoreMessage, clone_topic, master_topic
 from appliance.wire.stores.master import MANY
 from appliance.wire.stores.outputs import Outgoing
+from appliance.wire.stores.snapshot import Snapshot
 
 __all__ = ["Carrier", "Loaded", "StoreHub", "StoreTaker"]
 

@@ -41,8 +41,9 @@ from .consumer import Consumer
 from .content import Content
 from .outputs import ChangeKind, Outgoing, StoreChange, outgoing
 from .producer import FIRST_SEQ, HEARTBEAT, Producer
+from .snapshot import Snapshot
 
-__all__ = ["Clone", "CloneOptions", "Fate", "Snapshot"]
+__all__ = ["Clone", "CloneOptions", "Fate"]
 
 _IDEMPOTENT = (Put, Erase, Clear)
 
@@ -68,39 +69,6 @@ class Fate(msgspec.Struct, frozen=True, gc=False):
     ticket: int
     reason: str
     """Empty: the master has it. ``no_master``: it never left. ``unknown``: the master was lost before it could tell."""
-
-
-class Snapshot:
-    """What an `AckClone` makes of a content; large ones are better made somewhere else than in an event loop.
-
-    Args:
-        handshake: has the new content.
-        before: the one that it replaces.
-        publisher: the master.
-    """
-
-    def __init__(self, handshake: AckClone, before: Content, publisher: Entity) -> None:
-        self.content = Content((key, value, None) for key, value in handshake.entries)
-        self._before, self._publisher = before, publisher
-        self._changes = self._compare(before)
-
-    def changes_to(self, before: Content) -> list[StoreChange]:
-        """What has changed."""
-        return self._changes if before is self._before else self._compare(before)
-
-    def _compare(self, before: Content) -> list[StoreChange]:
-        content, publisher = self.content, self._publisher
-        changes = [
-            StoreChange(ChangeKind.ERASE, key, None, before.get(key), None, publisher)
-            for key in before
-            if key not in content
-        ]
-        for key in content:
-            old, value = before.get(key), content.get(key)
-            if old != value:
-                kind = ChangeKind.INSERT if old is None else ChangeKind.UPDATE
-                changes.append(StoreChange(kind, key, value, old, None, publisher))
-        return changes
 
 
 class Clone:
@@ -191,6 +159,10 @@ class Clone:
         return self._ticket
 
     # ── what happens ──
+
+    def expects(self, message: StoreMessage) -> bool:
+        """Whether a snapshot would replace the content, which does not change until one does."""
+        return self.master is None and message.receiver == self.me
 
     def receive(self, message: StoreMessage, snapshot: Snapshot | None = None) -> None:
         """Take a command that came on the clones' topic.

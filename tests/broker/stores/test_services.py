@@ -12,7 +12,8 @@ import trio
 from appliance.broker.stores.backend import SqliteBackend
 from appliance.runtime.stores import StoreError, StoreFailure
 from appliance.wire.stores.clone import CloneOptions
-from appliance.wire.stores.commands import NOBODY, Erase, Put
+from appliance.wire.stores.codec import encode_store_message
+from appliance.wire.stores.commands import NOBODY, AckClone, Erase, Put, StoreMessage
 from appliance.wire.stores.master import MANY
 from appliance.wire.stores.outputs import StoreChange
 from appliance.zeek.values import Count, Set, Value
@@ -261,3 +262,28 @@ async def test_a_large_snapshot_is_read_and_written_elsewhere(tmp_path: Path) ->
     assert told.kinds.count("insert") == count + 2
     assert [change.key for change in told.changes if change.kind == "erase"] == [key_of(b"old")]
     assert all(not change.publisher.is_nobody for change in told.changes[: count + 2])
+
+
+async def test_only_a_snapshot_that_is_expected_is_made_elsewhere(tmp_path: Path) -> None:
+    """Another master's, which comes while ours changes the content, is left as it is and refused."""
+    one = house(tmp_path / "one")
+    async with run_houses(one):
+        two = house(tmp_path / "two", connect=(one.address,))
+        a, b = master(one), clone(two)
+        async with run_houses(two), run_stores(a, b):
+            await put(a, b"k", Count(1))
+            await has(b, {b"k": Count(1)})
+            core = b._core
+            assert core is not None
+            stranger = one.stores.new_entity()
+            entries = ((key_of(b"other"), key_of(b"x")),)
+            payload = encode_store_message(StoreMessage(1, stranger, core.me, AckClone(1, 5, entries)))
+            loaded = b.load(payload)
+            assert loaded[1] is None
+            b.take_loaded(loaded)
+            assert core.refused["not_our_master"] == 1
+            assert await plain(b) == {b"k": Count(1)}
+            core.restart()
+            message = StoreMessage(1, stranger, core.me, AckClone(1, 5, entries))
+            b.take_loaded(b.load(encode_store_message(message)))
+            assert await plain(b) == {b"other": b"x"}

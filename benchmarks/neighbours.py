@@ -1,8 +1,8 @@
 """What a bad hook costs the others: items per second of a good hook beside one that misbehaves, in processes of their
 own, against the same good hook alone. One that works, like ``idle`` and ``raise``, costs what its work costs.
 
-``flood``: 8,000 items of 25 records, handed over as fast as the good hook takes them. The bad hook has a queue that
-drops, and gets the same.
+Items of 25 records are handed over for eight seconds: as fast as the good hook takes them (``flood``, which shares the
+processor out) and at a rate that leaves room (``pace``). The bad hook has a queue that drops, and gets the same.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import subprocess
 import sys
 import time
 from typing import Any
@@ -22,8 +23,8 @@ from appliance.model import LogBatch
 from .harness import child, median, rounds, run_appliance
 
 RUNS = 3
-ITEMS, SIZE = 8_000, 25
-BAD = ("alone", "idle", "raise", "hang", "exit", "segfault", "leak", "shout")
+SECONDS, SIZE, RATE = 8.0, 25, 20_000
+BAD = ("alone", "idle", "raise", "hang", "exit", "segfault", "leak", "fork", "shout")
 hoard: list[bytearray] = []
 
 
@@ -58,6 +59,13 @@ def bad_leak(_: dict[str, Any]) -> None:
         hoard.append(bytearray(1 << 20))
 
 
+def bad_fork(_record: dict[str, Any]) -> None:
+    """Ten processes for each record, which outlive the call."""
+    for _ in range(10):
+        subprocess.Popen(["sleep", "600"])
+    time.sleep(600)
+
+
 def bad_shout(_record: dict[str, Any]) -> None:
     """A gigabyte for each record."""
     block = b"x" * 65_535 + b"\n"
@@ -78,35 +86,65 @@ def toml(bad: str) -> str:
     )
 
 
-async def flood(appliance: Appliance) -> dict[str, Any]:
-    """From the first item until the good hook has done them all, after the workers have started."""
+def make_item() -> LogBatch:
     rows = [b'{"n":%d,"pad":"%s"}\n' % (n, b"x" * 250) for n in range(SIZE)]
-    item = LogBatch(path="conn", source="zmq.bench", data=b"".join(rows), count=SIZE)
-    door, account = appliance.ledger.account("zmq.bench"), appliance.ledger.account("hook.good")
+    return LogBatch(path="conn", source="zmq.bench", data=b"".join(rows), count=SIZE)
 
-    async def hand_over(count: int) -> None:
-        for number in range(count):
-            door.received += SIZE
-            await appliance.dispatcher.dispatch(item, door, patience_s=60)
-            if number % 16 == 0:
-                await trio.lowlevel.checkpoint()
+
+async def hand_over(appliance: Appliance, items: int) -> None:
+    """As a door does."""
+    item, door = make_item(), appliance.ledger.account("zmq.bench")
+    for _ in range(items):
+        door.received += SIZE
+        await appliance.dispatcher.dispatch(item, door, patience_s=60)
+    await trio.lowlevel.checkpoint()
+
+
+async def flood(appliance: Appliance) -> dict[str, Any]:
+    """What the good hook does in that time, after the workers have started."""
+    account = appliance.ledger.account("hook.good")
+
+    async def last(seconds: float) -> float:
+        began, before = time.perf_counter(), account.delivered
+        while time.perf_counter() < began + seconds:
+            await hand_over(appliance, 16)
         while account.queued:
             await trio.sleep(0.001)
+        return (account.delivered - before) / (time.perf_counter() - began)
 
-    await hand_over(100)
-    began = time.perf_counter()
-    await hand_over(ITEMS)
-    return {"rate": ITEMS * SIZE / (time.perf_counter() - began), "lost": account.lost}
+    await last(0.5)
+    return {"rate": await last(SECONDS), "lost": account.lost}
+
+
+async def pace(appliance: Appliance) -> dict[str, Any]:
+    """What it has done when it was offered `RATE` records a second for that time, and how long the last ones waited."""
+    account = appliance.ledger.account("hook.good")
+    began, items = trio.current_time(), 0
+    while (now := trio.current_time()) < began + SECONDS:
+        due = int((now - began) * RATE / SIZE)
+        await hand_over(appliance, due - items)
+        items = due
+        await trio.sleep(0.005)
+    done = account.delivered
+    while account.queued:
+        await trio.sleep(0.001)
+    return {"share": done / (items * SIZE), "late_s": trio.current_time() - now, "lost": account.lost}
 
 
 def main() -> None:
-    results = rounds(BAD, RUNS, lambda mode: child("benchmarks.neighbours", mode))
-    base = median(results["alone"], "rate")
-    print("| the hook beside it | good hook, records/s | share | lost |\n|---|---|---|---|")
-    for mode, found in results.items():
-        rate = median(found, "rate")
-        print(f"| {mode} | {rate:,.0f} | {rate / base:.0%} | {max(int(each['lost']) for each in found)} |")
+    floods = rounds(BAD, RUNS, lambda mode: child("benchmarks.neighbours", mode, "flood"))
+    paces = rounds(BAD, RUNS, lambda mode: child("benchmarks.neighbours", mode, "pace"))
+    base = median(floods["alone"], "rate")
+    print(f"| the hook beside it | good hook, records/s | share | of {RATE:,}/s done in time | late by | lost |")
+    print("|---|--:|--:|--:|--:|--:|")
+    for mode, found in floods.items():
+        rate, lost = median(found, "rate"), max(int(each["lost"]) for each in (*found, *paces[mode]))
+        done, late_s = median(paces[mode], "share"), median(paces[mode], "late_s")
+        print(f"| {mode} | {rate:,.0f} | {rate / base:.0%} | {done:.2%} | {late_s * 1e3:.0f} ms | {lost} |")
 
 
 if __name__ == "__main__":
-    print(json.dumps(run_appliance(toml(sys.argv[1]), flood)))
+    if sys.argv[1:]:
+        print(json.dumps(run_appliance(toml(sys.argv[1]), pace if sys.argv[2] == "pace" else flood)))
+    else:
+        main()

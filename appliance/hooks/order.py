@@ -79,6 +79,15 @@ class _Leased:
         self.over.set()
 
 
+def _within(calls: Sequence[Call], room: int) -> Sequence[Call]:
+    """The first of `calls`, as many as have at most `room` records, but one at least."""
+    for number, call in enumerate(calls):
+        room -= len(call.positions)
+        if room < 0 and number:
+            return calls[:number]
+    return calls
+
+
 class OrderedWork:
     """See the module.
 
@@ -151,7 +160,7 @@ class OrderedWork:
                 rest: Sequence[Call] = calls
                 while rest:
                     await lane.wait_ready()
-                    rest = rest[await self._call_some(lane, leased, rest[: lane.room]) :]
+                    rest = rest[await self._call_some(lane, leased, _within(rest, lane.room)) :]
         except trio.EndOfChannel:
             scope.cancel()  # without this lane the others are of no use, and the hook is to end
         await lane.aclose()

@@ -64,7 +64,10 @@ class Catalogue:
         entry = self._look(path)
         if entry is not None:
             with self._lock:
-                bisect.insort(self._entries, entry)
+                at = bisect.bisect_left(self._entries, (entry.first_ns, path))
+                if at < len(self._entries) and self._entries[at].path == path:  # a scan was quicker
+                    self.bytes -= self._entries.pop(at).size
+                self._entries.insert(at, entry)
                 self.bytes += entry.size
         return entry
 

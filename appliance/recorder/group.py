@@ -160,8 +160,11 @@ class Group:
         self.files.append(shelf)
         return shelf
 
-    async def run(self) -> None:
+    async def run(self, begun: Callable[[], None]) -> None:
         """Record until `stop`, or until the interface is gone; then the rings are closed.
+
+        Args:
+            begun: called when all threads run, so that the loop is not needed any more.
 
         Raises:
             OSError: a socket is broken; all rings have ended.
@@ -173,7 +176,8 @@ class Group:
                 nursery.start_soon(self._stop_if_cancelled)
                 async with trio.open_nursery() as threads:
                     for member in self.members:
-                        threads.start_soon(self._run_member, member)
+                        await threads.start(self._run_member, member)
+                    begun()
                 nursery.cancel_scope.cancel()
         finally:
             for member in self.members:
@@ -185,13 +189,19 @@ class Group:
         finally:
             self.stop()
 
-    async def _run_member(self, member: Member) -> None:
+    async def _run_member(self, member: Member, *, task_status: trio.TaskStatus[None]) -> None:
+        soon = trio.lowlevel.current_trio_token().run_sync_soon
+
+        def work() -> None:
+            soon(task_status.started)
+            member.run()
+
         async with trio.open_nursery() as nursery:
             opener = member.shelf.opener if isinstance(member.shelf, FileShelf) else None
             if opener is not None:
                 nursery.start_soon(partial(trio.to_thread.run_sync, opener.run, limiter=trio.CapacityLimiter(1)))
             try:
-                await trio.to_thread.run_sync(member.run, limiter=trio.CapacityLimiter(1))
+                await trio.to_thread.run_sync(work, limiter=trio.CapacityLimiter(1))
             finally:
                 self.stop()
                 if opener is not None:

@@ -129,11 +129,15 @@ class Member:
     def _turn(self, run_ms: int) -> bool:
         """Some of the work; returns whether there may be more."""
         self._obey()
-        status = self.ring.run(self.shelf.output, run_ms=run_ms)
+        output = self.shelf.output
+        status = self.ring.run(output, run_ms=run_ms)
         now_ns = self._clock_ns()
         if status is RingStatus.IDLE:
             self._caught_up_ns = now_ns - _LATE_NS
-        elif status in (RingStatus.FULL, RingStatus.FAILED):
+        elif output is not None:
+            # The ring may never be idle when there is much to do. It hands packets over in their order.
+            self._caught_up_ns = max(self._caught_up_ns, min(now_ns, output.segment().last_ns) - _LATE_NS)
+        if status in (RingStatus.FULL, RingStatus.FAILED):
             self._take_counts()
             self.shelf.next()
         elif status in (RingStatus.DOWN, RingStatus.GONE):

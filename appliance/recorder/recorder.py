@@ -225,9 +225,8 @@ class Recorder:
                 group.stop()
             self.state = "recording"
             log.info("recording", recorder=self.name, interface=self.table.interface, directory=str(self.directory))
-            task_status.started()
+            await group.run(task_status.started)
             task_status = trio.TASK_STATUS_IGNORED
-            await group.run()
             await self._finisher.drain()
             self._forget_group()
             if not self._stopped.is_set():

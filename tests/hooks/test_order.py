@@ -186,6 +186,22 @@ async def test_lane_that_crashes_goes_on_with_what_it_had(tmp_path: Path) -> Non
         assert mine == sorted(mine)
 
 
+async def test_worker_of_a_lane_has_no_more_than_its_share(tmp_path: Path) -> None:
+    """Records, not lists of them; the next one goes on in their order."""
+    seen = tmp_path / "seen"
+    records = [{"n": n, "k": n % 2, "seen": str(seen)} for n in range(64)]
+    bench = Bench(
+        print, "process", "misbehaving:do_many", concurrency=2, order_by="k", batch=2, max_items=8
+    )  # fmt: skip
+    figures = await bench.work_off(batch_of(records))
+    assert figures.delivered == 64
+    shares: dict[str, list[int]] = defaultdict(list)
+    for line in seen.read_text().splitlines():
+        shares[line.split()[2]] += map(int, line.split()[0].split("+"))
+    assert {len(share) for share in shares.values()} == {8}
+    assert all(share == sorted(share) for share in shares.values())
+
+
 async def test_cancelled_lanes_give_back_what_is_not_settled() -> None:
     """From the first record on that is not done."""
     gates: dict[int, trio.Event] = defaultdict(trio.Event)

@@ -73,6 +73,11 @@ class Generator:
             self._socket.send(udp(flow, self.sent[flow], size=self.size))
             self.sent[flow] += 1
 
+    def send_raw(self, frame: bytes, count: int) -> None:
+        """So many times the same, as fast as it goes; not counted."""
+        for _ in range(count):
+            self._socket.send(frame)
+
     @property
     def total(self) -> int:
         return self.sent.total()

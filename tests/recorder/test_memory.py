@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from appliance.runtime.packets import Source
 from tests.native.packets import read_records
 from tests.native.wanted import read_wanted
 
-from .harness import MIB, SERIAL, Bench, Generator, wait_until
+from .harness import MIB, SERIAL, Bench, Generator, udp, wait_until
 
 
 def read(source: Source, query: FlowQuery) -> list[tuple[int, int]]:
@@ -93,6 +95,27 @@ async def test_segments_of_another_time_do_not_hide_what_memory_has_forgotten(
         gaps = {gap.reason: (gap.from_ns, gap.to_ns) for gap in recorder.gaps(0, 1 << 62)}
         assert gaps["memory"] == (disk.last_ns + 1, memory.first_ns - 1)
         assert recorder.gaps(0, disk.last_ns) == []
+
+
+async def test_ring_that_is_never_idle_is_not_behind(tmp_path: Path, generator: Generator) -> None:
+    """While packets come all the time, those of before are known to be recorded."""
+    bench = make(tmp_path)
+    is_over = threading.Event()
+
+    def send() -> None:
+        frame = udp(0, 0, size=1400)
+        while not is_over.is_set():
+            generator.send_raw(frame, 200)
+            time.sleep(0.005)
+
+    async with bench.running() as recorder, trio.open_nursery() as nursery:
+        nursery.start_soon(trio.to_thread.run_sync, send)
+        try:
+            for _ in range(2):
+                with trio.fail_after(15):
+                    await recorder.wait_recorded(time.time_ns())
+        finally:
+            is_over.set()
 
 
 async def test_what_is_read_is_not_overwritten(tmp_path: Path, generator: Generator) -> None:

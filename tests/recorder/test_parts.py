@@ -137,6 +137,15 @@ class TestCatalogue:
         assert catalogue.enforce(lambda used: used, growing=0) == []
         assert (catalogue.deleted_files, catalogue.bytes) == (3, 3 * size)
 
+    def test_segment_that_a_look_at_the_disk_found_first_is_there_once(self, tmp_path: Path) -> None:
+        """Whoever has finished it adds it a moment later."""
+        paths = [write(tmp_path, n) for n in (1, 2)]
+        catalogue = Catalogue(tmp_path, "edge")
+        catalogue.scan()
+        catalogue.add(paths[0])
+        assert [entry.path for entry in catalogue.entries()] == paths
+        assert catalogue.bytes == sum(path.stat().st_size for path in paths)
+
     def test_what_others_removed_is_told(self, tmp_path: Path) -> None:
         """Once; and what they put there is found."""
         paths = [write(tmp_path, n) for n in range(3)]

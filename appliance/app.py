@@ -33,6 +33,7 @@ from .status import LedgerLine, ReloadOutcome, ServiceLine, Status
 
 if TYPE_CHECKING:
     from appliance.runtime.packets import PacketStore
+    from appliance.runtime.stores import Stores
 
     from .parts import CaptureControl
 
@@ -248,6 +249,12 @@ class Appliance:
     def recorders(self) -> Mapping[str, PacketStore]:
         """The recorders that run, by name."""
         return self._parts.recorders if self._parts is not None else {}
+
+    @property
+    def stores(self) -> Stores:
+        """The data stores, by name."""
+        assert self._parts is not None
+        return self._parts.stores.known
 
     # ── errands ──
 

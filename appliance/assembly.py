@@ -66,6 +66,7 @@ class Assembly:
 
         Cancellation: what runs already runs on until `drain`.
         """
+        self._parts.announce(prepared)
         for key, table in self._parts.tables(prepared).items():
             await self._open(self._parts.make(key, table, prepared))
 
@@ -117,17 +118,20 @@ class Assembly:
         Cancellation: at once, without the way back; whatever runs then is in `units`.
         """
         undo: Undo = []
+        self._parts.announce(old, new)
         try:
             gone = await self._change(old, new, undo)
         except Exception:
             for step in reversed(undo):
                 await self._step_back(step)
+            self._parts.announce(old)
             raise
         timeout_s = new.config.appliance.drain_timeout.seconds
         packages = [u for u in gone if u.kind == "sites"]
         await self._close_all((u for u in gone if u.queue is None and u not in packages), timeout_s, "reload")
         await self._close_all((u for u in gone if u.queue is not None), timeout_s, "reload")
         await self._close_all(packages, timeout_s, "reload")
+        self._parts.announce(new)
 
     async def _change(self, old: Prepared, new: Prepared, undo: Undo) -> list[Unit]:
         """Everything that can fail; returns the units that are left to be closed."""
@@ -261,6 +265,7 @@ class Assembly:
             await self._close_all([u for u in units if u.kind in DOORS and u not in outlets], left_s(0.5), "shutdown")
         await self._close_all([u for u in units if u.kind in CONSUMERS], left_s(0.75 if outlets else 1.0), "shutdown")
         await self._close_all([u for u in units if u.kind == "sites"], left_s(), "shutdown")
+        await self._close_all([u for u in units if u.kind == "store"], left_s(), "shutdown")
         await self._close_all(outlets, left_s(), "shutdown")
         await self._close_all([u for u in units if u.kind == "api"], left_s(), "shutdown")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["EventBatch", "FileReady", "FolderReady", "Item", "LogBatch", "Print", "Segment"]
+__all__ = ["EventBatch", "FileReady", "FolderReady", "Item", "LogBatch", "Print", "Segment", "StoreEvent"]
 
 
 class LogBatch(msgspec.Struct, frozen=True, kw_only=True):
@@ -240,4 +240,43 @@ class FolderReady(_Ready, frozen=True, kw_only=True):
         return "folder"
 
 
-Item = LogBatch | EventBatch | Print | Segment | FileReady | FolderReady
+class StoreEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that happened to an entry of a data store. Keys and values are in Broker's binary format."""
+
+    store: str
+    """Its name."""
+    source: str
+    """The door, e.g. ``store.hosts``."""
+    change: str
+    """``insert``, ``update``, ``erase``, ``expire`` or ``clear``."""
+    key: bytes = b""
+    """Empty if everything was removed."""
+    value: bytes | None = None
+    """The new one."""
+    old: bytes | None = None
+    """The one before."""
+    expiry_ns: int | None = None
+    """When the new value is over, nanoseconds since the epoch; only the master knows."""
+    publisher: str = ""
+    """Endpoint ID and number of whoever wanted it, as text; empty for ourselves."""
+    received_ns: int
+    """When it happened here, nanoseconds since the epoch."""
+
+    @property
+    def kind(self) -> str:
+        return "store"
+
+    @property
+    def name(self) -> str:
+        return self.store
+
+    @property
+    def count(self) -> int:
+        return 1
+
+    @property
+    def size(self) -> int:
+        return len(self.key) + len(self.value or b"") + len(self.old or b"")
+
+
+Item = LogBatch | EventBatch | Print | Segment | FileReady | FolderReady | StoreEvent

@@ -23,6 +23,7 @@ from appliance.config import (
     Peering,
     Recorder,
     Sink,
+    StorePlan,
     Tail,
     Uids,
     Watch,
@@ -39,6 +40,7 @@ from appliance.runtime.supervisor import Handle, Service
 
 from .hook_parts import Callee, SitesTable, make_call, make_host, spread
 from .preparation import Prepared, prepare
+from .store_parts import StoreParts, store_tables
 
 if TYPE_CHECKING:
     from appliance.api.hooks import HookRoutes
@@ -58,7 +60,20 @@ CONSUMERS = ("sink", "hook", "evidence", "uids")
 DOORS = ("zmq", "cluster", "tail", "watch", "capture", "recorder", "broker")
 Documents = Mapping[str, Callable[[], bytes]]
 Table = (
-    Zmq | Cluster | Tail | Watch | CaptureGroup | Recorder | Peering | Hook | Evidence | Uids | Sink | Api | SitesTable
+    Zmq
+    | Cluster
+    | Tail
+    | Watch
+    | CaptureGroup
+    | Recorder
+    | Peering
+    | StorePlan
+    | Hook
+    | Evidence
+    | Uids
+    | Sink
+    | Api
+    | SitesTable
 )
 
 
@@ -91,6 +106,7 @@ def tables_of(config: Config, captures: Sequence[CaptureGroup] | None = None) ->
     if config.has_uids:
         tables["uids"] = config.uids
     tables["api"] = config.api
+    tables |= store_tables(config)
     for kind in ("zmq", "tail", "watch"):
         tables |= {f"{kind}.{table.name}": table for table in getattr(config, kind)}
     groups = group_captures(config.capture) if captures is None else captures
@@ -138,6 +154,7 @@ class Parts:
         self.recorders: dict[str, PacketStore] = {}
         """Those that run, by name."""
         self.queues = Queues(ledger)
+        self.stores = StoreParts(ledger=ledger, dispatcher=dispatcher)
         self.changes: Changes | None = None
         """What was changed in the captures while running; None: it was not looked at yet."""
 
@@ -199,6 +216,10 @@ class Parts:
             self.changes = read_changes(Path(prepared.config.appliance.state_dir) / FILE)
         return self.changes
 
+    def announce(self, *candidates: Prepared) -> None:
+        """Let hooks know the stores of these configurations, before they are open."""
+        self.stores.known.announce(store.name for each in candidates for store in each.config.store)
+
     def make(self, key: str, table: Table, prepared: Prepared) -> Unit:
         """A unit that is not running yet."""
         if isinstance(table, Api):
@@ -211,6 +232,8 @@ class Parts:
             return Unit(key=key, table=table, service=make_host(table, self._make_hosts()))
         if isinstance(table, CaptureGroup):
             return Unit(key=key, table=table, service=self._capture(table, prepared))
+        if isinstance(table, StorePlan):
+            return Unit(key=key, table=table, service=self.stores.make(key, table))
         if isinstance(table, Recorder):
             return Unit(key=key, table=table, service=self._recorder(table))
         if isinstance(table, Watch):
@@ -224,12 +247,14 @@ class Parts:
         from appliance.api.extract import ExtractRoutes
         from appliance.api.server import StatusServer
 
+        events = EventsApi(outlet=self._outlet, dispatcher=self._dispatcher, ledger=self._ledger)
         return StatusServer(
             tuple(address.removeprefix("unix:") for address in table.listen),
             self._documents,
-            events=EventsApi(outlet=self._outlet, dispatcher=self._dispatcher, ledger=self._ledger),
+            events=events,
             captures=self._captures and CaptureRoutes(self._captures, state_dir=prepared.config.appliance.state_dir),
             hooks=self._running and self._hook_routes(self._running, prepared.config),
+            stores=self._running and self.stores.routes(self._running, events.feeds),
             evidence=EvidenceRoutes(self._windows),
             extract=ExtractRoutes(lambda: self.recorders, state_dir=prepared.config.appliance.state_dir),
             is_optional=not prepared.loaded.is_set("api.listen"),
@@ -290,7 +315,7 @@ class Parts:
 
         account = partial(self._ledger.account, f"{key}.out")
         journal = self.queues.make_journal(config)
-        return Around(key, account=account, dispatcher=self._dispatcher, journal=journal)
+        return Around(key, account=account, dispatcher=self._dispatcher, journal=journal, stores=self.stores.known)
 
     def _evidence(self, key: str, table: Evidence | Uids, prepared: Prepared) -> Unit:
         from appliance.evidence.build import EvidenceMaker
@@ -406,4 +431,5 @@ class Parts:
             dispatcher=self._dispatcher,
             quarantine=Quarantine(state_dir / "quarantine" / "broker"),
             outlet=self._outlet,
+            stores=self.stores.hub,
         )

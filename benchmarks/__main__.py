@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import broker, cluster, hooks, journal, logs, neighbours, start, tail, transcode, udp
+from benchmarks import broker, cluster, hooks, journal, logs, neighbours, start, stores, tail, transcode, udp
 
 PARTS = {
     "logs": logs.main,
@@ -15,6 +15,7 @@ PARTS = {
     "udp": udp.main,
     "hooks": hooks.main,
     "journal": journal.main,
+    "stores": stores.main,
     "start": start.main,
     "neighbours": neighbours.main,
 }

@@ -10,7 +10,21 @@ from typing import Any
 import msgspec
 import trio
 
-from appliance.config import Api, CaptureGroup, Cluster, Evidence, Hook, Peering, Recorder, Sink, Tail, Uids, Watch, Zmq
+from appliance.config import (
+    Api,
+    CaptureGroup,
+    Cluster,
+    Evidence,
+    Hook,
+    Peering,
+    Recorder,
+    Sink,
+    StorePlan,
+    Tail,
+    Uids,
+    Watch,
+    Zmq,
+)
 from appliance.errors import ApplianceError
 from appliance.hook_parts import SitesTable
 from appliance.model import EventBatch, LogBatch
@@ -160,7 +174,7 @@ class FakeDoor:
     def __init__(
         self,
         key: str,
-        table: Zmq | Cluster | Tail | Watch | CaptureGroup | Recorder | Peering,
+        table: Zmq | Cluster | Tail | Watch | CaptureGroup | Recorder | Peering | StorePlan,
         account: Account,
         dispatcher: Dispatcher,
         occupied: set[str],

@@ -17,6 +17,7 @@ from appliance.config.tables import (
     Broker,
     Capture,
     Cluster,
+    ClusterStores,
     ClusterZeromq,
     Config,
     Evidence,
@@ -24,6 +25,7 @@ from appliance.config.tables import (
     Hook,
     Recorder,
     Sink,
+    Store,
     Table,
     Tail,
     Uids,
@@ -35,7 +37,8 @@ from appliance.parts import prepare
 CONF = Path(__file__).parents[1] / "conf"
 ANNOTATED = CONF / "broappliance.toml"
 TABLES: dict[str, type[Table]] = {
-    "zmq": Zmq, "broker": Broker, "cluster": Cluster, "cluster.zeromq": ClusterZeromq, "tail": Tail, "capture": Capture,
+    "zmq": Zmq, "broker": Broker, "cluster": Cluster, "cluster.zeromq": ClusterZeromq,
+    "cluster.stores": ClusterStores, "store": Store, "tail": Tail, "capture": Capture,
     "capture.handler": Handler, "recorder": Recorder, "evidence": Evidence, "uids": Uids,
     "sink": Sink, "hook": Hook, "watch": Watch,
 }  # fmt: skip

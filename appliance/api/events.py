@@ -32,6 +32,11 @@ class EventsApi:
     def subscribers(self) -> int:
         return self._subscribers.count
 
+    @property
+    def feeds(self) -> Subscribers:
+        """Those who follow anything."""
+        return self._subscribers
+
     def answer(self, request: Request) -> Answer | None:
         """The answer to a request, or None if it is to be followed by `follow`."""
         if request.method == "POST":

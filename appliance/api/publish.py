@@ -23,7 +23,7 @@ from appliance.zeek.values import Value
 
 from .exchange import Answer, problem
 
-__all__ = ["BadInputError", "Publication", "answer_to", "parse_publication"]
+__all__ = ["BadInputError", "Publication", "answer_to", "parse_publication", "read_value"]
 
 _KEYS = frozenset({"topic", "event", "args", "print"})
 _REFUSALS = {
@@ -95,14 +95,23 @@ def _text(tree: dict[str, Any], key: str, *, may_be_empty: bool = False) -> str:
 def _make_event(name: str, args: object) -> bytes:
     if not isinstance(args, list):
         raise BadInputError("args", "expected an array")
-    values = [_read_argument(arg, f"args[{i}]") for i, arg in enumerate(args)]
+    values = [read_value(arg, f"args[{i}]") for i, arg in enumerate(args)]
     try:
         return encode_message(Event.make(name, *values))
     except (LocalProtocolError, ValueError) as exc:
         raise BadInputError("args", str(exc)) from exc
 
 
-def _read_argument(tree: object, where: str) -> Value:
+def read_value(tree: object, where: str) -> Value:
+    """A value from parsed JSON, plain or with its type.
+
+    Args:
+        tree: the JSON.
+        where: the member that it is, for people.
+
+    Raises:
+        BadInputError: what is wrong with it.
+    """
     try:
         return to_value(_with_types(tree, MAX_DEPTH))
     except RemoteProtocolError as exc:

@@ -1,5 +1,5 @@
-"""The local endpoint, HTTP/1.1 on a Unix socket: documents to read, events to publish and follow, captures
-and dead letters to change, recorded packets to extract.
+"""The local endpoint, HTTP/1.1 on a Unix socket: documents to read, events to publish and follow, captures,
+dead letters and data stores to change, recorded packets to extract.
 
 Who may connect, and with that publish and change, is decided by the socket's permissions. Every connection is bounded
 in time and size, and there are never more than a few at once.
@@ -29,6 +29,7 @@ from .evidence import EvidenceRoutes
 from .exchange import Answer, Exchange, RefusedError, Request, problem
 from .extract import ExtractRoutes
 from .hooks import HookRoutes
+from .stores import StoreRoutes
 
 __all__ = ["ApiFigures", "StatusServer"]
 
@@ -144,6 +145,7 @@ class StatusServer:
         events: what ``/v1/events`` does; None: there is no such path.
         captures: what ``/v1/captures`` does; None: there is no such path.
         hooks: what ``/v1/hooks`` does; None: there is no such path.
+        stores: what ``/v1/stores`` does; None: there is no such path.
         evidence: what ``/v1/evidence`` does; None: there is no such path.
         extract: what ``/v1/extract`` does; None: there is no such path.
         is_optional: go on without a socket that cannot be used, with a warning: nobody asked for it by name.
@@ -157,6 +159,7 @@ class StatusServer:
         events: EventsApi | None = None,
         captures: CaptureRoutes | None = None,
         hooks: HookRoutes | None = None,
+        stores: StoreRoutes | None = None,
         evidence: EvidenceRoutes | None = None,
         extract: ExtractRoutes | None = None,
         is_optional: bool = False,
@@ -166,7 +169,9 @@ class StatusServer:
         self._documents = documents
         self._events = events
         self._extract = extract
-        self._routes = [each for each in (captures, hooks, evidence) if each is not None]
+        self._routes: list[CaptureRoutes | HookRoutes | StoreRoutes | EvidenceRoutes] = [
+            each for each in (captures, hooks, stores, evidence) if each is not None
+        ]
         self._places = trio.Semaphore(MAX_CONNECTIONS)
         self._served: list[str] = []
         self._connections = self._requests = 0
@@ -246,7 +251,7 @@ class StatusServer:
         routes = next((each for each in self._routes if each.owns(request.path)), None)
         if routes is not None:
             patience.deadline = math.inf
-            answer: Answer | None = await routes.answer(request)
+            answer = await routes.answer(request)
             patience.deadline = trio.current_time() + REQUEST_TIMEOUT_S
         else:
             answer = self._answer(request)
@@ -254,9 +259,10 @@ class StatusServer:
         if answer is not None:
             await exchange.answer(answer)
             return
-        assert self._events is not None
+        follower = routes if isinstance(routes, StoreRoutes) else self._events
+        assert follower is not None
         patience.deadline = math.inf
-        await self._events.follow(exchange, request)
+        await follower.follow(exchange, request)
 
     def _answer(self, request: Request) -> Answer | None:
         """The answer, or None if it has no end."""

@@ -1,4 +1,5 @@
-"""``GET /v1/events?topic=PREFIX``: events and prints as they arrive, as server-sent events.
+"""``GET /v1/events?topic=PREFIX``: events and prints as they arrive, as server-sent events; likewise what happens to a
+data store.
 
 While a subscriber is there, the peers are asked for its topics. It has a bounded queue from which the oldest go first,
 and is told how many went; one that does not read at all is cut. What passes by is booked in one account for all of
@@ -10,28 +11,29 @@ Source: the HTML standard, "Server-sent events".
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
 import trio
 
 from appliance.errors import LocalProtocolError
-from appliance.model import EventBatch, Item, Print
+from appliance.model import EventBatch, Item, Print, StoreEvent
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.ledger import Account, Ledger
 from appliance.runtime.outlet import Outlet
 from appliance.runtime.queue import ItemQueue, Parcel
 from appliance.zeek.convert import to_plain, to_text
-from appliance.zeek.events import print_record, typed_records
+from appliance.zeek.events import print_record, store_record, typed_records
 from appliance.zeek.json_values import encode_json
 from appliance.zeek.schema import as_bytes
 from appliance.zeek.values import Value
 
 from .exchange import Answer, Exchange, problem
 
-__all__ = ["ACCOUNT", "HEARTBEAT_S", "MAX_SUBSCRIBERS", "SEND_TIMEOUT_S", "Subscribers", "parse_topics"]
+__all__ = ["ACCOUNT", "HEARTBEAT_S", "MAX_SUBSCRIBERS", "SEND_TIMEOUT_S", "Subscribers", "both_forms", "parse_topics"]
 
 ACCOUNT = "api.subscribers"
 MAX_SUBSCRIBERS = 8
@@ -46,6 +48,7 @@ LEASE = 100
 """Records for each write."""
 
 _CONTENT_TYPE = "text/event-stream"
+_VALUES = ("key", "value", "old")
 _BEAT = b":\n\n"
 _STRAY = re.compile("[\udc80-\udcff]")
 
@@ -62,18 +65,18 @@ def parse_topics(query: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(prefix for _, prefix in pairs))
 
 
-class _TopicQueue(ItemQueue):
-    """Takes what is on some topics; everything else is unwanted."""
+class _ChosenQueue(ItemQueue):
+    """Takes what somebody wants; everything else is unwanted."""
 
-    def __init__(self, account: Account, prefixes: Sequence[str]) -> None:
+    def __init__(self, account: Account, wants: Callable[[Item], bool]) -> None:
         super().__init__(account, policy="drop_oldest", max_records=QUEUE_RECORDS, max_bytes=QUEUE_BYTES)
-        self._prefixes = tuple(map(as_bytes, prefixes))
+        self._wants = wants
         self._taken = 0
         self.settled = 0
         """Records that were given to the subscriber, or could not be."""
 
     def put_nowait(self, item: Item) -> Item | None:
-        if isinstance(item, EventBatch | Print) and as_bytes(item.topic).startswith(self._prefixes):
+        if self._wants(item):
             self._taken += item.count
             return super().put_nowait(item)
         self.account.received += item.count
@@ -93,7 +96,7 @@ class Subscribers:
         self._outlet = outlet
         self._dispatcher = dispatcher
         self._ledger = ledger
-        self._queues: dict[str, _TopicQueue] = {}
+        self._queues: dict[str, _ChosenQueue] = {}
         self._served = 0
         self._is_closed = False
         self._leaving = trio.lowlevel.ParkingLot()
@@ -108,6 +111,10 @@ class Subscribers:
             return problem(
                 409, "not subscribed", reason="no_broker", detail="there is no [broker] endpoint to ask with"
             )
+        return self.refuse_watcher()
+
+    def refuse_watcher(self) -> Answer | None:
+        """Why nobody can watch a data store now."""
         if self._is_closed:
             return problem(503, "not subscribed", reason="shutdown", detail="the appliance ends")
         if len(self._queues) >= MAX_SUBSCRIBERS:
@@ -120,7 +127,25 @@ class Subscribers:
 
         Cancellation: what waits is dropped; the response has no end.
         """
-        with self._queue_for(prefixes) as queue:
+        begins = tuple(map(as_bytes, prefixes))
+
+        def wants(item: Item) -> bool:
+            return isinstance(item, EventBatch | Print) and as_bytes(item.topic).startswith(begins)
+
+        await self._serve(exchange, ("event:*", "print:"), wants, prefixes)
+
+    async def serve_store(self, exchange: Exchange, name: str) -> None:
+        """Send one subscriber what happens to a data store; likewise."""
+
+        def wants(item: Item) -> bool:
+            return isinstance(item, StoreEvent) and item.store == name
+
+        await self._serve(exchange, ("store:*",), wants, ())
+
+    async def _serve(
+        self, exchange: Exchange, on: Sequence[str], wants: Callable[[Item], bool], prefixes: Sequence[str]
+    ) -> None:
+        with self._queue_for(on, wants) as queue:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_cancel_when_gone, exchange, nursery.cancel_scope)
                 with suppress(trio.BrokenResourceError, trio.TooSlowError):
@@ -128,12 +153,12 @@ class Subscribers:
                 nursery.cancel_scope.cancel()
 
     @contextmanager
-    def _queue_for(self, prefixes: Sequence[str]) -> Iterator[_TopicQueue]:
-        """A queue into which the dispatcher puts what is on these topics."""
+    def _queue_for(self, on: Sequence[str], wants: Callable[[Item], bool]) -> Iterator[_ChosenQueue]:
+        """A queue into which the dispatcher puts what is wanted."""
         self._served += 1
         name = f"api.subscriber-{self._served}"
-        queue = self._queues[name] = _TopicQueue(self._ledger.account(ACCOUNT), prefixes)
-        self._dispatcher.subscribe(name, queue, on=("event:*", "print:"), sources=())
+        queue = self._queues[name] = _ChosenQueue(self._ledger.account(ACCOUNT), wants)
+        self._dispatcher.subscribe(name, queue, on=on, sources=())
         try:
             yield queue
         finally:
@@ -162,7 +187,7 @@ async def _cancel_when_gone(exchange: Exchange, scope: trio.CancelScope) -> None
 class _Feed:
     """Carries a queue to its subscriber."""
 
-    def __init__(self, exchange: Exchange, queue: _TopicQueue) -> None:
+    def __init__(self, exchange: Exchange, queue: _ChosenQueue) -> None:
         self._exchange = exchange
         self._queue = queue
         self._told = 0
@@ -225,6 +250,9 @@ def _render(item: Item) -> Iterator[bytes]:
     """A server-sent event for each record; an empty one if it does not decode."""
     if isinstance(item, Print):
         yield _frame("print", {"kind": "print", **print_record(item), "topic": to_text(item.topic)})
+    elif isinstance(item, StoreEvent):
+        found = store_record(item)
+        yield b"" if found is None else _frame("change", {**found, **{k: both_forms(found[k]) for k in _VALUES}})
     elif isinstance(item, EventBatch):
         names = {"name": to_text(item.name), "topic": to_text(item.topic)}
         for record in typed_records(item):
@@ -244,6 +272,12 @@ def _typed(args: Iterable[Value]) -> msgspec.Raw:
     # Bytes that are not UTF-8 are written as in the plain values, with a backslash that JSON escapes.
     text = b",".join(values).decode("utf-8", "surrogateescape")
     return msgspec.Raw(b"[" + _STRAY.sub(lambda stray: rf"\\x{ord(stray[0]) - 0xDC00:02x}", text).encode() + b"]")
+
+
+def both_forms(value: Value) -> dict[str, Any]:
+    """A value with its type, null if it is a number that JSON does not have, and plain."""
+    typed = bytes(_typed([value]))
+    return {"typed": msgspec.Raw(typed if typed == b"null" else typed[1:-1]), "plain": to_plain(value)}
 
 
 def _frame(kind: str, data: dict[str, object]) -> bytes:

@@ -19,7 +19,7 @@ from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.ledger import Account
 from appliance.runtime.logs import Throttle
 from appliance.runtime.quarantine import Quarantine
-from appliance.wire.session import Data
+from appliance.wire.session import Command, Data
 from appliance.zeek import binary
 from appliance.zeek.log_create import LogCreate
 from appliance.zeek.messages import (
@@ -36,6 +36,7 @@ from appliance.zeek.values import Value, Vector
 
 from .framework import SOURCE
 from .log_writes import LogBook, LogReading, make_transcoder, put_together
+from .stores.hub import StoreHub
 from .topics import Topics
 
 __all__ = ["Delivery", "Sender"]
@@ -66,6 +67,7 @@ class Delivery:
         records: the account of items: events, prints, log records.
         messages: the account of messages as they arrive; their holder is this object.
         quarantine: keeps messages that do not decode.
+        stores: take their commands.
     """
 
     def __init__(
@@ -77,8 +79,10 @@ class Delivery:
         dispatcher: Dispatcher,
         topics: Topics,
         quarantine: Quarantine,
+        stores: StoreHub,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
+        self._stores = stores
         self._records, self._messages, self._dispatcher, self._topics = records, messages, dispatcher, topics
         self._quarantine = quarantine
         self._clock_ns = clock_ns
@@ -137,6 +141,20 @@ class Delivery:
         self._messages.delivered += count
 
     # ── what arrives ──
+
+    async def take_command(self, command: Command, sender: Sender) -> None:
+        """Pass a command on to the store that it is for."""
+        try:
+            store = await self._stores.take(command.topic, command.payload)
+            if store is None:
+                self.abandon("store_command", 1)
+            else:
+                self._settle(1)
+                if store.is_busy:
+                    await store.wait_room()
+        except RemoteProtocolError:
+            self.refuse("bad_message", 1, sender)
+            await self._keep(command.payload)
 
     async def tell(self, item: EventBatch) -> None:
         """Hand on an event of our own."""

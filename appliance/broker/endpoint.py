@@ -21,7 +21,7 @@ from appliance.runtime.outlet import Outlet, Published
 from appliance.runtime.quarantine import Quarantine
 from appliance.wire.filters import minimal
 from appliance.wire.names import NIL, EndpointId, endpoint_text
-from appliance.wire.node_messages import DEFAULT_TTL, data_frame
+from appliance.wire.node_messages import DEFAULT_TTL, MessageKind, NodeMessage, data_frame, encode_node_message
 
 from . import framework
 from .delivery import Delivery
@@ -31,6 +31,7 @@ from .greeting import Guest, Lobby, Unwelcome
 from .listeners import Listeners
 from .peer import Peer
 from .publishing import Announcements, objection_to
+from .stores.hub import StoreHub
 from .streams import dial, host_port
 from .tls import make_contexts
 from .topics import Topics
@@ -53,6 +54,7 @@ class BrokerEndpoint:
         copies: the account of the messages that are queued for peers, one for each peer.
         quarantine: keeps messages that do not decode.
         outlet: this endpoint is its publisher as long as it runs.
+        stores: their commands go through this endpoint.
         clock_ns: wall time.
     """
 
@@ -67,9 +69,12 @@ class BrokerEndpoint:
         dispatcher: Dispatcher,
         quarantine: Quarantine,
         outlet: Outlet | None = None,
+        stores: StoreHub | None = None,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self.peering = peering
+        self._stores = stores or StoreHub()
+        self._store_topics: tuple[str, ...] = ()
         self._ports_file = state_dir / "broker.ports"
         self._copies = copies
         self._outlet = outlet or Outlet()
@@ -83,6 +88,7 @@ class BrokerEndpoint:
             dispatcher=dispatcher,
             topics=self._topics,
             quarantine=quarantine,
+            stores=self._stores,
             clock_ns=clock_ns,
         )
         self._throttle = Throttle()
@@ -165,6 +171,7 @@ class BrokerEndpoint:
             has_room=lambda: len(self._peers) < self.peering.broker.max_peers,
         )
         self._delivery.open()
+        self.topics_changed()
         try:
             async with trio.open_nursery() as nursery:
                 listeners = Listeners(
@@ -178,8 +185,9 @@ class BrokerEndpoint:
                     dialers.change(table.connect)
                     self._outlet.publisher = self
                     log.info("endpoint is up", endpoint=endpoint_text(self._me), tls=table.tls)
-                    task_status.started()
-                    await self._stop_wanted.wait()
+                    with self._stores.carried(self, self._me):
+                        task_status.started()
+                        await self._stop_wanted.wait()
                     await self._leave()
                 finally:
                     listeners.close()
@@ -261,12 +269,13 @@ class BrokerEndpoint:
             account=self._copies,
             delivery=self._delivery,
             relay=self._relay,
-            filter_changed=self._announce_to,
+            filter_changed=self._hear_filter,
         )
         self._peers[peer.id] = peer
         self._announce_to(peer)
         peer.tell_filter(self._topics.advertised)  # it may have changed during the handshake
         log.info("peer", peer=peer.name, address=address, direction="in" if dialed is None else "out")
+        self._stores.peer_came()
         try:
             await self._delivery.tell(framework.established(peer.id, dialed, self._clock_ns()))
         finally:
@@ -277,6 +286,7 @@ class BrokerEndpoint:
                 assert self._running is not None
                 self._running.lobby.goodbye(peer.id, is_ours=peer.is_ours)
                 self._gone.unpark_all()
+                self._stores.peer_left(peer.id)
                 tell = log.warning if peer.is_ours and not self._stop_wanted.is_set() else log.info
                 tell("peer is gone", peer=peer.name, address=address, reason=peer.ending)
                 await self._delivery.tell(framework.broken(peer.id, dialed, self._clock_ns()))
@@ -320,6 +330,36 @@ class BrokerEndpoint:
         finally:
             if self._topics.forgo(asked):
                 self._tell_filter()
+
+    def send_command(self, topic: str, receiver: EndpointId, payload: bytes) -> int:
+        """Queue a command of a store for one peer, or for all that want its topic; returns for how many."""
+        if receiver == NIL:
+            peers = [peer for peer in self._peers.values() if not peer.is_leaving and peer.wants(topic)]
+        else:
+            peers = [self._peers[receiver]] if receiver in self._peers else []
+        if peers:
+            message = NodeMessage(
+                sender=self._me, receiver=receiver, kind=MessageKind.COMMAND, topic=topic, payload=payload
+            )
+            frame = encode_node_message(message)
+            for peer in peers:
+                peer.queue.put((frame,))
+        return len(peers)
+
+    def listeners(self, topic: str) -> tuple[EndpointId, ...]:
+        """Which peers want exactly this topic."""
+        return tuple([peer.id for peer in self._peers.values() if peer.lists(topic)])
+
+    def topics_changed(self) -> None:
+        """The stores listen to other topics now."""
+        before, self._store_topics = self._store_topics, self._stores.topics
+        is_told = self._topics.ask(self._store_topics)
+        if self._topics.forgo(before) or is_told:
+            self._tell_filter()
+
+    def _hear_filter(self, peer: Peer) -> None:
+        self._announce_to(peer)
+        self._stores.peer_came()
 
     def _objection_to(self, topic: str, messages: Sequence[bytes]) -> str:
         limit = int(self.peering.broker.max_message)

@@ -92,6 +92,10 @@ class Peer:
     def wants(self, topic: str) -> bool:
         return self._session.peer_filter.matches(topic)
 
+    def lists(self, topic: str) -> bool:
+        """Whether its filter names exactly this topic."""
+        return not self.is_leaving and topic in self._session.peer_filter.prefixes
+
     def tell_filter(self, prefixes: tuple[str, ...]) -> None:
         """Tell the peer what we want from now on, unless it knows."""
         if prefixes != self._told:
@@ -269,7 +273,7 @@ class Peer:
             case Data():
                 await self._delivery.take_data(event, self._sender)
             case Command():
-                self._delivery.abandon("store_command", weight)
+                await self._delivery.take_command(event, self._sender)
             case Ignored(reason):
                 if not weight:
                     self._delivery.expect(1)

@@ -24,6 +24,7 @@ __all__ = [
     "find_socket",
     "follow",
     "publish",
+    "stream",
 ]
 
 DEFAULT_SOCKET = Path("/run/broappliance/api.sock")
@@ -162,9 +163,9 @@ class RefusedError(ApplianceError):
 
 def _refusal(path: Path, response: http.client.HTTPResponse) -> ApplianceError:
     """What an answer means that is no success."""
-    if response.status in (404, 405):
-        return ApplianceError(f"the appliance at {path} has no events")
     document = json.loads(response.read())
+    if response.status in (404, 405) and not (isinstance(document, dict) and "reason" in document):
+        return ApplianceError(f"the appliance at {path} has no events")
     if not isinstance(document, dict) or not isinstance(document.get("title"), str):
         return ApplianceError(f"{path} answered with HTTP {response.status}")
     detail = document.get("detail")
@@ -201,7 +202,12 @@ def follow(path: Path, prefixes: Sequence[str]) -> Iterator[tuple[str, dict[str,
         ApplianceError: nobody answers there, or nobody any more.
     """
     query = urlencode([("topic", prefix) for prefix in prefixes], errors="surrogateescape")
-    with _request(path, "GET", f"{EVENTS}?{query}", timeout_s=SILENCE_S) as response:
+    return stream(path, f"{EVENTS}?{query}")
+
+
+def stream(path: Path, target: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Kind and data of each server-sent event; likewise."""
+    with _request(path, "GET", target, timeout_s=SILENCE_S) as response:
         if response.status != 200:
             raise _refusal(path, response)
         kind = ""

@@ -14,7 +14,7 @@ from typing import Any
 from appliance.zeek.address import Address, Subnet
 from appliance.zeek.json_moment import parse_timestamp, render_timespan, render_timestamp
 
-__all__ = ["TYPES", "parse_literal"]
+__all__ = ["TYPES", "parse_literal", "parse_span_ns"]
 
 _WHOLE = re.compile(r"[0-9]+")
 _SIGNED = re.compile(r"[+-][0-9]+")
@@ -105,11 +105,20 @@ def _time(text: str) -> Any:
     return _typed("timestamp", render_timestamp(ns))
 
 
-def _interval(text: str) -> Any:
+def parse_span_ns(text: str) -> int:
+    """Nanoseconds.
+
+    Raises:
+        ValueError: it is no interval.
+    """
     match = _SPAN.fullmatch(text)
     if match is None or match[2] not in _UNITS_NS:
         raise ValueError(f"{text!r} is no interval like 5s or 10min")
-    return _typed("timespan", render_timespan(int(Decimal(match[1]) * _UNITS_NS[match[2]])))
+    return int(Decimal(match[1]) * _UNITS_NS[match[2]])
+
+
+def _interval(text: str) -> Any:
+    return _typed("timespan", render_timespan(parse_span_ns(text)))
 
 
 def _json(text: str) -> Any:

@@ -16,6 +16,7 @@ from .extract_arguments import add_extract
 from .hooks_arguments import add_hooks
 from .layout_arguments import add_layout
 from .pcap_arguments import add_pcap
+from .store_arguments import add_store
 
 __all__ = ["make_parser"]
 
@@ -173,6 +174,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_evidence(commands, _command, _add_socket)
     add_layout(commands, _command)
     add_pcap(commands, _command)
+    add_store(commands, _command, _add_socket, LITERALS)
 
     import_ = _command(
         commands,

@@ -12,7 +12,7 @@ from appliance.errors import ApplianceError
 
 from .client import find_socket, follow
 
-__all__ = ["call", "render_item", "render_value"]
+__all__ = ["call", "render_item", "render_time", "render_value"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -37,7 +37,7 @@ def call(arguments: argparse.Namespace) -> int:
 
 def render_item(item: dict[str, Any]) -> str:
     """An event or a print as a line for people; arguments look as ``publish event`` takes them."""
-    head = f"{_render_time(item['ts'])} {_printable(item['topic'])}"
+    head = f"{render_time(item['ts'])} {_printable(item['topic'])}"
     if item["kind"] == "print":
         return f"{head} {_printable(item['text'])}"
     if item["args"] is None:  # a number that JSON does not have
@@ -66,7 +66,8 @@ def render_value(value: dict[str, Any]) -> str:
     return "none" if kind == "none" else _printable(str(data))
 
 
-def _render_time(ts: float) -> str:
+def render_time(ts: float) -> str:
+    """Seconds since the epoch as a time of day in UTC."""
     try:
         return (_EPOCH + timedelta(seconds=ts)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     except OverflowError:

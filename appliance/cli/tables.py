@@ -189,12 +189,20 @@ def _detail_of_api(figures: dict[str, Any]) -> list[str]:
     return words + ([f"{figures['subscribers']} subscribers"] if figures["subscribers"] else [])
 
 
+def _detail_of_store(figures: dict[str, Any]) -> list[str]:
+    words = [figures["role"], figures["state"], f"{figures['entries']:,} entries"]
+    names = ("clones", "writers", "unsettled", "resyncs", "conflicts", "untold")
+    words += [f"{figures[name]:,} {name}" for name in names if figures[name]]
+    return words + [f"{reason}={count:,}" for reason, count in sorted(figures["refused"].items())]
+
+
 _DETAILS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "zmq": _detail_of_zmq,
     "cluster": _detail_of_cluster,
     "broker": _detail_of_broker,
     "tail": _detail_of_tail,
     "watch": _detail_of_watch,
+    "store": _detail_of_store,
     "capture": _detail_of_capture,
     "hook": _detail_of_hook,
     "recorder": _detail_of_recorder,

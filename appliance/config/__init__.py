@@ -11,6 +11,7 @@ from appliance.config.loader import Loaded, load
 from appliance.config.render import render
 from appliance.config.schema import json_schema
 from appliance.config.sockets import SOCKET_KEYS, CaptureGroup, address_of, group_captures, parse_group
+from appliance.config.store_tables import StorePlan, plan_store
 from appliance.config.table_parts import Consumer
 from appliance.config.tables import (
     Api,
@@ -18,6 +19,7 @@ from appliance.config.tables import (
     Broker,
     Capture,
     Cluster,
+    ClusterStores,
     ClusterZeromq,
     Config,
     Evidence,
@@ -30,6 +32,7 @@ from appliance.config.tables import (
     Policy,
     Recorder,
     Sink,
+    Store,
     Table,
     Tail,
     Uids,
@@ -47,6 +50,7 @@ __all__ = [
     "Capture",
     "CaptureGroup",
     "Cluster",
+    "ClusterStores",
     "ClusterZeromq",
     "Config",
     "ConfigError",
@@ -67,6 +71,8 @@ __all__ = [
     "Secret",
     "Sink",
     "Size",
+    "Store",
+    "StorePlan",
     "Table",
     "Tail",
     "Uids",
@@ -79,5 +85,6 @@ __all__ = [
     "load",
     "mistakes_in_captures",
     "parse_group",
+    "plan_store",
     "render",
 ]

@@ -20,6 +20,7 @@ from appliance.config.report import Report, nearest, one_of, quote, show_key
 from appliance.config.shape import EACH, HOLE, Each, select
 from appliance.config.sink_checks import check_endpoint, check_sinks
 from appliance.config.sockets import address_of
+from appliance.config.store_checks import check_stores
 from appliance.config.tables import Capture, Config
 from appliance.config.watch_checks import check_watches
 from appliance.errors import ConfigError
@@ -30,11 +31,11 @@ __all__ = ["check", "mistakes_in_captures"]
 _HANDLER_FIELDS = ("name", "capture", "host", "pid", "seq")
 _SINK_FIELDS = ("path", "node", "source")
 _KINDS = {
-    "hook": ("log", "event", "print", "segment", "file", "folder"),
+    "hook": ("log", "event", "print", "segment", "file", "folder", "store"),
     "sink": ("log", "event", "print"),
     "evidence": ("log", "event"),
 }
-_DOORS = ("zmq", "tail", "watch", "capture", "recorder")
+_DOORS = ("zmq", "tail", "watch", "capture", "recorder", "store")
 _POSITIVE: tuple[tuple[str | Each, ...], ...] = (
     ("zmq", EACH, "heartbeat"),
     ("zmq", EACH, "max_wait"),
@@ -48,6 +49,8 @@ _POSITIVE: tuple[tuple[str | Each, ...], ...] = (
     ("watch", EACH, "poll"),
     ("capture", EACH, "receive_buffer"),
     ("recorder", EACH, "segment_every"),
+    ("store", EACH, "resync_interval"),
+    ("store", EACH, "expire_after"),
     ("hook", EACH, "timeout"),
     ("hook", EACH, "exit_timeout"),
     ("hook", EACH, "backoff"),
@@ -91,6 +94,7 @@ def check(config: Config, report: Report, *, state_dir: str, complete: bool) -> 
     _check_cluster(config, report)
     check_hooks(config, report)
     check_watches(config, report, state_dir=state_dir)
+    check_stores(config, report, state_dir=state_dir, complete=complete)
     check_sinks(config, report)
     check_evidence(config, report, complete=complete)
     check_captures(config, report, check_run=_check_run)

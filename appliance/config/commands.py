@@ -20,6 +20,7 @@ PLACEHOLDERS: Mapping[str, frozenset[str]] = {
     "segment": frozenset({"path", "name", "dir", "start", "end"}),
     "file": frozenset({"path", "name", "dir"}),
     "folder": frozenset({"path", "name", "dir"}),
+    "store": frozenset({"name", "start", "end"}),
     "node": frozenset({"name"}),
 }
 """Kind of item → what can be put into a command for it."""

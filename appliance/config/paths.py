@@ -42,7 +42,9 @@ def make_absolute(config: Config, *, folder: str, python_folder: str) -> Config:
     state_dir = absolute(config.appliance.state_dir, folder)
     python_path = tuple(absolute(path, python_folder) for path in config.appliance.python_path)
     zmq = (replace(door, bind=tuple(addresses.parse_bind(b, state_dir)[0] for b in door.bind)) for door in config.zmq)
-    zeromq = config.cluster.zeromq
+    zeromq, stores = config.cluster.zeromq, config.cluster.stores
+    if stores.default_store_dir:
+        stores = replace(stores, default_store_dir=absolute(stores.default_store_dir, state_dir))
     files = ("curve_secret_key_file", "curve_client_public_key_file")
     keys = {name: absolute(value, folder) for name in files if (value := getattr(zeromq, name))}
     pem = ("certificate", "key", "ca", "passphrase_file")
@@ -68,7 +70,8 @@ def make_absolute(config: Config, *, folder: str, python_folder: str) -> Config:
         appliance=replace(config.appliance, state_dir=state_dir, python_path=python_path),
         zmq=tuple(zmq),
         broker=replace(config.broker, **credentials),
-        cluster=replace(config.cluster, zeromq=replace(zeromq, **keys, **bind)),
+        cluster=replace(config.cluster, zeromq=replace(zeromq, **keys, **bind), stores=stores),
+        store=tuple(replace(each, path=absolute(each.path, state_dir)) if each.path else each for each in config.store),
         tail=tuple(tail),
         watch=tuple(watch),
         capture=tuple(_capture(capture, state_dir, folder) for capture in config.capture),

@@ -9,7 +9,6 @@ from __future__ import annotations
 __all__ = ["DOORS", "KEYS", "KINDS", "TABLES", "VALUES", "VOID"]
 
 TABLES = {
-    "store": "[[store]]",
     "websocket": "[[websocket]]",
     "metrics": "[metrics]",
 }

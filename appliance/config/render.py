@@ -12,7 +12,7 @@ import tomli_w
 
 from appliance.config import environment
 from appliance.config.shape import toml_fields
-from appliance.config.tables import Config, Evidence, Hook, Sink, Table
+from appliance.config.tables import Config, Evidence, Hook, Sink, Store, Table
 from appliance.units import MASK, Duration, Secret, Size
 
 __all__ = ["render"]
@@ -41,7 +41,7 @@ def _render_table(table: Table, path: str, header: str) -> list[str]:
     plain: dict[str, Any] = {}
     after: list[str] = []
     for name, field in toml_fields(type(table)).items():
-        if isinstance(table, Hook | Sink | Evidence) and name in table.foreign_keys:
+        if isinstance(table, Hook | Sink | Evidence | Store) and name in table.foreign_keys:
             continue
         value = getattr(table, field.name)
         if isinstance(value, tuple) and value and isinstance(value[0], Table):

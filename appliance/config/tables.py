@@ -15,6 +15,7 @@ from msgspec import Meta, field
 from appliance.config.evidence_tables import Evidence, Uids
 from appliance.config.recorder_tables import Recorder
 from appliance.config.sink_tables import Sink
+from appliance.config.store_tables import ClusterStores, Store
 from appliance.config.table_parts import (
     NAME_PATTERN,
     Consumer,
@@ -34,6 +35,7 @@ __all__ = [
     "Broker",
     "Capture",
     "Cluster",
+    "ClusterStores",
     "ClusterZeromq",
     "Config",
     "Evidence",
@@ -46,6 +48,7 @@ __all__ = [
     "Policy",
     "Recorder",
     "Sink",
+    "Store",
     "Table",
     "Tail",
     "Uids",
@@ -187,6 +190,7 @@ class Cluster(Table, frozen=True, kw_only=True):
     ] = "8.0"
     backend: Annotated[Literal["zeromq", "none"], Meta(description="the cluster's backend")] = "none"
     zeromq: ClusterZeromq = field(default_factory=ClusterZeromq)
+    stores: ClusterStores = field(default_factory=ClusterStores)
 
     @property
     def is_logger(self) -> bool:
@@ -428,6 +432,7 @@ class Config(Table, frozen=True, kw_only=True):
     log: Log = field(default_factory=Log)
     zmq: Annotated[tuple[Zmq, ...], Meta(description="subscribers for the ZeroMQ log writer")] = ()
     broker: Broker = field(default_factory=Broker)
+    store: Annotated[tuple[Store, ...], Meta(description="Broker's data stores")] = ()
     cluster: Cluster = field(default_factory=Cluster)
     tail: Annotated[tuple[Tail, ...], Meta(description="log files to follow")] = ()
     watch: Annotated[tuple[Watch, ...], Meta(description="folders of finished files and folders")] = ()

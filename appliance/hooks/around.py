@@ -14,7 +14,9 @@ from appliance.runtime.journal.journal import Journal
 from appliance.runtime.journal.records import item_at
 from appliance.runtime.journal.values import read_some, read_value
 from appliance.runtime.ledger import Account
+from appliance.runtime.stores import StoreReply, StoreRequest, Stores
 
+from .data_store import Asker
 from .effects import Effects
 from .failure import Outcome
 from .plan import Job
@@ -35,15 +37,23 @@ class Around:
         account: opens the account of what it emits.
         dispatcher: takes that.
         journal: where stores are.
+        stores: those of ``[[store]]``.
     """
 
     def __init__(
-        self, source: str, *, account: Callable[[], Account], dispatcher: Dispatcher, journal: Journal
+        self,
+        source: str,
+        *,
+        account: Callable[[], Account],
+        dispatcher: Dispatcher,
+        journal: Journal,
+        stores: Stores | None = None,
     ) -> None:
         self.source = source
         self._account = account
         self._dispatcher = dispatcher
         self._journal = journal
+        self.stores = stores or Stores()
         self._token: trio.lowlevel.TrioToken | None = None
 
     def attach(self) -> None:
@@ -72,6 +82,19 @@ class Around:
     def awaited_reader(self) -> Reader:
         """For tasks."""
         return Reader(self.value, self.some)
+
+    # ── data stores ──
+
+    def waiting_store(self, name: str) -> Asker | None:
+        """For threads; None: there is no such store."""
+        return self._ask_waiting if name in self.stores else None
+
+    def _ask_waiting(self, name: str, request: StoreRequest) -> StoreReply:
+        return trio.from_thread.run(self.stores.perform, name, request, trio_token=self._token)
+
+    def awaited_store(self, name: str) -> Asker | None:
+        """For tasks; likewise."""
+        return self.stores.perform if name in self.stores else None
 
     # ── effects ──
 

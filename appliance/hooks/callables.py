@@ -15,6 +15,7 @@ from appliance.model import FileReady, FolderReady, Item
 from appliance.runtime.asking import PacketRequest, Packets
 from appliance.runtime.imports import import_attribute
 
+from .data_store import Asker, AsyncDataStore, DataStore
 from .effects import Effects
 from .extract import make_request
 from .steer import ExtractError
@@ -39,8 +40,8 @@ class Context:
     """
 
     __slots__ = (
-        "_effects", "_extract", "_is_async", "_reader", "_records", "attempt", "config", "deadline", "item", "log",
-        "publish_event",
+        "_effects", "_extract", "_find_store", "_is_async", "_reader", "_records",
+        "attempt", "config", "deadline", "item", "log", "publish_event",
     )  # fmt: skip
 
     def __init__(
@@ -55,6 +56,7 @@ class Context:
         effects: Effects | None = None,
         reader: Reader | None = None,
         is_async: bool = False,
+        find_store: Callable[[str], Asker | None] | None = None,
         records: Sequence[Any] = (),
         extract: Extract | None = None,
     ) -> None:
@@ -67,17 +69,22 @@ class Context:
         self._effects = effects or Effects()
         self._reader = reader
         self._is_async = is_async
+        self._find_store = find_store
         self._records = records
         self._extract = extract
 
     def store(self, name: str) -> Any:
-        """A memory of that name, shared by all hooks: a `Store`, in an asynchronous hook an `AsyncStore`.
+        """The ``[[store]]`` of that name: a `DataStore`, in an asynchronous hook an `AsyncDataStore`.
 
-        What the call changes is written together with the record's acknowledgement if it ends well, else not at all.
+        If there is none, a memory of that name, shared by all hooks: a `Store` or `AsyncStore`. What the call changes
+        there is written together with the record's acknowledgement if it ends well, else not at all.
 
         Raises:
             ValueError: no name.
         """
+        ask = None if self._find_store is None else self._find_store(name)
+        if ask is not None:
+            return (AsyncDataStore if self._is_async else DataStore)(name, ask)
         if self._reader is None:
             raise ValueError("there is no journal to keep a store in")
         return (AsyncStore if self._is_async else Store)(name, self._effects, self._reader)

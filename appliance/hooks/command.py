@@ -17,9 +17,9 @@ import trio
 
 from appliance.config import Hook
 from appliance.config.commands import fill_words, placeholders_of
-from appliance.model import EventBatch, Item, LogBatch, Print
+from appliance.model import EventBatch, Item, LogBatch, Print, StoreEvent
 from appliance.runtime.children import Limits, child_environment, describe_exit, open_child
-from appliance.zeek.events import plain_args
+from appliance.zeek.events import StoreRecord, plain_args, plain_store_record
 
 from .callables import Context
 from .steer import Failed, Reject, Retry
@@ -165,7 +165,7 @@ def _sealed_file(data: bytes) -> int:
 
 def _values(item: Item, record: Mapping[str, Any]) -> dict[str, str]:
     """What can be put in place of placeholders."""
-    if isinstance(item, LogBatch | EventBatch | Print):
+    if isinstance(item, LogBatch | EventBatch | Print | StoreEvent):
         ts = str(record.get("ts", ""))
         return {"path": item.name, "name": item.name, "start": ts, "end": ts}
     path = str(record["path"])
@@ -179,11 +179,17 @@ def _seconds(ns: int) -> str:
 
 def encode_lines(records: Sequence[Mapping[str, Any]]) -> bytes:
     """Records as JSON, one a line; the arguments of events are plain, as in files."""
-    plain = [plain_args(dict(each)) if isinstance(each.get("args"), tuple) else each for each in records]
+    plain = [_plain(each) for each in records]
     try:
         return msgspec.json.Encoder().encode_lines(plain)
     except UnicodeEncodeError:
         return msgspec.json.Encoder().encode_lines([_printable(each) for each in plain])
+
+
+def _plain(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    if isinstance(record.get("args"), tuple):
+        return plain_args(dict(record))
+    return plain_store_record(record) if isinstance(record, StoreRecord) else record
 
 
 def _printable(value: Any) -> Any:

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from appliance.model import EventBatch, Item, LogBatch, Print
-from appliance.zeek.events import print_record, typed_records
+from appliance.model import EventBatch, Item, LogBatch, Print, StoreEvent
+from appliance.zeek.events import print_record, store_record, typed_records
 
 __all__ = ["Everything", "Filter", "Match", "decode", "records"]
 
@@ -40,11 +40,15 @@ def decode(row: bytes) -> dict[str, Any] | None:
 
 
 def records(item: Item) -> Iterable[dict[str, Any] | None]:
-    """The records of an item, as many as it counts; None for one that cannot be decoded. Those of events are typed."""
+    """The records of an item, as many as it counts; None for one that cannot be decoded. Those of events
+    and of stores are typed.
+    """
     if isinstance(item, LogBatch):
         return map(decode, item.rows())
     if isinstance(item, EventBatch):
         return typed_records(item)
+    if isinstance(item, StoreEvent):
+        return (store_record(item),)
     return (print_record(item) if isinstance(item, Print) else msgspec.to_builtins(item),)
 
 

@@ -9,13 +9,15 @@ from typing import Any
 import msgspec
 
 from appliance.runtime.asking import PacketRequest, Packets
+from appliance.runtime.stores import StoreError, StoreFailure, StoreReply, StoreRequest
 
+from .data_store import Asker
 from .event import check_published, make_event
 from .link import AskError, Link
 from .steer import ExtractError
 from .store import Pairs, Reader
 
-__all__ = ["RemoteLog", "RemotePublisher", "remote_extract", "remote_reader"]
+__all__ = ["RemoteLog", "RemotePublisher", "remote_extract", "remote_reader", "remote_stores"]
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 MAX_TEXT = 4096
@@ -130,3 +132,19 @@ def remote_extract(link: Link) -> Callable[[PacketRequest], Packets]:
         return msgspec.convert(found, Packets)
 
     return extract
+
+
+def remote_stores(link: Link) -> Callable[[str], Asker | None]:
+    """Finds data stores for a hook in a worker process.
+
+    Args:
+        link: to the appliance.
+    """
+
+    def ask(name: str, request: StoreRequest) -> StoreReply:
+        reason, answer = link.ask("store", name, request)
+        if reason:
+            raise StoreError(StoreFailure(reason), name, answer)
+        return msgspec.convert(answer, StoreReply)
+
+    return lambda name: ask if link.ask("has_store", name) else None

@@ -226,8 +226,9 @@ class HookRunner:
         self, extracts: Extracts, items: Sequence[Item], records: Sequence[Any], attempt: int, effects: Effects
     ) -> Context:
         around, is_async = self._around, self._target.is_async
-        reader = None
+        reader = find_store = None
         if around is not None:
+            find_store = around.awaited_store if is_async else around.waiting_store
             reader = around.awaited_reader if is_async else around.waiting_reader
         return Context(
             item=items[0],
@@ -239,6 +240,7 @@ class HookRunner:
             effects=effects,
             reader=reader,
             is_async=is_async,
+            find_store=find_store,
             records=records,
             extract=extracts.extract if is_async else extracts.waiting,
         )

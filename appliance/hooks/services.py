@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
+
+from appliance.runtime.stores import StoreError, StoreRequest
 from appliance.zeek.messages import decode_message
 
 from .around import Around
@@ -44,10 +47,23 @@ def make_services(publisher: EventPublisher, log: Any, around: Around | None, ex
     async def values(space: str, after: bytes | None, limit: int) -> tuple[Pairs, bytes | None]:
         return await _there(around).some(checked_space(space), after, limit)
 
+    async def has_store(name: str) -> bool:
+        return around is not None and name in around.stores
+
+    async def store(name: str, request: list[Any]) -> tuple[str, Any]:
+        """A store's reply, or why there is none."""
+        try:
+            reply = await _there(around).stores.perform(name, msgspec.convert(request, StoreRequest))
+        except StoreError as exc:
+            return exc.reason, exc.text
+        return "", reply
+
     ask: dict[str, Callable[..., Awaitable[Any]]] = {
         "publish": publish,
         "value": value,
         "values": values,
+        "has_store": has_store,
+        "store": store,
         "extract": extracts.answer,
     }
     return Services(tell={"log": write_log}, ask=ask)

@@ -14,8 +14,8 @@ from typing import Any
 import rule_engine
 from rule_engine import ast
 
-from appliance.model import EventBatch, Item, LogBatch
-from appliance.zeek.events import plain_args
+from appliance.model import EventBatch, Item, LogBatch, StoreEvent
+from appliance.zeek.events import StoreRecord, plain_args, plain_store_record
 
 from .filter import Match, decode, records
 
@@ -137,8 +137,8 @@ class Where:
         ValueError: a mistake in the expression.
 
     A field that a record does not have is null there. An expression that cannot be evaluated for a record, because a
-    field has another type than it needs, does not match that record. The arguments of events are plain values here, see
-    `appliance.zeek.convert`; whoever gets the record gets them typed.
+    field has another type than it needs, does not match that record. The arguments of events, and keys and
+    values of stores, are plain values here, see `appliance.zeek.convert`; whoever gets the record gets them typed.
     """
 
     def __init__(self, expression: str) -> None:
@@ -169,6 +169,12 @@ class Where:
         """See `appliance.hooks.filter.Filter.select`."""
         if isinstance(item, EventBatch):
             yield from self._select_events(item)
+        elif isinstance(item, StoreEvent):
+            yield from (
+                (i, record)
+                for i, record in enumerate(records(item))
+                if not isinstance(record, StoreRecord) or self.matches(plain_store_record(record))
+            )
         elif not isinstance(item, LogBatch):
             yield from ((i, record) for i, record in enumerate(records(item)) if record and self.matches(record))
         elif self._may_match(item.data):

@@ -29,7 +29,7 @@ from .filter import decode, records
 from .link import CONNECTION, MEMORY, REPLIES, Link
 from .messages import Broken, Done, Failed, Ready, Setup, Undecodable, Wants, Work
 from .progress import TURN_S, Progress
-from .remote import RemoteLog, RemotePublisher, remote_extract, remote_reader
+from .remote import RemoteLog, RemotePublisher, remote_extract, remote_reader, remote_stores
 
 __all__ = ["main"]
 
@@ -143,6 +143,7 @@ class Worker:
             publish_event=self._publisher.publish_event,
             effects=effects,
             reader=remote_reader(self._link),
+            find_store=remote_stores(self._link),
             records=records,
             extract=remote_extract(self._link),
         )

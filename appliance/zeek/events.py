@@ -1,13 +1,14 @@
 """Events and prints as records: mappings with names, like those of logs.
 
 An event's record has ``ts``, ``name``, ``topic``, ``peer`` and ``args``, a print's ``ts``, ``topic``, ``peer`` and
-``text``. ``ts`` is seconds since the epoch as in a log: the network time of an event's sender if it tells and knows it,
-else when the item arrived.
+``text``. One of a data store has ``ts``, ``store``, ``change``, ``key``, ``value``, ``old``, ``expiry`` and
+``publisher``. ``ts`` is seconds since the epoch as in a log: the network time of an event's sender if it tells and
+knows it, else when the item arrived.
 
 There are two kinds of them. A *typed* record keeps what programs need to tell values apart and to answer: ``args`` is
-a tuple of Broker's values, and names have surrogates for bytes that are not UTF-8. A *plain* record is what JSON can
-hold, see `convert.to_plain`. The text of a print has escapes in both, so that it can be printed; the item has its
-bytes.
+a tuple of Broker's values, ``key``, ``value`` and ``old`` are such values, and names have surrogates for bytes that are
+not UTF-8. A *plain* record is what JSON can hold, see `convert.to_plain`. The text of a print has escapes in both, so
+that it can be printed; the item has its bytes.
 """
 
 from __future__ import annotations
@@ -18,13 +19,27 @@ from typing import Any
 import msgspec
 
 from appliance.errors import RemoteProtocolError
-from appliance.model import EventBatch, Print
+from appliance.model import EventBatch, Print, StoreEvent
+from appliance.zeek.binary import decode
 from appliance.zeek.convert import to_plain, to_text
 from appliance.zeek.messages import Event, decode_message
 
-__all__ = ["json_lines", "plain_args", "plain_records", "print_record", "typed_records"]
+__all__ = [
+    "StoreRecord",
+    "json_lines",
+    "plain_args",
+    "plain_records",
+    "plain_store_record",
+    "print_record",
+    "store_record",
+    "typed_records",
+]
 
 Record = dict[str, Any]
+
+
+class StoreRecord(Record):
+    """The typed record of an event of a data store; the class tells it from a log's record with the same fields."""
 
 
 def typed_records(batch: EventBatch) -> Iterator[Record | None]:
@@ -51,6 +66,29 @@ def plain_args(record: Record) -> Record:
 def print_record(item: Print) -> Record:
     """The typed record of a print."""
     return {"ts": item.received_ns / 1e9, "topic": item.topic, "peer": item.peer, "text": to_text(item.text)}
+
+
+def store_record(item: StoreEvent) -> StoreRecord | None:
+    """The typed record of an event of a data store; None if it does not decode."""
+    try:
+        key, value, old = (None if raw is None else decode(raw) for raw in (item.key or None, item.value, item.old))
+    except RemoteProtocolError:
+        return None
+    return StoreRecord(
+        ts=item.received_ns / 1e9,
+        store=item.store,
+        change=item.change,
+        key=key,
+        value=value,
+        old=old,
+        expiry=None if item.expiry_ns is None else item.expiry_ns / 1e9,
+        publisher=item.publisher,
+    )
+
+
+def plain_store_record(record: StoreRecord) -> Record:
+    """A typed record of a data store's event with a plain key and plain values."""
+    return {**record, **{name: to_plain(record[name]) for name in ("key", "value", "old")}}
 
 
 def plain_records(item: EventBatch | Print) -> Iterator[Record | None]:

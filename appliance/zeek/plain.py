@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
-from appliance.model import EventBatch, Item, LogBatch, Print
+from appliance.model import EventBatch, Item, LogBatch, Print, StoreEvent
 
-from .events import plain_records
+from .events import plain_records, plain_store_record, store_record
 
 __all__ = ["plain_record"]
 
@@ -17,6 +17,9 @@ def plain_record(item: Item) -> dict[str, Any] | None:
     """The first record of an item; None if it cannot be decoded."""
     if isinstance(item, EventBatch | Print):
         return next(iter(plain_records(item)), None)
+    if isinstance(item, StoreEvent):
+        typed = store_record(item)
+        return None if typed is None else plain_store_record(typed)
     if not isinstance(item, LogBatch):
         return dict(msgspec.to_builtins(item))
     try:

@@ -12,6 +12,7 @@ import trio
 
 from appliance.broker.endpoint import BrokerEndpoint
 from appliance.broker.figures import EndpointFigures, PeerFigures
+from appliance.broker.stores.hub import StoreHub
 from appliance.config import Broker, Peering
 from appliance.model import EventBatch, Item, LogBatch, Print
 from appliance.runtime.dispatcher import Dispatcher
@@ -70,8 +71,10 @@ class House:
         self.queue = ItemQueue(self.ledger.account("sink.all"), policy=policy, **(limits or ROOMY))
         self.dispatcher.subscribe("sink.all", self.queue, on=on, sources=[])
         self.peering = Peering(broker=table(**keys), zeek_version=zeek_version)
+        self.stores = StoreHub()
         self.endpoint = BrokerEndpoint(
             self.peering,
+            stores=self.stores,
             state_dir=folder,
             records=self.ledger.account("broker"),
             messages=self.ledger.account("broker.messages", unit="messages"),

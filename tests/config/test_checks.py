@@ -57,7 +57,7 @@ SINK = '[[sink]]\nname = "s"\non = ["log:*"]\n'
          'site.toml:4: appliance.python_path[1]: "" is not the path of a folder'),
         (HOOK.replace("log:*", "http"),
          ('site.toml:4: hook[0].on[0]: "http" does not say what it is, '
-         'write "log:http", "event:http", "print:http", "segment:http", "file:http" or "folder:http"')),
+         'write "log:http", "event:http", "print:http", "segment:http", "file:http", "folder:http" or "store:http"')),
         (SINK.replace("log:*", "http"),
          ('site.toml:3: sink[0].on[0]: "http" does not say what it is, '
          'write "log:http", "event:http" or "print:http"')),
@@ -67,10 +67,10 @@ SINK = '[[sink]]\nname = "s"\non = ["log:*"]\n'
          'site.toml:4: hook[0].on[0]: unknown kind "lgo:", did you mean "log:"?'),
         (HOOK.replace("log:*", "zzz:x"),
          ('site.toml:4: hook[0].on[0]: unknown kind "zzz:", '
-         'use "log:", "event:", "print:", "segment:", "file:" or "folder:"')),
+         'use "log:", "event:", "print:", "segment:", "file:", "folder:" or "store:"')),
         (HOOK.replace("log:*", "node:up"),
          ('site.toml:4: hook[0].on[0]: "node:" is not available in this version, '
-         'use "log:", "event:", "print:", "segment:", "file:" or "folder:"')),
+         'use "log:", "event:", "print:", "segment:", "file:", "folder:" or "store:"')),
         (SINK.replace("log:*", "node:up"),
          'site.toml:3: sink[0].on[0]: "node:" is not available in this version, use "log:", "event:" or "print:"'),
         (SINK.replace("log:*", "segment:x"),

@@ -27,6 +27,7 @@ from appliance.config.tables import (
     Log,
     Recorder,
     Sink,
+    Store,
     Tail,
     Uids,
     Watch,
@@ -111,6 +112,7 @@ def _configs(draw: st.DrawFn) -> Config:
         broker=draw(st.builds(Broker, listen=st.just(("[::1]:0",)), publish=st.none() | st.just(("a", "b/")))),
         cluster=draw(st.sampled_from([Cluster(), Cluster(backend="zeromq", zeromq=zeromq, zeek_version="9.0")])),
         tail=draw(_unique(st.builds(Tail, name=_NAMES, paths=st.just(("/l/*.log",)), poll=_LONGER))),
+        store=draw(st.sampled_from([(), (Store(name="s", role="clone"), Store(name="A::t", persistent=True))])),
         watch=draw(st.sampled_from([(), (Watch(name="w", directory="/in", what="folders", marker="DONE"),)])),
         capture=tuple(_with(c, handler=(_with(c.handler[0], log_dir=f"/c{n}"),)) for n, c in enumerate(captures)),
         recorder=recorders,
@@ -200,6 +202,6 @@ def test_every_table_is_covered_here() -> None:
     """A new table must be added to the round trip above."""
     assert set(Config.__struct_fields__) == {
         "appliance", "log", "zmq", "broker", "cluster", "tail", "watch", "capture", "recorder", "journal", "hook",
-        "sink", "evidence", "uids", "api",
+        "sink", "evidence", "uids", "api", "store",
     }  # fmt: skip
     assert tables.Config is Config

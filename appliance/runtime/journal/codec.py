@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from appliance.model import EventBatch, FileReady, FolderReady, Item, LogBatch, Print, Segment
+from appliance.model import EventBatch, FileReady, FolderReady, Item, LogBatch, Print, Segment, StoreEvent
 
 __all__ = ["CodecError", "decode_items", "encode_items"]
 
@@ -22,6 +22,7 @@ _KINDS: dict[str, type[Item]] = {
     "segment": Segment,
     "file": FileReady,
     "folder": FolderReady,
+    "store": StoreEvent,
 }
 _RAW_TEXT = 1
 """Extension type of text with surrogates: names from the network are not always UTF-8."""

@@ -1,0 +1,208 @@
+"""``/v1/stores``: what is in data stores, and changes to it.
+
+    GET    /v1/stores                every store with its figures
+    GET    /v1/stores/{name}         its entries: ``?limit=N``, ``&values=false`` for its keys only
+    POST   /v1/stores/{name}         one operation: ``{"operation": "put", "key": …, "value": …}``
+    GET    /v1/stores/{name}/watch   what happens to it, as server-sent events
+
+Keys and values are written as the arguments of ``POST /v1/events``, and come with their types and plain. Besides them
+an operation may have ``index``, ``ttl`` and ``timeout`` in seconds, and ``limit``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import parse_qs, unquote
+
+import msgspec
+
+from appliance.errors import LocalProtocolError, RemoteProtocolError
+from appliance.runtime.stores import (
+    CHANGES,
+    TIMEOUT_S,
+    Operation,
+    StoreError,
+    StoreFailure,
+    StoreReply,
+    StoreRequest,
+    Stores,
+)
+from appliance.zeek.binary import decode, encode
+from appliance.zeek.json_text import load
+
+from .exchange import Answer, Exchange, Request, problem
+from .publish import BadInputError, read_value
+from .subscribers import Subscribers, both_forms
+
+__all__ = ["PATH", "StoreRoutes"]
+
+PATH = "/v1/stores"
+_DEFAULT_LIMIT = 1000
+_MOST = 10_000
+"""Entries in one answer, which is made in the loop."""
+_LONGEST_S = 600.0
+_MEMBERS = frozenset({"operation", "key", "value", "index", "ttl", "timeout", "limit"})
+_NEEDS: Mapping[str, frozenset[str]] = {
+    **dict.fromkeys(("size", "keys", "entries", "clear"), frozenset()),
+    **dict.fromkeys(("get", "exists", "erase", "pop"), frozenset({"key"})),
+    "index": frozenset({"key", "index"}),
+    **dict.fromkeys(
+        ("put", "put_unique", "increment", "decrement", "append", "insert", "remove", "push"),
+        frozenset({"key", "value"}),
+    ),
+}
+"""Operation → what must be there."""
+_STATUS = {
+    StoreFailure.NO_STORE: 404,
+    StoreFailure.TYPE_CLASH: 409,
+    StoreFailure.BAD_VALUE: 400,
+    StoreFailure.TOO_LARGE: 413,
+    StoreFailure.TIMEOUT: 504,
+}
+"""Others: 503."""
+_NUMBER = re.compile(r"[0-9]{1,9}")
+
+
+class StoreRoutes:
+    """See the module.
+
+    Args:
+        stores: those that there are.
+        figures: of those that run, by name.
+        subscribers: serves those who watch.
+    """
+
+    def __init__(
+        self, stores: Stores, figures: Callable[[], Mapping[str, Any]], subscribers: Subscribers | None = None
+    ) -> None:
+        self._stores, self._figures, self._subscribers = stores, figures, subscribers
+
+    @staticmethod
+    def owns(path: str) -> bool:
+        """Whether `answer` is for this path."""
+        return path == PATH or path.startswith(f"{PATH}/")
+
+    async def answer(self, request: Request) -> Answer | None:
+        """The answer to a request, or None if it is to be followed by `follow`."""
+        match [request.method, *map(unquote, request.path.removeprefix(PATH).split("/")[1:])]:
+            case ["GET" | "HEAD"]:
+                figures = self._figures()
+                return _json({"stores": [figures[name] for name in self._stores if name in figures]})
+            case ["GET" | "HEAD", name]:
+                return await self._perform(name, lambda: _listing(request.query))
+            case ["POST", name]:
+                return await self._perform(name, lambda: _parse(request.body))
+            case ["GET", name, "watch"]:
+                return self._refuse(name)
+            case [_, _] | [_]:
+                return problem(405, "this is not served here", allow=("GET", "POST"))
+        return problem(404, "no such document")
+
+    def _refuse(self, name: str) -> Answer | None:
+        if name not in self._stores:
+            return problem(404, "there is no such store", reason=str(StoreFailure.NO_STORE))
+        return problem(404, "nobody can watch") if self._subscribers is None else self._subscribers.refuse_watcher()
+
+    async def follow(self, exchange: Exchange, request: Request) -> None:
+        """Tell what happens to a store, to the end."""
+        assert self._subscribers is not None
+        await self._subscribers.serve_store(exchange, unquote(request.path.split("/")[-2]))
+
+    async def _perform(self, name: str, parse: Callable[[], StoreRequest]) -> Answer:
+        try:
+            request = parse()
+            reply = await self._stores.perform(name, request)
+            return _json(_document(request, reply))
+        except BadInputError as exc:
+            return problem(400, "this makes no sense", where=exc.where, detail=exc.what)
+        except StoreError as exc:
+            status = _STATUS.get(exc.reason, 503)
+            return problem(status, "it was not done", reason=str(exc.reason), detail=exc.text)
+        except (RemoteProtocolError, LocalProtocolError) as exc:
+            detail = f"an entry cannot be shown: {exc.message}"
+            return problem(500, "it was not done", reason=str(StoreFailure.BAD_VALUE), detail=detail)
+
+
+def _json(document: object) -> Answer:
+    return Answer(200, msgspec.json.encode(document))
+
+
+def _listing(query: str) -> StoreRequest:
+    given = parse_qs(query, keep_blank_values=True)
+    if unknown := sorted(given.keys() - {"limit", "values"}):
+        raise BadInputError(unknown[0], "unknown; there are limit and values")
+    limit = given.get("limit", [str(_DEFAULT_LIMIT)])[-1]
+    if not _NUMBER.fullmatch(limit) or int(limit) > _MOST:
+        raise BadInputError("limit", f"expected a number up to {_MOST}")
+    values = given.get("values", ["true"])[-1]
+    if values not in ("true", "false"):
+        raise BadInputError("values", "expected true or false")
+    return StoreRequest(operation="entries" if values == "true" else "keys", limit=int(limit))
+
+
+def _parse(body: bytes) -> StoreRequest:
+    try:
+        tree = load(body)
+    except RemoteProtocolError as exc:
+        raise BadInputError("", exc.message) from exc
+    if not isinstance(tree, dict):
+        raise BadInputError("", "expected an object")
+    if unknown := sorted(tree.keys() - _MEMBERS):
+        raise BadInputError(unknown[0], f"unknown; there are {', '.join(sorted(_MEMBERS))}")
+    operation = tree.get("operation")
+    if not isinstance(operation, str) or operation not in _NEEDS:
+        raise BadInputError("operation", f"expected one of {', '.join(_NEEDS)}")
+    if missing := sorted(_NEEDS[operation] - tree.keys()):
+        raise BadInputError(missing[0], "missing")
+    ttl = _seconds(tree, "ttl", 1e9)
+    limit = tree.get("limit", _DEFAULT_LIMIT)
+    if type(limit) is not int or not 0 <= limit <= _MOST:
+        raise BadInputError("limit", f"expected a number up to {_MOST}")
+    known: Operation = operation  # type: ignore[assignment]  # one of `_NEEDS`
+    return StoreRequest(
+        operation=known,
+        key=_raw(tree, "key"),
+        value=_raw(tree, "value"),
+        index=_raw(tree, "index"),
+        expiry_ns=None if ttl is None else round(ttl * 1e9),
+        limit=limit,
+        timeout_s=_seconds(tree, "timeout", _LONGEST_S) or TIMEOUT_S,
+    )
+
+
+def _raw(tree: dict[str, Any], name: str) -> bytes:
+    if name not in tree:
+        return b""
+    try:
+        return encode(read_value(tree[name], name), is_canonical=True)
+    except LocalProtocolError as exc:
+        raise BadInputError(name, exc.message) from exc
+
+
+def _seconds(tree: dict[str, Any], name: str, most: float) -> float | None:
+    seconds = tree.get(name)
+    if seconds is None:
+        return None
+    if type(seconds) not in (int, float) or not 0 < seconds <= most:
+        raise BadInputError(name, f"expected seconds, more than 0 and at most {most:g}")
+    return float(seconds)
+
+
+def _document(request: StoreRequest, reply: StoreReply) -> dict[str, Any]:
+    operation = request.operation
+    if operation in CHANGES or operation == "exists":
+        return {"has_effect": reply.has_effect}
+    if operation == "size":
+        return {"size": reply.size}
+    if operation in ("get", "index"):
+        value = None if reply.value is None else both_forms(decode(reply.value))
+        return {"has_value": reply.value is not None, "value": value, "expiry_ns": reply.expiry_ns}
+    entries = []
+    for entry in reply.entries:
+        shown: dict[str, Any] = {"key": both_forms(decode(entry.key))}
+        if operation == "entries":
+            shown |= {"value": both_forms(decode(entry.value)), "expiry_ns": entry.expiry_ns}
+        entries.append(shown)
+    return {"size": reply.size, "entries": entries}

@@ -1,0 +1,1 @@
+"""Data stores on our endpoint: masters, clones and frontends."""

@@ -1,8 +1,8 @@
 """The thread that owns the two sockets of a node: it reads whatever comes, whatever the loop is doing.
 
 The proxy of a Zeek cluster waits for a subscriber that does not read, and everybody with it
-(``listen_xpub_nodrop``). So the sockets belong to a thread that does nothing but drain them into bounded queues: what the
-loop does not take in time is dropped here, and counted, and nobody else notices.
+(``listen_xpub_nodrop``). So the sockets belong to a thread that does nothing but drain them into bounded queues: what
+the loop does not take in time is dropped here, and counted, and nobody else notices.
 
 Events are read from an XSUB socket and written to an XPUB socket. Subscriptions go the other way: ours are sent on the
 XSUB, those of all nodes, our own included, are read from the XPUB.
@@ -165,7 +165,9 @@ class Carrier:
             for sock in (reader, writer):
                 sock.close(int(LINGER_S * 1000) if is_connected else 0)
         except zmq.ZMQError as exc:
-            raise ApplianceError(f"cannot open sockets for {self._sockets.read} and {self._sockets.write}: {exc}") from exc
+            raise ApplianceError(
+                f"cannot open sockets for {self._sockets.read} and {self._sockets.write}: {exc}"
+            ) from exc
         finally:
             context.destroy()
 

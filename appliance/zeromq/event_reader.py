@@ -113,7 +113,7 @@ class EventReader:
                 checked = self._look_at(run, reading)
                 if checked is None:
                     continue
-                run = checked  # noqa: PLW2901 - the same run, read in another way
+                run = checked
             reading.items.append(
                 EventBatch(
                     name=run.name,
@@ -141,5 +141,10 @@ class EventReader:
             reading.refused["unknown_message"] += 1
             return None
         data = len(message.payload).to_bytes(4) + message.payload
-        return run._replace(kind=RunKind.EVENTS, topic=as_text(message.topic.encode("utf-8", "surrogateescape")),
-                            name=event.name, count=1, data=data)
+        return run._replace(
+            kind=RunKind.EVENTS,
+            topic=as_text(message.topic.encode("utf-8", "surrogateescape")),
+            name=event.name,
+            count=1,
+            data=data,
+        )

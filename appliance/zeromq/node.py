@@ -19,7 +19,7 @@ import trio
 from msgspec.structs import replace
 
 from appliance.config import NodePlan
-from appliance.errors import ApplianceError, LocalProtocolError, RemoteProtocolError
+from appliance.errors import LocalProtocolError, RemoteProtocolError
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.ledger import Account
 from appliance.runtime.logs import Throttle
@@ -38,7 +38,7 @@ from appliance.wire.zeromq_events import (
 from appliance.zeek.messages import Event, decode_message, encode_message
 from appliance.zeek.schema import as_bytes
 
-from .carrier import Carrier, CurveKeys, Sockets, open_carrier
+from .carrier import Carrier, Sockets, open_carrier
 from .event_reader import SOURCE
 from .intake import Intake
 from .keys import client_keys
@@ -114,6 +114,7 @@ class ClusterNode:
             says_connected=member.says_connected,
         )
         self._presence = ZeromqPresence(self.table, announces=self.plan.announces)
+        self._serializer = Serializer(self.plan.event_serializer.encode())
         self._wanted = Wanted()
         self._heard = Heard(self._wanted)
         self._connects = 0
@@ -206,7 +207,7 @@ class ClusterNode:
             nursery.start_soon(self._expire)
             try:
                 self._obey(self._presence.start())
-                self._subscribe((*plan.member.role_topics, *plan.subscribe) if plan.is_listed else plan.subscribe)
+                self._subscribe(plan.topics)
                 self._outlet.open(SOURCE, self)
                 log.info("node is up", node=self.table.name, id=self.node_id, read=plan.read, write=plan.write)
                 task_status.started()
@@ -248,7 +249,10 @@ class ClusterNode:
             for message in taken:
                 self._hear(carrier, message)
             self._changed.unpark_all()
-            await (trio.lowlevel.checkpoint() if taken else carrier.controls.wait())
+            if taken:
+                await trio.lowlevel.checkpoint()
+            else:
+                await carrier.controls.wait()
 
     def _hear(self, carrier: Carrier, message: list[bytes]) -> None:
         if not message:
@@ -304,7 +308,7 @@ class ClusterNode:
                 case Subscribe(topic, False):
                     self._unsubscribe((topic,))
                 case Publish(topic, event):
-                    self._put([encode_event(topic, self.node_id, event, self.plan.serializer)])
+                    self._put([encode_event(topic, self.node_id, event, self._serializer)])
                 case Ready():
                     log.info("the cluster hears us", node=self.table.name)
                 case NodeUp(node, node_id):
@@ -333,14 +337,18 @@ class ClusterNode:
                 if link.is_connected:
                     log.info("connected to the proxy", endpoint=link.endpoint)
                 else:
-                    log.warning("no connection to the proxy, trying on", endpoint=link.endpoint,
-                                error=link.last_error, more=held)
+                    log.warning(
+                        "no connection to the proxy, trying on",
+                        endpoint=link.endpoint,
+                        error=link.last_error,
+                        more=held,
+                    )
 
     # ── the way out ──
 
-    def publish(self, topic: str, messages: Sequence[bytes], *, unsolicited: bool = False) -> Published:
-        """As `Publisher`. Whether somebody asked for it is what the proxy tells, and it has only one way to all of them:
-        so there is at most one peer, and nothing is unsolicited.
+    def publish(self, topic: str, messages: Sequence[bytes], *, unsolicited: bool = False) -> Published:  # noqa: ARG002
+        """As `Publisher`. There is one way to all who asked, the proxy: so there is at most one peer, and nobody gets
+        anything without having asked.
         """
         if refused := self._objection_to(topic, messages):
             return Published(0, refused)
@@ -354,7 +362,14 @@ class ClusterNode:
             return Published(0, "no_json")
         return Published(1)
 
-    def announce(self, key: str, topic: str, message: bytes, *, unsolicited: bool = False) -> Published:
+    def announce(  # noqa: D417, RUF100
+        self,
+        key: str,  # noqa: ARG002
+        topic: str,  # noqa: ARG002
+        message: bytes,  # noqa: ARG002
+        *,
+        unsolicited: bool = False,  # noqa: ARG002
+    ) -> Published:
         """As `Publisher`: what is announced are logs, and they have no way out here."""
         return Published(0, "events_only")
 
@@ -380,11 +395,11 @@ class ClusterNode:
         return "too_large" if any(len(message) > self.plan.max_message for message in messages) else ""
 
     def _encode(self, topic: str, message: bytes) -> tuple[bytes, ...]:
-        if self.plan.serializer is Serializer.BINARY:
+        if self._serializer is Serializer.BINARY:
             return as_bytes(topic), self.node_id.encode(), Serializer.BINARY.value, message
         event = decode_message(message)
         assert isinstance(event, Event)
-        return encode_event(topic, self.node_id, event, self.plan.serializer)
+        return encode_event(topic, self.node_id, event, self._serializer)
 
     def _put(self, messages: Iterable[tuple[bytes, ...]]) -> None:
         assert self._carrier is not None

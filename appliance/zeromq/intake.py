@@ -1,4 +1,4 @@
-"""From messages to consumers: takes what the thread has read, reads the events in it, hands them on, keeps the books."""
+"""From messages to consumers: takes what the thread has read, reads the events, hands them on, keeps the books."""
 
 from __future__ import annotations
 

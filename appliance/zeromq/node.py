@@ -145,6 +145,10 @@ class ClusterNode:
             quarantined=self._intake.kept,
         )
 
+    def hears(self, topic: str) -> bool:
+        """Whether somebody else takes what is published on a topic."""
+        return self._heard.matches(topic)
+
     async def wait_for(self, condition: Callable[[], bool]) -> None:
         """Wait until `condition` holds; looked at after whatever presence has heard."""
         while not condition():

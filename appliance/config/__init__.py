@@ -8,7 +8,7 @@ from __future__ import annotations
 from appliance.config.checks import mistakes_in_captures
 from appliance.config.diff import Difference, diff
 from appliance.config.loader import Loaded, load
-from appliance.config.render import render
+from appliance.config.render import render, show
 from appliance.config.schema import json_schema
 from appliance.config.sockets import SOCKET_KEYS, CaptureGroup, address_of, group_captures, parse_group
 from appliance.config.store_tables import StorePlan, plan_store
@@ -87,4 +87,5 @@ __all__ = [
     "parse_group",
     "plan_store",
     "render",
+    "show",
 ]

@@ -30,6 +30,7 @@ from appliance.config import (
     Zmq,
     group_captures,
     mistakes_in_captures,
+    plan_peering,
 )
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.intake import ConsumerQueue
@@ -115,8 +116,8 @@ def tables_of(config: Config, captures: Sequence[CaptureGroup] | None = None) ->
     tables |= {f"recorder.{table.name}": table for table in config.recorder}
     if config.cluster.is_logger:
         tables["cluster"] = config.cluster
-    if config.broker.is_endpoint:
-        tables["broker"] = Peering(broker=config.broker, zeek_version=config.cluster.zeek_version)
+    if (peering := plan_peering(config)) is not None:
+        tables["broker"] = peering
     return tables
 
 

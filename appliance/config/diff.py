@@ -64,9 +64,9 @@ def _services(config: Config) -> dict[str, Table]:
     services: dict[str, Table] = {
         f"{kind}.{service.name}": service for kind in _SERVICES for service in getattr(config, kind)
     }
-    if config.broker.is_endpoint:
+    if config.is_peer:
         services["broker"] = config.broker
-    if config.cluster.is_logger:
+    if config.cluster.backend != "none":
         services["cluster"] = config.cluster
     if config.has_uids:
         services["uids"] = config.uids

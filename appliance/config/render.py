@@ -59,7 +59,9 @@ def _render_table(table: Table, path: str, header: str) -> list[str]:
         elif isinstance(value, Table):
             after += _render_table(value, f"{path}.{name}", f"[{path}.{name}]")
         elif isinstance(value, dict):
-            if value:
+            if any(isinstance(each, Table) for each in value.values()):
+                after.append(tomli_w.dumps(_nest(path, {name: {key: _plain(each) for key, each in value.items()}})))
+            elif value:
                 shown = _mask(value) if isinstance(table, Hook) else value
                 after.append(tomli_w.dumps(_nest(path, {name: _plain(shown)})))
         elif value is not None:
@@ -81,6 +83,9 @@ def _mask(value: Any) -> Any:
 
 def _plain(value: Any) -> Any:
     """What tomli-w can write: as users write it."""
+    if isinstance(value, Table):
+        fields = {name: getattr(value, field.name) for name, field in toml_fields(type(value)).items()}
+        return {name: _plain(each) for name, each in fields.items() if each is not None}
     if isinstance(value, dict):
         return {name: _plain(each) for name, each in value.items()}
     if isinstance(value, (list, tuple)):

@@ -15,6 +15,7 @@ from .evidence_arguments import add_evidence
 from .extract_arguments import add_extract
 from .hooks_arguments import add_hooks
 from .layout_arguments import add_layout
+from .operation_arguments import add_operation
 from .pcap_arguments import add_pcap
 from .store_arguments import add_store
 
@@ -36,7 +37,7 @@ examples:
   broappliance publish event zeek/event/my My::alarm 10.0.0.1 5
   broappliance subscribe zeek/event/my/              events as they arrive
   broappliance extract -o x.pcap --from -10m --host 10.0.0.1   packets of the last ten minutes
-  kill -HUP $(pidof broappliance)                    read the file again
+  broappliance reload --wait                         read the file again, and say what has changed
 
 exit codes: 0 success, 1 failure while running, 2 mistake in the configuration or the arguments,
 3 (status, hooks failed) something needs attention, (pcap) a file is torn or damaged, (extract, evidence request)
@@ -152,19 +153,7 @@ def make_parser() -> argparse.ArgumentParser:
     what.add_argument("--print-config", action="store_true", help="print the effective configuration and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
 
-    status = _command(
-        commands,
-        "status",
-        "services, rates, queues, and the ledger by reason",
-        "Show what a running appliance does: services and their states, queues, and for every door and consumer\n"
-        "received = delivered + dropped + queued. Exit code 3 if a service is not running, records were lost, or the\n"
-        "last reload was refused.",
-        "status",
-    )
-    _add_socket(status)
-    status.add_argument("--json", action="store_true", help="print the whole status document")
-    status.add_argument("--watch", action="store_true", help="show it again every second until Ctrl-C")
-
+    add_operation(commands, _command, _add_socket)
     _add_events(commands)
 
     _command(

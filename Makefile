@@ -48,7 +48,7 @@ format: $(VENV)/.dev ## put the code into its standard form
 	$(BIN)/ruff format .
 
 test: $(VENV)/.dev ## every test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 $(ARGS)
 
 test-fast: $(VENV)/.dev ## without the slow ones
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)

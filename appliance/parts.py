@@ -30,12 +30,14 @@ from appliance.config import (
     Zmq,
     group_captures,
     mistakes_in_captures,
+    plan_peering,
 )
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.intake import ConsumerQueue
 from appliance.runtime.ledger import Ledger
 from appliance.runtime.outlet import Outlet
 from appliance.runtime.queues import Queues
+from appliance.runtime.reloads import Reloads
 from appliance.runtime.supervisor import Handle, Service
 
 from .hook_parts import Callee, SitesTable, make_call, make_host, spread
@@ -114,8 +116,8 @@ def tables_of(config: Config, captures: Sequence[CaptureGroup] | None = None) ->
     tables |= {f"recorder.{table.name}": table for table in config.recorder}
     if config.cluster.is_logger:
         tables["cluster"] = config.cluster
-    if config.broker.is_endpoint:
-        tables["broker"] = Peering(broker=config.broker, zeek_version=config.cluster.zeek_version)
+    if (peering := plan_peering(config)) is not None:
+        tables["broker"] = peering
     return tables
 
 
@@ -129,6 +131,7 @@ class Parts:
         outlet: through which consumers publish; one of its own if it is left out.
         captures: gives what changes captures over the endpoint; None: nobody does.
         running: gives every unit that runs; None: hooks cannot be looked at over the endpoint.
+        reloads: where reloads are asked for over the endpoint; None: nowhere.
     """
 
     def __init__(
@@ -140,7 +143,9 @@ class Parts:
         outlet: Outlet | None = None,
         captures: Callable[[], CaptureControl] | None = None,
         running: Callable[[], Iterable[Unit]] | None = None,
+        reloads: Reloads | None = None,
     ) -> None:
+        self._reloads = reloads
         self._ledger = ledger
         self._dispatcher = dispatcher
         self._documents = documents
@@ -245,6 +250,7 @@ class Parts:
         from appliance.api.events import EventsApi
         from appliance.api.evidence import EvidenceRoutes
         from appliance.api.extract import ExtractRoutes
+        from appliance.api.reload import ReloadRoutes
         from appliance.api.server import StatusServer
 
         events = EventsApi(outlet=self._outlet, dispatcher=self._dispatcher, ledger=self._ledger)
@@ -257,6 +263,7 @@ class Parts:
             stores=self._running and self.stores.routes(self._running, events.feeds),
             evidence=EvidenceRoutes(self._windows),
             extract=ExtractRoutes(lambda: self.recorders, state_dir=prepared.config.appliance.state_dir),
+            reloads=None if self._reloads is None else ReloadRoutes(self._reloads),
             is_optional=not prepared.loaded.is_set("api.listen"),
         )
 

@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "native": {"errors"},
     "zeek": BASE,
     "wire": BASE | {"zeek"},
-    "config": {"errors", "units"},
+    "config": {"errors", "units", "zeek"},
     "runtime": {"errors", "units", "model", "config", "native"},
     "logfile": BASE | {"zeek", "native"},
     "pcap": {"errors", "units", "native", "runtime"},

@@ -17,7 +17,9 @@ from appliance.config.tables import (
     Broker,
     Capture,
     Cluster,
+    ClusterNode,
     ClusterStores,
+    ClusterTopicNames,
     ClusterZeromq,
     Config,
     Evidence,
@@ -38,6 +40,7 @@ CONF = Path(__file__).parents[1] / "conf"
 ANNOTATED = CONF / "broappliance.toml"
 TABLES: dict[str, type[Table]] = {
     "zmq": Zmq, "broker": Broker, "cluster": Cluster, "cluster.zeromq": ClusterZeromq,
+    "cluster.topics": ClusterTopicNames, "cluster.nodes.manager": ClusterNode,
     "cluster.stores": ClusterStores, "store": Store, "tail": Tail, "capture": Capture,
     "capture.handler": Handler, "recorder": Recorder, "evidence": Evidence, "uids": Uids,
     "sink": Sink, "hook": Hook, "watch": Watch,
@@ -67,7 +70,7 @@ def chapters() -> dict[str, str]:
 def test_annotated_file_tells_every_key(name: str) -> None:
     """Written with its default, or as a comment."""
     text = chapters()[name] + chapters().get(f"{name}.options", "")
-    nested = {key for key in toml_fields(TABLES[name]) if f"{name}.{key}" in TABLES} | {"options"}
+    nested = {key for key in toml_fields(TABLES[name]) if f"{name}.{key}" in TABLES} | {"options", "nodes"}
     missing = {key for key in toml_fields(TABLES[name]) if not re.search(rf"(?m)^(# )?{key} = ", text)} - nested
     assert missing == set()
 

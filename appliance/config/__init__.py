@@ -8,7 +8,8 @@ from __future__ import annotations
 from appliance.config.checks import mistakes_in_captures
 from appliance.config.diff import Difference, diff
 from appliance.config.loader import Loaded, load
-from appliance.config.render import render
+from appliance.config.membership import Membership, first_manager, node_name, plan_membership, plan_peering
+from appliance.config.render import render, show
 from appliance.config.schema import json_schema
 from appliance.config.sockets import SOCKET_KEYS, CaptureGroup, address_of, group_captures, parse_group
 from appliance.config.store_tables import StorePlan, plan_store
@@ -19,7 +20,9 @@ from appliance.config.tables import (
     Broker,
     Capture,
     Cluster,
+    ClusterNode,
     ClusterStores,
+    ClusterTopicNames,
     ClusterZeromq,
     Config,
     Evidence,
@@ -50,7 +53,9 @@ __all__ = [
     "Capture",
     "CaptureGroup",
     "Cluster",
+    "ClusterNode",
     "ClusterStores",
+    "ClusterTopicNames",
     "ClusterZeromq",
     "Config",
     "ConfigError",
@@ -65,6 +70,7 @@ __all__ = [
     "Limit",
     "Loaded",
     "Log",
+    "Membership",
     "Peering",
     "Policy",
     "Recorder",
@@ -80,11 +86,16 @@ __all__ = [
     "Zmq",
     "address_of",
     "diff",
+    "first_manager",
     "group_captures",
     "json_schema",
     "load",
     "mistakes_in_captures",
+    "node_name",
     "parse_group",
+    "plan_membership",
+    "plan_peering",
     "plan_store",
     "render",
+    "show",
 ]

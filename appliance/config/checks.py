@@ -12,13 +12,14 @@ from typing import Any
 from appliance.config import addresses, paths, patterns, planned
 from appliance.config.broker_checks import check_broker
 from appliance.config.capture_checks import check_captures
+from appliance.config.cluster_checks import check_cluster
 from appliance.config.evidence_checks import check_evidence
 from appliance.config.hook_checks import check_hooks
 from appliance.config.lines import Key
 from appliance.config.recorder_checks import check_recorders
 from appliance.config.report import Report, nearest, one_of, quote, show_key
 from appliance.config.shape import EACH, HOLE, Each, select
-from appliance.config.sink_checks import check_endpoint, check_sinks
+from appliance.config.sink_checks import check_outlets, check_sinks
 from appliance.config.sockets import address_of
 from appliance.config.store_checks import check_stores
 from appliance.config.tables import Capture, Config
@@ -40,6 +41,7 @@ _POSITIVE: tuple[tuple[str | Each, ...], ...] = (
     ("zmq", EACH, "heartbeat"),
     ("zmq", EACH, "max_wait"),
     ("zmq", EACH, "max_record"),
+    ("cluster", "retry_interval"),
     ("cluster", "zeromq", "max_wait"),
     ("cluster", "zeromq", "max_message"),
     ("tail", EACH, "poll"),
@@ -89,9 +91,9 @@ def check(config: Config, report: Report, *, state_dir: str, complete: bool) -> 
     _check_on(config, report)
     if complete:
         _check_from(config, report)
-        check_endpoint(config, report)
+        check_outlets(config, report)
     check_broker(config, report)
-    _check_cluster(config, report)
+    check_cluster(config, report, complete=complete)
     check_hooks(config, report)
     check_watches(config, report, state_dir=state_dir)
     check_stores(config, report, state_dir=state_dir, complete=complete)
@@ -211,7 +213,8 @@ def _check_from(config: Config, report: Report) -> None:
         for _, broker in select(config, "broker")
         if HOLE in (broker.listen, broker.connect) or broker.is_endpoint
     ]
-    doors += ["cluster" for _, backend in select(config, "cluster", "backend") if backend != "none"]
+    for _, backend in select(config, "cluster", "backend"):
+        doors += {"broker": ["broker", "cluster"], "zeromq": ["cluster"]}.get(backend, [])
     hooks = [f"hook.{name}" for _, name in select(config, "hook", EACH, "name")]  # for what they emit
     for consumer in _KINDS:
         for key, entry in select(config, consumer, EACH, "from", EACH):
@@ -228,18 +231,6 @@ def _missing_door(entry: str, doors: list[str]) -> tuple[str, str]:
     if meant:
         return f"no door matches {quote(entry)}", f"did you mean {quote(meant)}?"
     return f"no door matches {quote(entry)}", f"there is {one_of(doors)}" if doors else "there are no doors"
-
-
-def _check_cluster(config: Config, report: Report) -> None:
-    for _, cluster in select(config, "cluster"):
-        zeromq = cluster.zeromq
-        if HOLE in (cluster.backend, zeromq) or HOLE in (zeromq.log_bind, zeromq.curve_secret_key_file):
-            continue
-        if zeromq.log_bind and cluster.backend != "zeromq":
-            report.add(("cluster", "zeromq", "log_bind"), "needs the ZeroMQ backend", 'write backend = "zeromq"')
-        if zeromq.curve_client_public_key_file and not zeromq.curve_secret_key_file:
-            key = ("cluster", "zeromq", "curve_client_public_key_file")
-            report.add(key, "needs the server's secret key", "set curve_secret_key_file")
 
 
 def _check_addresses(config: Config, report: Report, state_dir: str) -> None:

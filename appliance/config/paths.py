@@ -49,6 +49,7 @@ def make_absolute(config: Config, *, folder: str, python_folder: str) -> Config:
     keys = {name: absolute(value, folder) for name in files if (value := getattr(zeromq, name))}
     pem = ("certificate", "key", "ca", "passphrase_file")
     credentials = {name: absolute(value, folder) for name in pem if (value := getattr(config.broker, name))}
+    layout = absolute(config.cluster.layout, folder) if config.cluster.layout else ""
     bind = {"log_bind": addresses.parse_bind(zeromq.log_bind, state_dir)[0]} if zeromq.log_bind else {}
     tail = (replace(tail, paths=tuple(absolute(path, folder) for path in tail.paths)) for tail in config.tail)
     watch = (
@@ -70,7 +71,7 @@ def make_absolute(config: Config, *, folder: str, python_folder: str) -> Config:
         appliance=replace(config.appliance, state_dir=state_dir, python_path=python_path),
         zmq=tuple(zmq),
         broker=replace(config.broker, **credentials),
-        cluster=replace(config.cluster, zeromq=replace(zeromq, **keys, **bind), stores=stores),
+        cluster=replace(config.cluster, layout=layout, zeromq=replace(zeromq, **keys, **bind), stores=stores),
         store=tuple(replace(each, path=absolute(each.path, state_dir)) if each.path else each for each in config.store),
         tail=tuple(tail),
         watch=tuple(watch),

@@ -15,7 +15,6 @@ TABLES = {
 """Top-level tables, as headers."""
 
 KEYS = {
-    "cluster": frozenset({"role", "layout", "manager_is_logger", "announce", "topics", "nodes"}),
     "cluster.zeromq": frozenset(
         {"read", "write", "subscribe", "curve_server_public_key_file", "curve_public_key_file"}
     ),
@@ -25,7 +24,6 @@ KEYS = {
 """Keys of the tables that exist."""
 
 VALUES = {
-    "cluster.backend": frozenset({"broker"}),
     "sink.kind": frozenset({"zmq"}),
     "sink.queue": frozenset({"durable"}),
 }

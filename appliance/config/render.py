@@ -6,6 +6,7 @@ Reading the text again gives an equal configuration, unless something was masked
 from __future__ import annotations
 
 import re
+import tomllib
 from typing import Any
 
 import tomli_w
@@ -15,7 +16,7 @@ from appliance.config.shape import toml_fields
 from appliance.config.tables import Config, Evidence, Hook, Sink, Store, Table
 from appliance.units import MASK, Duration, Secret, Size
 
-__all__ = ["render"]
+__all__ = ["render", "show"]
 
 _SECRET_NAME = re.compile(r"password|passphrase|secret|token|key", re.IGNORECASE)
 
@@ -36,6 +37,14 @@ def render(config: Config) -> str:
     return "\n".join(chunks)
 
 
+def show(config: Config) -> dict[str, Any]:
+    """A configuration for programs and people: ``toml``, what `render` makes of it, and ``config``, the same as a
+    document. Strings are as the file would have them: ``$${`` is a literal ``${``.
+    """
+    text = render(config)
+    return {"toml": text, "config": tomllib.loads(text)}
+
+
 def _render_table(table: Table, path: str, header: str) -> list[str]:
     # tomli-w writes a short array of tables as one line of inline tables, so the headers are written here.
     plain: dict[str, Any] = {}
@@ -50,7 +59,9 @@ def _render_table(table: Table, path: str, header: str) -> list[str]:
         elif isinstance(value, Table):
             after += _render_table(value, f"{path}.{name}", f"[{path}.{name}]")
         elif isinstance(value, dict):
-            if value:
+            if any(isinstance(each, Table) for each in value.values()):
+                after.append(tomli_w.dumps(_nest(path, {name: {key: _plain(each) for key, each in value.items()}})))
+            elif value:
                 shown = _mask(value) if isinstance(table, Hook) else value
                 after.append(tomli_w.dumps(_nest(path, {name: _plain(shown)})))
         elif value is not None:
@@ -72,6 +83,9 @@ def _mask(value: Any) -> Any:
 
 def _plain(value: Any) -> Any:
     """What tomli-w can write: as users write it."""
+    if isinstance(value, Table):
+        fields = {name: getattr(value, field.name) for name, field in toml_fields(type(value)).items()}
+        return {name: _plain(each) for name, each in fields.items() if each is not None}
     if isinstance(value, dict):
         return {name: _plain(each) for name, each in value.items()}
     if isinstance(value, (list, tuple)):

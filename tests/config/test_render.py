@@ -19,6 +19,8 @@ from appliance.config.tables import (
     Broker,
     Capture,
     Cluster,
+    ClusterNode,
+    ClusterTopicNames,
     ClusterZeromq,
     Evidence,
     Handler,
@@ -110,7 +112,7 @@ def _configs(draw: st.DrawFn) -> Config:
         log=Log(level=draw(st.sampled_from(["debug", "error"]))),
         zmq=draw(_unique(zmq)),
         broker=draw(st.builds(Broker, listen=st.just(("[::1]:0",)), publish=st.none() | st.just(("a", "b/")))),
-        cluster=draw(st.sampled_from([Cluster(), Cluster(backend="zeromq", zeromq=zeromq, zeek_version="9.0")])),
+        cluster=draw(st.sampled_from([Cluster(), Cluster(backend="zeromq", zeromq=zeromq, zeek_version="9.0"), NODE])),
         tail=draw(_unique(st.builds(Tail, name=_NAMES, paths=st.just(("/l/*.log",)), poll=_LONGER))),
         store=draw(st.sampled_from([(), (Store(name="s", role="clone"), Store(name="A::t", persistent=True))])),
         watch=draw(st.sampled_from([(), (Watch(name="w", directory="/in", what="folders", marker="DONE"),)])),
@@ -123,6 +125,14 @@ def _configs(draw: st.DrawFn) -> Config:
         sink=tuple(_with(sink, path=f"/s{n}/{{path}}") for n, sink in enumerate(draw(_unique(sink)))),
         api=Api(listen=draw(st.sampled_from([(), ("unix:/a",), ("unix:/a", "unix:/${b}")]))),
     )
+
+
+NODE = Cluster(
+    backend="broker",
+    role="worker",
+    nodes={"a.b": ClusterNode(type="logger", ip="::1", port=1, extra={"f": '"${x}"'}), "ü": ClusterNode(type="none")},
+    topics=ClusterTopicNames(logger="x"),
+)
 
 
 def _with(table: Any, **changes: Any) -> Any:
@@ -171,7 +181,7 @@ def test_keys_for_sinks_of_another_kind_are_not_written(tmp_path: Path) -> None:
     text = render(config)
     assert "rotate_every" not in text
     assert 'topic = ""\n' in text
-    assert "topic" not in render(Config(sink=(Sink(name="s", on=("log:*",)),)))
+    assert "\ntopic" not in render(Config(sink=(Sink(name="s", on=("log:*",)),)))
     file.write_text(text)
     assert load(file, environ={}).config == config
 

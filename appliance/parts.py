@@ -37,6 +37,7 @@ from appliance.runtime.intake import ConsumerQueue
 from appliance.runtime.ledger import Ledger
 from appliance.runtime.outlet import Outlet
 from appliance.runtime.queues import Queues
+from appliance.runtime.reloads import Reloads
 from appliance.runtime.supervisor import Handle, Service
 
 from .hook_parts import Callee, SitesTable, make_call, make_host, spread
@@ -130,6 +131,7 @@ class Parts:
         outlet: through which consumers publish; one of its own if it is left out.
         captures: gives what changes captures over the endpoint; None: nobody does.
         running: gives every unit that runs; None: hooks cannot be looked at over the endpoint.
+        reloads: where reloads are asked for over the endpoint; None: nowhere.
     """
 
     def __init__(
@@ -141,7 +143,9 @@ class Parts:
         outlet: Outlet | None = None,
         captures: Callable[[], CaptureControl] | None = None,
         running: Callable[[], Iterable[Unit]] | None = None,
+        reloads: Reloads | None = None,
     ) -> None:
+        self._reloads = reloads
         self._ledger = ledger
         self._dispatcher = dispatcher
         self._documents = documents
@@ -246,6 +250,7 @@ class Parts:
         from appliance.api.events import EventsApi
         from appliance.api.evidence import EvidenceRoutes
         from appliance.api.extract import ExtractRoutes
+        from appliance.api.reload import ReloadRoutes
         from appliance.api.server import StatusServer
 
         events = EventsApi(outlet=self._outlet, dispatcher=self._dispatcher, ledger=self._ledger)
@@ -258,6 +263,7 @@ class Parts:
             stores=self._running and self.stores.routes(self._running, events.feeds),
             evidence=EvidenceRoutes(self._windows),
             extract=ExtractRoutes(lambda: self.recorders, state_dir=prepared.config.appliance.state_dir),
+            reloads=None if self._reloads is None else ReloadRoutes(self._reloads),
             is_optional=not prepared.loaded.is_set("api.listen"),
         )
 

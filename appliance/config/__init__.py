@@ -9,7 +9,7 @@ from appliance.config.checks import mistakes_in_captures
 from appliance.config.diff import Difference, diff
 from appliance.config.loader import Loaded, load
 from appliance.config.membership import Membership, first_manager, node_name, plan_membership, plan_peering
-from appliance.config.render import render
+from appliance.config.render import render, show
 from appliance.config.schema import json_schema
 from appliance.config.sockets import SOCKET_KEYS, CaptureGroup, address_of, group_captures, parse_group
 from appliance.config.store_tables import StorePlan, plan_store
@@ -102,4 +102,5 @@ __all__ = [
     "plan_proxy",
     "plan_store",
     "render",
+    "show",
 ]

@@ -157,6 +157,10 @@ async def test_reload_applies_the_difference(site: Site) -> None:
         assert outcome.ok
         status = appliance.status()
         assert (status.generation, status.state, status.last_reload) == (2, "running", outcome)
+        assert (outcome.number, outcome.generation) == (1, 2)
+        assert {change.name: change.how for change in outcome.changes} == {
+            "sink.a": "unchanged", "sink.b": "added", "zmq.a": "unchanged", "api": "unchanged",
+        }  # fmt: skip
         assert site.unit("zmq.a") is door
         door.fed.send_nowait(batch(0, 3))
         await wait_all_tasks_blocked()
@@ -185,6 +189,11 @@ async def test_a_refused_reload_changes_nothing(site: Site, head: tuple[str, ...
         outcome = await appliance.wait_reloaded()
         assert not outcome.ok
         assert any(told in error for error in outcome.errors)
+        assert len(outcome.mistakes) == len(outcome.errors)
+        fixed = told.startswith("appliance.")
+        assert [(each.name, each.how, each.keys) for each in outcome.changes] == (
+            [("appliance", "needs_restart", (told.partition(".")[2],))] if fixed else []
+        )
         assert appliance.status().generation == 1
         assert appliance.status().state == "running"
         assert site.messages()[-1]["READY"] == "1"

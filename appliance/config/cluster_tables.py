@@ -49,9 +49,9 @@ class ClusterZeromq(Table, frozen=True, kw_only=True):
         tuple[str, ...], Meta(min_length=1, description="names of log filters; a record arrives once for each filter")
     ] = ("default",)
     hwm: Annotated[int, Meta(ge=1, le=1_000_000, description="batches that libzmq may hold per sender")] = 1000
-    max_message: Annotated[Size, Meta(description="who sends a longer one is cut; the proxy is one sender")] = Size(
-        64 << 20
-    )
+    max_message: Annotated[
+        Size, Meta(description="who sends a longer batch of logs is cut; longer events are refused")
+    ] = Size(64 << 20)
     max_wait: MaxWait = Duration(5 * 10**9)
     curve_server_public_key_file: Annotated[
         str, Meta(description="the cluster's server public key: read and write are encrypted then")

@@ -42,6 +42,8 @@ HWM = 10_000
 MAX_CONTROLS = 65_536
 """Subscriptions and urgent messages that may wait; a cluster has some hundreds."""
 MAX_CONTROL_BYTES = 64 << 20
+LARGEST_MESSAGE = 16 << 20
+"""Bytes of a frame that are received in any case: the connection is everybody's, and a little too much is counted."""
 _RECONNECT_MS = 100
 _RECONNECT_MAX_MS = 1000
 _KEEPALIVE_S = 10
@@ -67,7 +69,7 @@ class Sockets(msgspec.Struct, frozen=True, kw_only=True):
     urgent: bytes
     """Messages on topics that begin with this do not stand in line with the others."""
     max_message: int
-    """Bytes of a frame. A longer one costs the connection, which libzmq makes again."""
+    """Bytes of an event. What is far longer costs the connection before a byte of it is stored."""
     queue: int
     """Messages that may wait for the loop, and as many for the network."""
     queue_bytes: int
@@ -176,7 +178,7 @@ class Carrier:
         sock.setsockopt(zmq.IPV6, int("[" in endpoint))
         sock.setsockopt(zmq.RCVHWM, HWM if kind == zmq.XSUB else 0)
         sock.setsockopt(zmq.SNDHWM, HWM)
-        sock.setsockopt(zmq.MAXMSGSIZE, self._sockets.max_message)
+        sock.setsockopt(zmq.MAXMSGSIZE, max(LARGEST_MESSAGE, 2 * self._sockets.max_message))
         sock.setsockopt(zmq.RECONNECT_IVL, _RECONNECT_MS)
         sock.setsockopt(zmq.RECONNECT_IVL_MAX, _RECONNECT_MAX_MS)
         sock.setsockopt(zmq.TCP_KEEPALIVE, 1)

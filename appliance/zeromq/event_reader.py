@@ -60,7 +60,8 @@ class EventReader:
         together. Every message becomes a record of an item, or is refused.
         """
         reading = Reading([], Counter())
-        sender, frames = "", []
+        sender = ""
+        frames: list[bytes] = []
         for parts in messages:
             frame, whose = self._frame(parts, reading)
             if not frame:

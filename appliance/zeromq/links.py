@@ -10,13 +10,14 @@ import struct
 import msgspec
 import zmq
 
-__all__ = ["LINK_EVENTS", "Link", "LinkState"]
+__all__ = ["LINK_EVENTS", "NOT_YET", "Link", "LinkState"]
 
 _FAILURES = {
     int(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL): "the handshake failed",
     int(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL): "what answers does not speak ZeroMQ, or encrypts where we do not",
     int(zmq.EVENT_HANDSHAKE_FAILED_AUTH): "our key is refused",
 }
+NOT_YET = "not connected yet"
 LINK_EVENTS = (
     zmq.EVENT_HANDSHAKE_SUCCEEDED
     | zmq.EVENT_DISCONNECTED
@@ -51,7 +52,7 @@ class Link:
         self._endpoint = endpoint
         self._is_connected = False
         self._connects = self._attempts = 0
-        self._error = "not connected yet"
+        self._error = NOT_YET
 
     @property
     def state(self) -> LinkState:

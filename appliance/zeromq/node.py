@@ -42,6 +42,7 @@ from .carrier import Carrier, Sockets, open_carrier
 from .event_reader import SOURCE
 from .intake import Intake
 from .keys import client_keys
+from .links import NOT_YET
 from .node_figures import NodeFigures
 from .subscriptions import Heard, Wanted
 
@@ -52,8 +53,8 @@ log = structlog.get_logger("cluster")
 ROUND = 256
 _EVENT_HEAD = encode_message(Event.make("x"))[:20]
 """How every event begins, and no other message: a vector of three, its version, and the number of its kind."""
+_INTERNAL = "zeek.zeromq.internal."
 _LOCAL = "<$>"
-_NOBODY = "no_peer"
 _LIVE_KEYS = ("subscribe", "max_wait")
 
 
@@ -114,10 +115,13 @@ class ClusterNode:
             says_connected=member.says_connected,
         )
         self._presence = ZeromqPresence(self.table, announces=self.plan.announces)
+        self._knock = f"{_INTERNAL}{self.node_id}.0."
+        self._is_open = False
         self._serializer = Serializer(self.plan.event_serializer.encode())
         self._wanted = Wanted()
         self._heard = Heard(self._wanted)
         self._connects = 0
+        self._told: dict[str, tuple[bool, str]] = {}
         self._changed = trio.lowlevel.ParkingLot()
 
     # ── what others may ask ──
@@ -146,8 +150,8 @@ class ClusterNode:
         )
 
     def hears(self, topic: str) -> bool:
-        """Whether somebody else takes what is published on a topic."""
-        return self._heard.matches(topic)
+        """Whether somebody else takes what is published on a topic, as far as we know."""
+        return self.is_ready and self._heard.matches(topic)
 
     async def wait_for(self, condition: Callable[[], bool]) -> None:
         """Wait until `condition` holds; looked at after whatever presence has heard."""
@@ -210,7 +214,7 @@ class ClusterNode:
             nursery.start_soon(self._intake.run, carrier.events)
             nursery.start_soon(self._expire)
             try:
-                self._obey(self._presence.start())
+                carrier.subscribe(encode_subscription(Subscription(self._knock, is_on=True)))
                 self._subscribe(plan.topics)
                 self._outlet.open(SOURCE, self)
                 log.info("node is up", node=self.table.name, id=self.node_id, read=plan.read, write=plan.write)
@@ -223,6 +227,16 @@ class ClusterNode:
             nursery.cancel_scope.cancel()
 
     # ── subscriptions ──
+
+    def _begin_to_subscribe(self) -> None:
+        """Both connections are there: what we subscribe to comes back to us from now on, and can be told from what the
+        others do.
+        """
+        self._is_open = True
+        self._send_subscription(self._knock, is_on=False)
+        for topic in self._wanted.topics:
+            self._send_subscription(topic, is_on=True)
+        self._obey(self._presence.start())
 
     def _subscribe(self, topics: Iterable[str]) -> None:
         for topic in self._wanted.ask(topics):
@@ -239,7 +253,8 @@ class ClusterNode:
 
     def _send_subscription(self, topic: str, *, is_on: bool) -> None:
         assert self._carrier is not None
-        self._carrier.subscribe(encode_subscription(Subscription(topic, is_on)))
+        if self._is_open:
+            self._carrier.subscribe(encode_subscription(Subscription(topic, is_on)))
 
     # ── presence ──
 
@@ -270,10 +285,11 @@ class ClusterNode:
 
     def _hear_subscription(self, subscription: Subscription) -> None:
         topic = subscription.topic
-        is_internal = bool(internal := self.table.topics.internal) and topic.startswith(internal)
         if subscription.is_on:
-            if not is_internal:
+            if not topic.startswith(_INTERNAL):
                 self._heard.begin(topic)
+            elif topic == self._knock and not self._is_open:
+                self._begin_to_subscribe()
             self._obey(self._presence.subscription(topic, self._clock_ns()))
         else:
             self._heard.end(topic)
@@ -337,6 +353,10 @@ class ClusterNode:
             if write.connects > 1:
                 self._heard.reconnect()
         for link in (read, write):
+            told = (link.is_connected, link.last_error)
+            if self._told.get(link.endpoint, (False, NOT_YET)) == told:
+                continue
+            self._told[link.endpoint] = told
             if (held := self._throttle.admit(f"{link.endpoint} {link.last_error}")) is not None:
                 if link.is_connected:
                     log.info("connected to the proxy", endpoint=link.endpoint)
@@ -357,7 +377,7 @@ class ClusterNode:
         if refused := self._objection_to(topic, messages):
             return Published(0, refused)
         if not self.is_ready or self._carrier is None:
-            return Published(0, _NOBODY)
+            return Published(0, "no_peer")
         if not self._heard.matches(topic):
             return Published(0, "no_subscriber")
         try:

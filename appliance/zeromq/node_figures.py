@@ -18,8 +18,9 @@ class NodeFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Its ID; another one after each start."""
     is_ready: bool
     """Whether our subscriptions are known to the proxy, and those of the others to us."""
-    read: LinkState
-    write: LinkState
+    read: LinkState | None
+    """None: it does not run."""
+    write: LinkState | None
     subscriptions: tuple[str, ...]
     """Ours."""
     heard: int

@@ -65,9 +65,9 @@ class Wanted:
 class Heard:
     """The subscriptions of all nodes, as the proxy tells them.
 
-    Of how many nodes a topic is cannot be known: the proxy tells of every beginning, and of the last end only. After a
-    new connection it tells of each topic once, whoever has subscribed to it. So a topic that we have subscribed to as
-    well is nobody else's if it was told of exactly once since the first connection.
+    Of how many nodes a topic is cannot be known: the proxy tells of every beginning, and of the last end only. To a new
+    connection it tells of each topic once, whoever has subscribed to it. So a topic of ours is nobody else's if it was
+    told of exactly once, provided that we subscribed to it after the first connection and there was no second one.
 
     Args:
         own: ours.

@@ -122,7 +122,8 @@ class Member:
         self.ledger, self.dispatcher, self.outlet = Ledger(), Dispatcher(), Outlet()
         self.queue = ItemQueue(self.ledger.account("sink.all"), policy=policy, **(limits or ROOMY))
         self.dispatcher.subscribe("sink.all", self.queue, on=["event:*", "node:*", "log:*"], sources=[])
-        self.plan = NodePlan(**({"member": membership, "read": bus.read, "write": bus.write} | keys))
+        places: dict[str, Any] = {"read": bus.read, "write": bus.write}
+        self.plan = NodePlan(member=membership, **(places | keys))
         self.node = ClusterNode(
             self.plan,
             records=self.ledger.account("cluster.events"),

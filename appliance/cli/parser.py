@@ -95,6 +95,7 @@ def _add_events(commands: Any) -> None:
     event.add_argument("topic", metavar="TOPIC", help="e.g. zeek/event/my/topic")
     event.add_argument("name", metavar="NAME", help="the event's name with its module, e.g. My::event")
     event.add_argument("arg", metavar="ARG", nargs="*", default=(), help="its arguments")
+    _add_via(event)
     _add_socket(event)
     text = _command(
         kinds,
@@ -106,6 +107,7 @@ def _add_events(commands: Any) -> None:
     )
     text.add_argument("topic", metavar="TOPIC", help="e.g. bro/print/my/topic")
     text.add_argument("text", metavar="TEXT", help="what to print")
+    _add_via(text)
     _add_socket(text)
 
     subscribe = _command(
@@ -121,6 +123,11 @@ def _add_events(commands: Any) -> None:
     subscribe.add_argument("--json", action="store_true", help="print JSON objects, with typed and plain arguments")
     subscribe.add_argument("--count", type=_positive, metavar="N", help="end after so many")
     _add_socket(subscribe)
+
+
+def _add_via(command: Any) -> None:
+    told = "only through this door, e.g. broker or websocket.NAME; again for more of them (default: all that are open)"
+    command.add_argument("--via", action="append", default=[], metavar="DOOR", help=told)
 
 
 def _positive(text: str) -> int:

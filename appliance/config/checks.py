@@ -19,7 +19,7 @@ from appliance.config.lines import Key
 from appliance.config.recorder_checks import check_recorders
 from appliance.config.report import Report, nearest, one_of, quote, show_key
 from appliance.config.shape import EACH, HOLE, Each, select
-from appliance.config.sink_checks import check_endpoint, check_sinks
+from appliance.config.sink_checks import check_outlets, check_sinks
 from appliance.config.sockets import address_of
 from appliance.config.store_checks import check_stores
 from appliance.config.tables import Capture, Config
@@ -91,7 +91,7 @@ def check(config: Config, report: Report, *, state_dir: str, complete: bool) -> 
     _check_on(config, report)
     if complete:
         _check_from(config, report)
-        check_endpoint(config, report)
+        check_outlets(config, report)
     check_broker(config, report)
     check_cluster(config, report, complete=complete)
     check_hooks(config, report)

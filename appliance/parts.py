@@ -45,6 +45,7 @@ from appliance.runtime.supervisor import Handle, Service
 from .cluster_parts import cluster_tables, make_cluster_service
 from .hook_parts import Callee, SitesTable, make_call, make_host, spread
 from .preparation import Prepared, prepare
+from .sink_parts import make_sink
 from .store_parts import StoreParts, store_tables
 
 if TYPE_CHECKING:
@@ -352,14 +353,7 @@ class Parts:
 
     def _sink(self, key: str, table: Sink) -> Unit:
         queue = self.queues.make_queue(key, table)
-        if table.kind == "broker":
-            from appliance.sinks.broker import BrokerSink
-
-            service: Service = BrokerSink(table, queue=queue, outlet=self._outlet)
-        else:
-            from appliance.sinks.sink import FileSink
-
-            service = FileSink(table, queue=queue)
+        service = make_sink(table, queue=queue, outlet=self._outlet)
         return Unit(key=key, table=table, service=service, queue=queue)
 
     def _door(

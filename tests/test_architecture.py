@@ -49,8 +49,11 @@ MAY_IMPORT = {
     "hook_parts": LOWER | {"hooks"},
     "preparation": LOWER | {"hook_parts"} | DOORS_AND_CONSUMERS - {"demo"},
     "cluster_parts": LOWER | {"zeromq"},
+    "sink_parts": LOWER | {"sinks", "zeromq"},
     "store_parts": LOWER | {"api", "broker"},
-    "parts": LOWER | {"preparation", "cluster_parts", "hook_parts", "store_parts"} | DOORS_AND_CONSUMERS - {"demo"},
+    "parts": LOWER
+    | {"preparation", "cluster_parts", "hook_parts", "sink_parts", "store_parts"}
+    | DOORS_AND_CONSUMERS - {"demo"},
     "assembly": LOWER | {"cluster_parts", "parts"},
     "errands": LOWER | {"parts", "hook_parts"},
     "sites": LOWER | {"hooks", "hook_parts", "preparation", "parts", "assembly"},

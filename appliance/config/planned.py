@@ -15,13 +15,11 @@ TABLES = {
 """Top-level tables, as headers."""
 
 KEYS = {
-    "sink": frozenset({"endpoint"}),
     "api": frozenset({"token_file", "certificate", "key", "legacy_routes", "ui"}),
 }
 """Keys of the tables that exist."""
 
 VALUES = {
-    "sink.kind": frozenset({"zmq"}),
     "sink.queue": frozenset({"durable"}),
 }
 """Values of the keys that exist."""
@@ -32,5 +30,5 @@ KINDS = frozenset({"node"})
 DOORS = frozenset({"websocket"})
 """Tables that ``from`` may name."""
 
-VOID = {"capture.conn_type": ("address",), "sink.kind": ("path", "topic")}
+VOID = {"capture.conn_type": ("address",), "sink.kind": ("path", "topic", "endpoint")}
 """Keys whose meaning depends on another one: when that is wrong, they are not looked at."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 from typing import Any
 
+from appliance.config.addresses import check_connect
 from appliance.config.lines import Key
 from appliance.config.report import Report, nearest, one_of, quote
 from appliance.config.shape import EACH, HOLE, select
@@ -12,6 +13,12 @@ from appliance.config.tables import Config
 
 __all__ = ["check_outlets", "check_sinks", "outlets"]
 
+_OWNERS = {
+    "topic": ("Broker", "broker"),
+    "unsolicited": ("Broker", "broker"),
+    "via": ("Broker", "broker"),
+    "endpoint": ("ZeroMQ", "zmq"),
+}
 _NO_LOGS = ("event:", "print:")
 _LONGEST_TOPIC = (1 << 16) - 1  # Broker counts its bytes in 16 bits
 _LOCAL = "<$>"  # where Broker's endpoints talk to themselves and about their peerings
@@ -25,6 +32,8 @@ def check_sinks(config: Config, report: Report) -> None:
         _check_foreign_keys(key, sink, report)
         if sink.kind == "broker":
             _check_topic(key, sink, report)
+        if sink.kind == "zmq":
+            _check_zmq(key, sink, report)
         if sink.kind == "tsv":
             _check_tsv(key, sink, report)
 
@@ -35,6 +44,10 @@ def outlets(config: Config) -> list[str]:
     for _, broker in select(config, "broker"):
         if HOLE in (broker.listen, broker.connect) or broker.is_endpoint:
             found.append("broker")
+    for _, cluster in select(config, "cluster"):
+        zeromq = cluster.zeromq
+        if zeromq is HOLE or HOLE in (cluster.backend, zeromq.read, zeromq.write) or cluster.is_zeromq_node:
+            found.append("cluster")
     return found
 
 
@@ -53,9 +66,9 @@ def check_outlets(config: Config, report: Report) -> None:
 
 
 def _check_foreign_keys(key: Key, sink: Any, report: Report) -> None:
-    is_for, kind = ("files", "jsonl") if sink.kind == "broker" else ("Broker", "broker")
     for name in sorted(sink.foreign_keys):
         if (*key, name) in report.places:
+            is_for, kind = _OWNERS.get(name, ("files", "jsonl"))
             report.add((*key, name), f"is for {is_for}", f"leave it out, or write kind = {quote(kind)}")
 
 
@@ -68,6 +81,21 @@ def _check_topic(key: Key, sink: Any, report: Report) -> None:
         report.add((*key, "topic"), f"{quote(sink.topic)} is one of Broker's own")
     elif len(sink.topic.encode()) > _LONGEST_TOPIC:
         report.add((*key, "topic"), f"is longer than {_LONGEST_TOPIC} bytes")
+
+
+def _check_zmq(key: Key, sink: Any, report: Report) -> None:
+    for place, entry in select(sink, "on", EACH):
+        if not entry.startswith("log:"):
+            report.add((*key, *place), f"{quote(entry)} is no log", 'write kind = "broker"')
+    if sink.endpoint is HOLE:
+        return
+    if not sink.endpoint:
+        report.add((*key, "endpoint"), "missing", 'where the subscriber binds: "tcp://host:port" or "ipc:///path"')
+        return
+    try:
+        check_connect(sink.endpoint)
+    except ValueError as exc:
+        report.add((*key, "endpoint"), str(exc))
 
 
 def _check_tsv(key: Key, sink: Any, report: Report) -> None:

@@ -77,6 +77,7 @@ class ClusterNode:
         copies: the account of messages that are published.
         quarantine: keeps messages that do not decode.
         outlet: this node is a door of it as long as it runs.
+        make_id: gives each start an ID, from our name.
         clock_ns: wall time.
     """
 
@@ -90,12 +91,13 @@ class ClusterNode:
         dispatcher: Dispatcher,
         quarantine: Quarantine,
         outlet: Outlet,
+        make_id: Callable[[str], str] = make_node_id,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self.plan = plan
         self._copies, self._outlet = copies, outlet
         self._intake = Intake(records=records, messages=messages, dispatcher=dispatcher, quarantine=quarantine)
-        self._clock_ns = clock_ns
+        self._make_id, self._clock_ns = make_id, clock_ns
         self._throttle = Throttle()
         self._oddities: Counter[str] = Counter()
         self._stop_wanted = trio.Event()
@@ -106,7 +108,7 @@ class ClusterNode:
     def _begin(self) -> None:
         """A new ID, and nothing known."""
         member = self.plan.member
-        self.node_id = make_node_id(member.name)
+        self.node_id = self._make_id(member.name)
         self.table = NodeTable(
             member.layout,
             member.topics,

@@ -24,7 +24,7 @@ from appliance.zeek.messages import Event, decode_message, encode_message
 from appliance.zeek.topics import cluster_topics
 from appliance.zeek.values import Value
 from appliance.zeek.version import parse_version
-from appliance.zeromq.node import ClusterNode
+from appliance.zeromq.node import ClusterNode, make_node_id
 from appliance.zeromq.node_figures import NodeFigures
 from appliance.zeromq.proxy import ClusterProxy
 
@@ -106,6 +106,7 @@ class Member:
         version: str = "8.0",
         policy: str = "drop_newest",
         limits: dict[str, int] | None = None,
+        node_id: str = "",
         **keys: Any,
     ) -> None:
         listed = bus.layout.node(name)
@@ -132,6 +133,7 @@ class Member:
             dispatcher=self.dispatcher,
             quarantine=Quarantine(bus.folder / f"quarantine-{name}", max_files=3),
             outlet=self.outlet,
+            make_id=(lambda _: node_id) if node_id else make_node_id,
         )
         self.items: list[Item] = []
         self._scope = trio.CancelScope()

@@ -11,7 +11,8 @@
 #include "ring_parts.h"
 
 #define HEADER_ALIGN 8
-#define FETCH_AHEAD 4096
+#define GATHER_AHEAD 4096
+#define COPY_AHEAD 1024
 #define FETCH_MAX 2048
 #define LINE 64U
 #define LINES_MAX 256U
@@ -31,12 +32,13 @@ static uint32_t tag_of(const struct tpacket3_hdr *header)
     return tpid << 16 | (header->hv1.tp_vlan_tci & UINT16_MAX);
 }
 
-/* Many headers are looked at before the packets are copied: the processor, which fetches ahead only what is touched in
- * order, needs to be told, and gets everything in order. Behind the end of the block this does no harm. */
-static void fetch_ahead(const uint8_t *from, uint32_t len)
+/* Another processor wrote the block, and this one fetches ahead within a page only: it is told what comes, in order and
+ * once. When many headers are looked at before their packets, that must be further ahead. Behind the end of the block
+ * this does no harm. */
+static inline void fetch_ahead(const uint8_t *from, uint32_t len)
 {
-    for (uint32_t at = 0; at < len && at < FETCH_MAX; at += 64)
-        __builtin_prefetch(from + FETCH_AHEAD + at);
+    for (uint32_t at = 0; at < len && at < FETCH_MAX; at += LINE)
+        __builtin_prefetch(from + at);
 }
 
 static uint32_t next_of(const struct ring_cursor *cursor, const struct tpacket3_hdr *header)
@@ -72,7 +74,7 @@ size_t ring_gather(struct ring_cursor *cursor, size_t most, struct ring_batch *b
         bytes += packet->wire_len;
         cursor->left--;
         if (most > 1)
-            fetch_ahead(cursor->block + cursor->at, header->tp_next_offset);
+            fetch_ahead((const uint8_t *)header + GATHER_AHEAD, header->tp_next_offset);
         cursor->at = next_of(cursor, header);
     }
     counts->packets += n;
@@ -112,6 +114,7 @@ void ring_copy(struct ring *ring, struct ring_output *output)
         if (tag_of(header) != 0 || caplen > ring->snaplen || caplen < header->tp_len || ts_ns >= output->until_ns ||
             lines > RING_BLOCK - from || stop - at < (ptrdiff_t)(PCAP_RECORD_HEADER + lines))
             break;
+        fetch_ahead((const uint8_t *)header + COPY_AHEAD, header->tp_next_offset);
         struct pcap_record record = {header->tp_sec, header->tp_nsec, caplen, header->tp_len};
         memcpy(at, &record, sizeof record);
         copy_lines(at + sizeof record, cursor.block + from, caplen);

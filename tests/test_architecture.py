@@ -24,6 +24,7 @@ DOORS_AND_CONSUMERS = {
     "sinks",
     "api",
     "demo",
+    "metrics",
 }
 BASE = {"errors", "units", "model"}
 LOWER = BASE | {"zeek", "wire", "config", "runtime", "native", "logfile"}
@@ -46,10 +47,15 @@ MAY_IMPORT = {
     "recorder": LOWER | {"extract"},
     "evidence": LOWER | {"extract"},
     "status": {"runtime"},
+    "metrics": LOWER | {"status"},
     "hook_parts": LOWER | {"hooks"},
     "preparation": LOWER | {"hook_parts"} | DOORS_AND_CONSUMERS - {"demo"},
+    "evidence_parts": LOWER | {"evidence", "preparation"},
+    "metric_parts": LOWER | {"metrics", "status"},
     "store_parts": LOWER | {"api", "broker"},
-    "parts": LOWER | {"preparation", "hook_parts", "store_parts"} | DOORS_AND_CONSUMERS - {"demo"},
+    "parts": LOWER
+    | {"preparation", "hook_parts", "store_parts", "evidence_parts", "metric_parts", "status"}
+    | DOORS_AND_CONSUMERS - {"demo"},
     "assembly": LOWER | {"parts"},
     "errands": LOWER | {"parts", "hook_parts"},
     "sites": LOWER | {"hooks", "hook_parts", "preparation", "parts", "assembly"},

@@ -10,7 +10,6 @@ __all__ = ["DOORS", "KEYS", "KINDS", "TABLES", "VALUES", "VOID"]
 
 TABLES = {
     "websocket": "[[websocket]]",
-    "metrics": "[metrics]",
 }
 """Top-level tables, as headers."""
 

@@ -21,7 +21,9 @@ from appliance.config import (
     Evidence,
     Hook,
     Metrics,
+    NodePlan,
     Peering,
+    ProxyPlan,
     Recorder,
     Sink,
     StorePlan,
@@ -41,6 +43,7 @@ from appliance.runtime.queues import Queues
 from appliance.runtime.reloads import Reloads
 from appliance.runtime.supervisor import Handle, Service
 
+from .cluster_parts import cluster_tables, make_cluster_service
 from .evidence_parts import EvidenceParts
 from .hook_parts import Callee, SitesTable, make_call, make_host, spread
 from .metric_parts import MetricParts
@@ -67,6 +70,8 @@ Documents = Mapping[str, Callable[[], bytes]]
 Table = (
     Zmq
     | Cluster
+    | NodePlan
+    | ProxyPlan
     | Tail
     | Watch
     | CaptureGroup
@@ -120,8 +125,7 @@ def tables_of(config: Config, captures: Sequence[CaptureGroup] | None = None) ->
     groups = group_captures(config.capture) if captures is None else captures
     tables |= {f"capture.{group.first.name}": group for group in groups}
     tables |= {f"recorder.{table.name}": table for table in config.recorder}
-    if config.cluster.is_logger:
-        tables["cluster"] = config.cluster
+    tables |= cluster_tables(config)
     if (peering := plan_peering(config)) is not None:
         tables["broker"] = peering
     return tables
@@ -356,23 +360,22 @@ class Parts:
             service = FileSink(table, queue=queue)
         return Unit(key=key, table=table, service=service, queue=queue)
 
-    def _door(self, key: str, table: Zmq | Cluster | Tail | Peering, appliance: Appliance) -> Service:
+    def _door(
+        self, key: str, table: Zmq | Cluster | NodePlan | ProxyPlan | Tail | Peering, appliance: Appliance
+    ) -> Service:
         if isinstance(table, Peering):
             return self._endpoint(key, table, Path(appliance.state_dir))
         if isinstance(table, Zmq):
             from appliance.zeromq.subscriber import LogSubscriber
 
             return LogSubscriber(table, account=self._ledger.account(key), dispatcher=self._dispatcher)
-        if isinstance(table, Cluster):
-            from appliance.runtime.quarantine import Quarantine
-            from appliance.zeromq.logger import LogReceiver
-
-            return LogReceiver(
+        if isinstance(table, Cluster | NodePlan | ProxyPlan):
+            return make_cluster_service(
                 table,
-                account=self._ledger.account(key),
-                batches=self._ledger.account(f"{key}.batches", unit="batches"),
+                state_dir=Path(appliance.state_dir),
+                ledger=self._ledger,
                 dispatcher=self._dispatcher,
-                quarantine=Quarantine(Path(appliance.state_dir) / "quarantine" / "cluster"),
+                outlet=self._outlet,
             )
         from appliance.tail.follower import LogTail
 

@@ -17,7 +17,9 @@ from appliance.config import (
     Evidence,
     Hook,
     Metrics,
+    NodePlan,
     Peering,
+    ProxyPlan,
     Recorder,
     Sink,
     StorePlan,
@@ -175,7 +177,7 @@ class FakeDoor:
     def __init__(
         self,
         key: str,
-        table: Zmq | Cluster | Tail | Watch | CaptureGroup | Recorder | Peering | StorePlan,
+        table: Zmq | Cluster | NodePlan | ProxyPlan | Tail | Watch | CaptureGroup | Recorder | Peering | StorePlan,
         account: Account,
         dispatcher: Dispatcher,
         occupied: set[str],

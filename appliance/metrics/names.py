@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from . import consumers, disk, doors, operation, process
+from . import cluster, consumers, disk, doors, operation, process
 from .exposition import PREFIX, Metric
-from .spec import Each, Field, Inside, Keyed, States, Table, Text, metric_of
+from .spec import Each, Field, Inside, Keyed, Names, States, Table, Text, metric_of
 
 __all__ = ["BUILD_INFO", "TABLES", "all_metrics", "labels_of"]
 
-TABLES: dict[str, Table] = {**doors.TABLES, **consumers.TABLES, **operation.TABLES}
+TABLES: dict[str, Table] = {**doors.TABLES, **cluster.TABLES, **consumers.TABLES, **operation.TABLES}
 """By room and name of the struct."""
 
 BUILD_INFO = Metric(f"{PREFIX}build_info", "gauge", "What runs: always 1.")
@@ -61,7 +61,7 @@ def _add(found: _Found, table: Table, prefix: str, labels: tuple[str, ...]) -> N
 
 
 def _own_labels(field: Field) -> Iterator[str]:
-    if isinstance(field, Keyed):
+    if isinstance(field, Keyed | Names):
         yield field.label
     elif isinstance(field, States):
         yield "state"

@@ -20,6 +20,7 @@ __all__ = [
     "Keyed",
     "Left",
     "Length",
+    "Names",
     "States",
     "Table",
     "Text",
@@ -46,6 +47,14 @@ class Keyed(msgspec.Struct, frozen=True):
     """Numbers by something."""
 
     kind: str
+    name: str
+    help: str
+    label: str
+
+
+class Names(msgspec.Struct, frozen=True):
+    """Several texts: 1 for each that is there."""
+
     name: str
     help: str
     label: str
@@ -80,7 +89,7 @@ class Timing(msgspec.Struct, frozen=True):
 
 
 class Inside(msgspec.Struct, frozen=True):
-    """A struct with a table of its own."""
+    """A struct with a table of its own, or None."""
 
     prefix: str
     of: str
@@ -105,7 +114,7 @@ class Left(msgspec.Struct, frozen=True):
     why: str
 
 
-Field = Value | Keyed | Length | States | Text | Timing | Inside | Each | Left
+Field = Value | Keyed | Names | Length | States | Text | Timing | Inside | Each | Left
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -126,7 +135,7 @@ def metric_of(field: Field, prefix: str) -> Metric | None:
     match field:
         case Value() | Keyed():
             return Metric(full_name(prefix, field.name), field.kind, field.help)
-        case Length() | States():
+        case Names() | Length() | States():
             return Metric(full_name(prefix, field.name), "gauge", field.help)
         case Timing():
             return Metric(full_name(prefix, field.name), "histogram", field.help)

@@ -10,7 +10,22 @@ from typing import Any
 import msgspec
 
 from .exposition import PREFIX, Labels, Metric, Page, make_labels
-from .spec import Each, Field, Inside, Keyed, Left, Length, States, Table, Text, Timing, Value, metric_of, struct_name
+from .spec import (
+    Each,
+    Field,
+    Inside,
+    Keyed,
+    Left,
+    Length,
+    Names,
+    States,
+    Table,
+    Text,
+    Timing,
+    Value,
+    metric_of,
+    struct_name,
+)
 
 __all__ = ["Walker"]
 
@@ -63,8 +78,7 @@ class Walker:
     def _step(self, name: str, field: Field, prefix: str) -> Step:
         get, metric = attrgetter(name), metric_of(field, prefix)
         if isinstance(field, Inside):
-            inner = field.prefix
-            return lambda page, labels, struct: self.add(page, get(struct), labels, prefix=inner)
+            return self._inside(get, field.prefix)
         if isinstance(field, Each):
             return self._each(get, field, metric)
         assert metric is not None
@@ -73,6 +87,8 @@ class Walker:
                 return _value(get, field, metric)
             case Keyed():
                 return _keyed(get, field.label, metric)
+            case Names():
+                return _names(get, field.label, metric)
             case States():
                 return _states(get, field.states, metric)
             case Length():
@@ -80,6 +96,13 @@ class Walker:
             case Timing():
                 return _timing(get, metric)
         raise TypeError(field)
+
+    def _inside(self, get: Callable[[Any], Any], prefix: str) -> Step:
+        def step(page: Page, labels: Labels, struct: Any) -> None:
+            if (inner := get(struct)) is not None:
+                self.add(page, inner, labels, prefix=prefix)
+
+        return step
 
     def _each(self, get: Callable[[Any], Any], field: Each, count: Metric | None) -> Step:
         def step(page: Page, labels: Labels, struct: Any) -> None:
@@ -138,6 +161,14 @@ def _keyed(get: Callable[[Any], Any], label: str, metric: Metric) -> Step:
     def step(page: Page, labels: Labels, struct: Any) -> None:
         for key, value in get(struct).items():
             page.add(metric, make_labels({label: key}, labels), value)
+
+    return step
+
+
+def _names(get: Callable[[Any], Any], label: str, metric: Metric) -> Step:
+    def step(page: Page, labels: Labels, struct: Any) -> None:
+        for name in get(struct):
+            page.add(metric, make_labels({label: name}, labels), 1)
 
     return step
 

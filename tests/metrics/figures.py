@@ -29,10 +29,13 @@ from appliance.status import LedgerLine, ServiceLine, Status
 from appliance.tail.follower import TailFigures
 from appliance.watch.door import WatchFigures
 from appliance.zeromq.logger import ReceiverFigures
+from appliance.zeromq.node_figures import NodeFigures
+from appliance.zeromq.proxy import ProxyFigures
 from appliance.zeromq.subscriber import SubscriberFigures
 
 KINDS: dict[str, type[msgspec.Struct]] = {
     "api": ApiFigures, "broker": EndpointFigures, "capture": CaptureFigures, "cluster": ReceiverFigures,
+    "cluster_node": NodeFigures, "proxy": ProxyFigures,
     "evidence": EvidenceFigures, "hook": HookFigures, "metrics": ListenerFigures, "recorder": RecorderFigures,
     "sink": SinkFigures, "broker_sink": BrokerSinkFigures, "sites": SitesFigures, "store": StoreFigures,
     "tail": TailFigures, "uids": UidFigures, "watch": WatchFigures, "zmq": SubscriberFigures,

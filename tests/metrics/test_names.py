@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
@@ -13,35 +11,7 @@ from appliance.metrics.exposition import Metric
 from appliance.metrics.names import TABLES, all_metrics
 from appliance.metrics.spec import Each, Inside, metric_of
 
-PACKAGE = Path(__file__).parents[2] / "appliance"
-NO_METRICS = {
-    "extract.IndexFigures": "of a file, for the command line",
-    "capture.SocketFigures": "its numbers are added up in CaptureFigures",
-    "runtime.LetterFigures": "the journal's are in JournalFigures",
-    "runtime.HistogramFigures": "a metric of its own kind",
-}
-
-
-def figures() -> dict[str, list[str]]:
-    """Every struct of figures in the package → its fields."""
-    found = {}
-    for path in sorted(PACKAGE.rglob("*.py")):
-        for node in ast.parse(path.read_text()).body:
-            if isinstance(node, ast.ClassDef) and (
-                node.name.endswith("Figures") or node.name in ("Status", "ReloadOutcome")
-            ):
-                fields = [each.target.id for each in node.body if isinstance(each, ast.AnnAssign)
-                          and isinstance(each.target, ast.Name)]  # fmt: skip
-                room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-                found[f"{room}.{node.name}"] = fields
-    return found
-
-
-@pytest.mark.parametrize(("name", "fields"), sorted(figures().items()), ids=sorted(figures()))
-def test_every_figure_is_in_a_table(name: str, fields: list[str]) -> None:
-    """Whoever adds a figure says in appliance/metrics what it is: a counter, a gauge, or why it is left out."""
-    if name not in NO_METRICS:
-        assert set(fields) == set(TABLES[name].fields)
+from ..structs import figures
 
 
 def test_no_table_is_of_a_struct_that_is_gone() -> None:

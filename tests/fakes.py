@@ -174,7 +174,7 @@ class FakeDoor:
     def __init__(
         self,
         key: str,
-        table: Zmq | Cluster | Tail | Watch | CaptureGroup | Recorder | Peering | StorePlan,
+        table: Zmq | Websocket | Cluster | Tail | Watch | CaptureGroup | Recorder | Peering | StorePlan,
         account: Account,
         dispatcher: Dispatcher,
         occupied: set[str],

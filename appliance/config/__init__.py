@@ -40,6 +40,7 @@ from appliance.config.tables import (
     Tail,
     Uids,
     Watch,
+    Websocket,
     Zmq,
 )
 from appliance.errors import ConfigError
@@ -83,6 +84,7 @@ __all__ = [
     "Tail",
     "Uids",
     "Watch",
+    "Websocket",
     "Zmq",
     "address_of",
     "diff",

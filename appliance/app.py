@@ -125,10 +125,10 @@ class Appliance:
             assembly = Assembly(supervisor=supervisor, dispatcher=self.dispatcher, parts=parts)
             self._assembly, self._parts = assembly, parts
             try:
+                nursery.start_soon(partial(self._notifier.run_heartbeat, self._summary, is_busy=self._is_in_between))
                 if await self._unless_stopped(partial(assembly.start, self._prepared)):
                     self._enter_service()
                     nursery.start_soon(self._sample)
-                    nursery.start_soon(self._notifier.run_heartbeat, self._summary)
                     await self._serve(assembly)
             finally:
                 self._state = "draining"
@@ -312,6 +312,10 @@ class Appliance:
             for account in self.ledger:
                 self._meters[account.name].sample(now, account.received)
             await trio.sleep(1.0)
+
+    def _is_in_between(self) -> bool:
+        """What was left behind is repaired before the start, and what was received is delivered before the end."""
+        return self._state in ("starting", "draining")
 
     def _summary(self) -> str:
         doors = (a for a in self.ledger if a.name.startswith(DOORS) and a.unit in ("records", "packets"))

@@ -20,7 +20,9 @@ from appliance.config import (
     Config,
     Evidence,
     Hook,
+    NodePlan,
     Peering,
+    ProxyPlan,
     Recorder,
     Sink,
     StorePlan,
@@ -41,6 +43,7 @@ from appliance.runtime.queues import Queues
 from appliance.runtime.reloads import Reloads
 from appliance.runtime.supervisor import Handle, Service
 
+from .cluster_parts import cluster_tables, make_cluster_service
 from .hook_parts import Callee, SitesTable, make_call, make_host, spread
 from .preparation import Prepared, prepare
 from .store_parts import StoreParts, store_tables
@@ -62,23 +65,8 @@ __all__ = ["CONSUMERS", "DOORS", "Documents", "Parts", "Prepared", "Unit", "prep
 CONSUMERS = ("sink", "hook", "evidence", "uids")
 DOORS = ("zmq", "websocket", "cluster", "tail", "watch", "capture", "recorder", "broker")
 Documents = Mapping[str, Callable[[], bytes]]
-Table = (
-    Zmq
-    | Websocket
-    | Cluster
-    | Tail
-    | Watch
-    | CaptureGroup
-    | Recorder
-    | Peering
-    | StorePlan
-    | Hook
-    | Evidence
-    | Uids
-    | Sink
-    | Api
-    | SitesTable
-)
+Door = Zmq | Websocket | Cluster | NodePlan | ProxyPlan | Tail | Peering
+Table = Door | Watch | CaptureGroup | Recorder | StorePlan | Hook | Evidence | Uids | Sink | Api | SitesTable
 
 
 class Unit(msgspec.Struct, kw_only=True):
@@ -116,8 +104,7 @@ def tables_of(config: Config, captures: Sequence[CaptureGroup] | None = None) ->
     groups = group_captures(config.capture) if captures is None else captures
     tables |= {f"capture.{group.first.name}": group for group in groups}
     tables |= {f"recorder.{table.name}": table for table in config.recorder}
-    if config.cluster.is_logger:
-        tables["cluster"] = config.cluster
+    tables |= cluster_tables(config)
     if (peering := plan_peering(config)) is not None:
         tables["broker"] = peering
     return tables
@@ -360,7 +347,7 @@ class Parts:
             service = FileSink(table, queue=queue)
         return Unit(key=key, table=table, service=service, queue=queue)
 
-    def _door(self, key: str, table: Zmq | Websocket | Cluster | Tail | Peering, appliance: Appliance) -> Service:
+    def _door(self, key: str, table: Door, appliance: Appliance) -> Service:
         if isinstance(table, Peering):
             return self._endpoint(key, table, Path(appliance.state_dir))
         if isinstance(table, Websocket):
@@ -371,16 +358,13 @@ class Parts:
             from appliance.zeromq.subscriber import LogSubscriber
 
             return LogSubscriber(table, account=self._ledger.account(key), dispatcher=self._dispatcher)
-        if isinstance(table, Cluster):
-            from appliance.runtime.quarantine import Quarantine
-            from appliance.zeromq.logger import LogReceiver
-
-            return LogReceiver(
+        if isinstance(table, Cluster | NodePlan | ProxyPlan):
+            return make_cluster_service(
                 table,
-                account=self._ledger.account(key),
-                batches=self._ledger.account(f"{key}.batches", unit="batches"),
+                state_dir=Path(appliance.state_dir),
+                ledger=self._ledger,
                 dispatcher=self._dispatcher,
-                quarantine=Quarantine(Path(appliance.state_dir) / "quarantine" / "cluster"),
+                outlet=self._outlet,
             )
         from appliance.tail.follower import LogTail
 

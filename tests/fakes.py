@@ -16,13 +16,16 @@ from appliance.config import (
     Cluster,
     Evidence,
     Hook,
+    NodePlan,
     Peering,
+    ProxyPlan,
     Recorder,
     Sink,
     StorePlan,
     Tail,
     Uids,
     Watch,
+    Websocket,
     Zmq,
 )
 from appliance.errors import ApplianceError
@@ -174,7 +177,19 @@ class FakeDoor:
     def __init__(
         self,
         key: str,
-        table: Zmq | Websocket | Cluster | Tail | Watch | CaptureGroup | Recorder | Peering | StorePlan,
+        table: (
+            Zmq
+            | Websocket
+            | Cluster
+            | NodePlan
+            | ProxyPlan
+            | Tail
+            | Watch
+            | CaptureGroup
+            | Recorder
+            | Peering
+            | StorePlan
+        ),
         account: Account,
         dispatcher: Dispatcher,
         occupied: set[str],

@@ -43,6 +43,7 @@ from appliance.config.tables import (
     Websocket,
     Zmq,
 )
+from appliance.config.zeromq_plan import NodePlan, ProxyPlan, plan_node, plan_proxy
 from appliance.errors import ConfigError
 from appliance.units import Duration, Limit, Secret, Size
 
@@ -72,8 +73,10 @@ __all__ = [
     "Loaded",
     "Log",
     "Membership",
+    "NodePlan",
     "Peering",
     "Policy",
+    "ProxyPlan",
     "Recorder",
     "Secret",
     "Sink",
@@ -96,7 +99,9 @@ __all__ = [
     "node_name",
     "parse_group",
     "plan_membership",
+    "plan_node",
     "plan_peering",
+    "plan_proxy",
     "plan_store",
     "render",
     "show",

@@ -25,6 +25,7 @@ from appliance.config.store_checks import check_stores
 from appliance.config.tables import Capture, Config
 from appliance.config.watch_checks import check_watches
 from appliance.config.websocket_checks import check_websockets
+from appliance.config.zeromq_checks import zeromq_bound
 from appliance.errors import ConfigError
 from appliance.units import Size
 
@@ -45,6 +46,7 @@ _POSITIVE: tuple[tuple[str | Each, ...], ...] = (
     ("cluster", "retry_interval"),
     ("cluster", "zeromq", "max_wait"),
     ("cluster", "zeromq", "max_message"),
+    ("cluster", "zeromq", "queue_bytes"),
     ("tail", EACH, "poll"),
     ("tail", EACH, "max_record"),
     ("tail", EACH, "max_wait"),
@@ -237,7 +239,7 @@ def _check_addresses(config: Config, report: Report, state_dir: str) -> None:
     bound: list[tuple[Key, addresses.Endpoint]] = []
     for key, value in (
         *select(config, "zmq", EACH, "bind", EACH),
-        *((key, value) for key, value in select(config, "cluster", "zeromq", "log_bind") if value),
+        *zeromq_bound(config),
         *select(config, "broker", "listen", EACH),
         *_listeners(config),
         *select(config, "api", "listen", EACH),

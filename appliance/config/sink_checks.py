@@ -37,6 +37,8 @@ def outlets(config: Config) -> list[str]:
             found.append("broker")
     if not found and any(backend == "broker" for _, backend in select(config, "cluster", "backend")):
         found.append("broker")
+    if any(read for _, read in select(config, "cluster", "zeromq", "read")):
+        found.append("cluster")
     return found + [f"websocket.{name}" for _, name in select(config, "websocket", EACH, "name")]
 
 
@@ -46,7 +48,9 @@ def check_outlets(config: Config, report: Report) -> None:
     for key, kind in select(config, "sink", EACH, "kind"):
         if kind == "broker" and not doors:
             report.add(
-                key, "there is no endpoint to publish with", "write [broker] with listen or connect, or [[websocket]]"
+                key,
+                "there is no endpoint to publish with",
+                "write [broker] with listen or connect, [cluster.zeromq] with read and write, or [[websocket]]",
             )
     for consumer in ("hook", "sink"):
         for key, entry in select(config, consumer, EACH, "via", EACH):

@@ -120,7 +120,7 @@ SINK = '[[sink]]\nname = "s"\non = ["log:*"]\n'
          "site.toml:5: sink[0].topic: is longer than 65535 bytes"),
         (SINK + "kind = 'broker'",
          ("site.toml:4: sink[0].kind: there is no endpoint to publish with, "
-          "write [broker] with listen or connect, or [[websocket]]")),
+          "write [broker] with listen or connect, [cluster.zeromq] with read and write, or [[websocket]]")),
         (HOOK + "via = ['broker']", 'site.toml:5: hook[0].via[0]: nothing can be published through "broker"'),
         (BROKER + HOOK + "via = ['brokr']",
          'site.toml:7: hook[0].via[0]: nothing can be published through "brokr", did you mean "broker"?'),

@@ -19,6 +19,7 @@ PACKAGE = ROOT / "appliance"
 DOORS_AND_CONSUMERS = {
     "broker",
     "zeromq",
+    "websocket",
     "tail",
     "watch",
     "capture",

@@ -41,6 +41,7 @@ from appliance.config.tables import (
     Tail,
     Uids,
     Watch,
+    Websocket,
     Zmq,
 )
 from appliance.config.zeromq_plan import NodePlan, ProxyPlan, plan_node, plan_proxy
@@ -88,6 +89,7 @@ __all__ = [
     "Tail",
     "Uids",
     "Watch",
+    "Websocket",
     "Zmq",
     "address_of",
     "diff",

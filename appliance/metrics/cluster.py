@@ -125,4 +125,48 @@ TABLES: dict[str, Table] = {
         },
         "A data store.",
     ),
+    "websocket.PeerFigures": Table(
+        "websocket_connection",
+        {
+            "peer": Left("another text after each reconnection; it is in the status"),
+            "address": _LABEL,
+            "direction": Left("always out"),
+            "version": Text("version"),
+            "since_s": gauge("age_seconds", "For how long the topics have been acknowledged."),
+            "filter_entries": gauge("filter_entries", "Topic prefixes that we have subscribed to."),
+            "messages_in": counter("received_messages", "Messages received."),
+            "bytes_in": counter("received_bytes", "Bytes received."),
+            "messages_out": counter("sent_messages", "Messages sent."),
+            "bytes_out": counter("sent_bytes", "Bytes sent."),
+            "queued": gauge("queued_messages", "Messages that wait to be sent, or are being sent."),
+            "queued_bytes": gauge("queued_bytes", "Bytes that wait to be sent."),
+            "dropped": counter("dropped_messages", "Messages that overflow has cost."),
+        },
+        "A connection whose topics are acknowledged.",
+    ),
+    "websocket.DialerFigures": Table(
+        "websocket_dialer",
+        {
+            "address": _LABEL,
+            "state": States("state", "Where the connection is: 1 for its state.", ("connecting", "peered", "waiting")),
+            "attempts": counter("attempts", "Attempts to connect."),
+            "last_error": _ERROR,
+        },
+    ),
+    "websocket.ClientFigures": Table(
+        "websocket",
+        {
+            "peers": Each(
+                "websocket_connection",
+                "websocket.PeerFigures",
+                {"address": "address"},
+                "websocket_connections",
+                "Connections whose topics are acknowledged.",
+                number="connection",
+            ),
+            "dialers": Each("websocket_dialer", "websocket.DialerFigures", {"address": "address"}, number="connection"),
+            "refused": counter("refused_messages", "Errors that the server answered with to what was published."),
+            "mended": counter("mended_events", "Events that were no valid JSON and were read all the same."),
+        },
+    ),
 }

@@ -56,7 +56,7 @@ def _add(found: _Found, table: Table, prefix: str, labels: tuple[str, ...]) -> N
         if (metric := metric_of(each, prefix)) is not None:
             found[metric.name] = (metric, (*labels, *_own_labels(each)))
         if isinstance(each, Inside | Each):
-            more = tuple(each.labels) if isinstance(each, Each) else ()
+            more = each.all_labels if isinstance(each, Each) else ()
             _add(found, TABLES[each.of], each.prefix, (*labels, *more))
 
 

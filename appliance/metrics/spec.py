@@ -106,6 +106,13 @@ class Each(msgspec.Struct, frozen=True):
     name: str = ""
     """How many there are; empty: that is not told."""
     help: str = ""
+    number: str = ""
+    """A label for its place among them, for those that nothing else tells apart."""
+
+    @property
+    def all_labels(self) -> tuple[str, ...]:
+        """The names of its labels."""
+        return (*self.labels, *([self.number] if self.number else []))
 
 
 class Left(msgspec.Struct, frozen=True):

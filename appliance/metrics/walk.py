@@ -109,8 +109,10 @@ class Walker:
             parts = get(struct)
             if count is not None:
                 page.add(count, labels, len(parts))
-            for part in parts:
+            for number, part in enumerate(parts):
                 own = {label: getattr(part, name) for label, name in field.labels.items()}
+                if field.number:
+                    own[field.number] = number
                 self.add(page, part, make_labels(own, labels), prefix=field.prefix)
 
         return step

@@ -28,6 +28,7 @@ from appliance.sinks.sink import SinkFigures
 from appliance.status import LedgerLine, ServiceLine, Status
 from appliance.tail.follower import TailFigures
 from appliance.watch.door import WatchFigures
+from appliance.websocket.figures import ClientFigures
 from appliance.zeromq.logger import ReceiverFigures
 from appliance.zeromq.node_figures import NodeFigures
 from appliance.zeromq.proxy import ProxyFigures
@@ -38,7 +39,8 @@ KINDS: dict[str, type[msgspec.Struct]] = {
     "cluster_node": NodeFigures, "proxy": ProxyFigures,
     "evidence": EvidenceFigures, "hook": HookFigures, "metrics": ListenerFigures, "recorder": RecorderFigures,
     "sink": SinkFigures, "broker_sink": BrokerSinkFigures, "sites": SitesFigures, "store": StoreFigures,
-    "tail": TailFigures, "uids": UidFigures, "watch": WatchFigures, "zmq": SubscriberFigures,
+    "tail": TailFigures, "uids": UidFigures, "watch": WatchFigures, "websocket": ClientFigures,
+    "zmq": SubscriberFigures,
 }  # fmt: skip
 """What services tell of themselves."""
 

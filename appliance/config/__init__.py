@@ -31,6 +31,7 @@ from appliance.config.tables import (
     Journal,
     Keep,
     Log,
+    Metrics,
     Peering,
     Policy,
     Recorder,
@@ -40,6 +41,7 @@ from appliance.config.tables import (
     Tail,
     Uids,
     Watch,
+    Websocket,
     Zmq,
 )
 from appliance.config.zeromq_plan import NodePlan, ProxyPlan, plan_node, plan_proxy
@@ -72,6 +74,7 @@ __all__ = [
     "Loaded",
     "Log",
     "Membership",
+    "Metrics",
     "NodePlan",
     "Peering",
     "Policy",
@@ -86,6 +89,7 @@ __all__ = [
     "Tail",
     "Uids",
     "Watch",
+    "Websocket",
     "Zmq",
     "address_of",
     "diff",

@@ -24,6 +24,7 @@ from appliance.config.sockets import address_of
 from appliance.config.store_checks import check_stores
 from appliance.config.tables import Capture, Config
 from appliance.config.watch_checks import check_watches
+from appliance.config.websocket_checks import check_websockets
 from appliance.config.zeromq_checks import zeromq_bound
 from appliance.errors import ConfigError
 from appliance.units import Size
@@ -37,7 +38,7 @@ _KINDS = {
     "sink": ("log", "event", "print"),
     "evidence": ("log", "event"),
 }
-_DOORS = ("zmq", "tail", "watch", "capture", "recorder", "store")
+_DOORS = ("zmq", "websocket", "tail", "watch", "capture", "recorder", "store")
 _POSITIVE: tuple[tuple[str | Each, ...], ...] = (
     ("zmq", EACH, "heartbeat"),
     ("zmq", EACH, "max_wait"),
@@ -96,6 +97,7 @@ def check(config: Config, report: Report, *, state_dir: str, complete: bool) -> 
         check_outlets(config, report)
     check_broker(config, report)
     check_cluster(config, report, complete=complete)
+    check_websockets(config, report)
     check_hooks(config, report)
     check_watches(config, report, state_dir=state_dir)
     check_stores(config, report, state_dir=state_dir, complete=complete)
@@ -226,8 +228,6 @@ def _check_from(config: Config, report: Report) -> None:
 
 def _missing_door(entry: str, doors: list[str]) -> tuple[str, str]:
     table, _, name = entry.partition(".")
-    if table in planned.DOORS:
-        return f"{planned.TABLES[table]} is not available in this version", ""
     same = next((door for door in doors if door.partition(".")[2] == (name or table)), None)
     meant = same or nearest(entry, doors)
     if meant:
@@ -243,6 +243,7 @@ def _check_addresses(config: Config, report: Report, state_dir: str) -> None:
         *select(config, "broker", "listen", EACH),
         *_listeners(config),
         *select(config, "api", "listen", EACH),
+        *_metrics(config),
     ):
         if isinstance(value, tuple) and HOLE in value:
             continue
@@ -273,10 +274,15 @@ def _listeners(config: Config) -> Iterator[tuple[Key, Any]]:
             yield (*key, "address"), address
 
 
+def _metrics(config: Config) -> Iterator[tuple[Key, Any]]:
+    if config.metrics is not None:
+        yield from select(config, "metrics", "listen")
+
+
 def _endpoint(key: Key, value: Any, state_dir: str) -> addresses.Endpoint:
     if key[0] == "capture":
         return addresses.parse_udp(*value)._replace(family="tcp")
-    if key[0] == "broker":
+    if key[0] in ("broker", "metrics"):
         return addresses.Endpoint("tcp", *addresses.parse_peer(value))
     parse = addresses.parse_bind if key[0] in ("zmq", "cluster") else addresses.parse_listen
     return parse(value, state_dir)[1]

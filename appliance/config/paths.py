@@ -13,6 +13,9 @@ from appliance.config.tables import Capture, Config, Handler, Hook, Sink
 __all__ = ["absolute", "handler_pattern", "make_absolute", "output_pattern"]
 
 
+_CREDENTIALS = ("ca", "certificate", "key", "passphrase_file", "authorization_file")
+
+
 def absolute(path: str, folder: str) -> str:
     """The path as seen from a folder, its ``..`` taken out: path patterns, which begin with it, refuse them."""
     return os.path.normpath(Path(folder, path))
@@ -47,8 +50,9 @@ def make_absolute(config: Config, *, folder: str, python_folder: str) -> Config:
         stores = replace(stores, default_store_dir=absolute(stores.default_store_dir, state_dir))
     files = [name for name in zeromq.__struct_fields__ if name.endswith("_key_file")]
     keys = {name: absolute(value, folder) for name in files if (value := getattr(zeromq, name))}
-    pem = ("certificate", "key", "ca", "passphrase_file")
-    credentials = {name: absolute(value, folder) for name in pem if (value := getattr(config.broker, name))}
+    credentials = {
+        name: absolute(value, folder) for name in _CREDENTIALS[:-1] if (value := getattr(config.broker, name))
+    }
     layout = absolute(config.cluster.layout, folder) if config.cluster.layout else ""
     bind = {
         name: addresses.parse_bind(text, state_dir)[0]
@@ -65,6 +69,10 @@ def make_absolute(config: Config, *, folder: str, python_folder: str) -> Config:
         for each in config.watch
     )
     sink = (_sink(each, state_dir) for each in config.sink)
+    websocket = (
+        replace(each, **{name: absolute(value, folder) for name in _CREDENTIALS if (value := getattr(each, name))})
+        for each in config.websocket
+    )
     hook = (_hook(hook, state_dir, folder) for hook in config.hook)
     listen = tuple(addresses.parse_listen(each, state_dir)[0] for each in config.api.listen)
     return replace(
@@ -74,6 +82,7 @@ def make_absolute(config: Config, *, folder: str, python_folder: str) -> Config:
         broker=replace(config.broker, **credentials),
         cluster=replace(config.cluster, layout=layout, zeromq=replace(zeromq, **keys, **bind), stores=stores),
         store=tuple(replace(each, path=absolute(each.path, state_dir)) if each.path else each for each in config.store),
+        websocket=tuple(websocket),
         tail=tuple(tail),
         watch=tuple(watch),
         capture=tuple(_capture(capture, state_dir, folder) for capture in config.capture),

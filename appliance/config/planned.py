@@ -6,12 +6,9 @@ told that he mistyped them, and nothing is ever accepted and then ignored.
 
 from __future__ import annotations
 
-__all__ = ["DOORS", "KEYS", "KINDS", "TABLES", "VALUES", "VOID"]
+__all__ = ["KEYS", "KINDS", "TABLES", "VALUES", "VOID"]
 
-TABLES = {
-    "websocket": "[[websocket]]",
-    "metrics": "[metrics]",
-}
+TABLES: dict[str, str] = {}
 """Top-level tables, as headers."""
 
 KEYS = {
@@ -26,9 +23,6 @@ VALUES = {
 
 KINDS = frozenset({"node"})
 """Kinds of items that ``on`` may name."""
-
-DOORS = frozenset({"websocket"})
-"""Tables that ``from`` may name."""
 
 VOID = {"capture.conn_type": ("address",), "sink.kind": ("path", "topic", "endpoint")}
 """Keys whose meaning depends on another one: when that is wrong, they are not looked at."""

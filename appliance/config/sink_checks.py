@@ -44,11 +44,13 @@ def outlets(config: Config) -> list[str]:
     for _, broker in select(config, "broker"):
         if HOLE in (broker.listen, broker.connect) or broker.is_endpoint:
             found.append("broker")
+    if not found and any(backend == "broker" for _, backend in select(config, "cluster", "backend")):
+        found.append("broker")
     for _, cluster in select(config, "cluster"):
         zeromq = cluster.zeromq
         if zeromq is HOLE or HOLE in (cluster.backend, zeromq.read, zeromq.write) or cluster.is_zeromq_node:
             found.append("cluster")
-    return found
+    return found + [f"websocket.{name}" for _, name in select(config, "websocket", EACH, "name")]
 
 
 def check_outlets(config: Config, report: Report) -> None:
@@ -56,7 +58,11 @@ def check_outlets(config: Config, report: Report) -> None:
     doors = outlets(config)
     for key, kind in select(config, "sink", EACH, "kind"):
         if kind == "broker" and not doors:
-            report.add(key, "there is no endpoint to publish with", "write [broker] with listen or connect")
+            report.add(
+                key,
+                "there is no endpoint to publish with",
+                "write [broker] with listen or connect, [cluster.zeromq] with read and write, or [[websocket]]",
+            )
     for consumer in ("hook", "sink"):
         for key, entry in select(config, consumer, EACH, "via", EACH):
             if not any(fnmatch.fnmatchcase(door, entry) for door in doors):

@@ -24,6 +24,7 @@ from appliance.zeek.messages import Event, decode_message, encode_message
 from appliance.zeek.topics import cluster_topics
 from appliance.zeek.values import Value
 from appliance.zeek.version import parse_version
+from appliance.zeromq.links import LinkState
 from appliance.zeromq.node import ClusterNode, make_node_id
 from appliance.zeromq.node_figures import NodeFigures
 from appliance.zeromq.proxy import ClusterProxy
@@ -82,12 +83,14 @@ class Bus:
 
 
 @asynccontextmanager
-async def open_bus(folder: Path, *names: str, proxy: bool = True, **keys: str) -> AsyncIterator[Bus]:
-    """A cluster of these nodes, with its proxy. At the end everybody is stopped."""
+async def open_bus(
+    folder: Path, *names: str, proxy: bool = True, keys: dict[str, str] | None = None
+) -> AsyncIterator[Bus]:
+    """A cluster of these nodes, with its proxy and its keys. At the end everybody is stopped."""
     async with trio.open_nursery() as nursery:
         bus = Bus(folder, names, nursery)
         if proxy:
-            await bus.start_proxy(**keys)
+            await bus.start_proxy(**(keys or {}))
         with trio.fail_after(3 * DEADLINE_S):
             yield bus
         nursery.cancel_scope.cancel()
@@ -157,6 +160,12 @@ class Member:
     @property
     def figures(self) -> NodeFigures:
         return self.node.statistics()
+
+    @property
+    def write(self) -> LinkState:
+        """The connection for writing."""
+        assert self.figures.write is not None
+        return self.figures.write
 
     @property
     def up(self) -> set[str]:

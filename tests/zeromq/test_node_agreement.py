@@ -68,12 +68,12 @@ async def test_a_proxy_restart_is_silent(tmp_path: Path) -> None:
         await agree(members)
         await bus.stop_proxy()
         for member in members.values():
-            await member.node.wait_for(lambda member=member: not member.figures.write.is_connected)  # type: ignore[misc]
+            await member.node.wait_for(lambda member=member: not member.write.is_connected)  # type: ignore[misc]
         assert all(len(member.up) == 2 for member in members.values())
         sent = {name: member.books("cluster.out").received for name, member in members.items()}
         await bus.start_proxy()
         for member in members.values():
-            await member.node.wait_for(lambda member=member: member.figures.write.connects == 2)  # type: ignore[misc]
+            await member.node.wait_for(lambda member=member: member.write.connects == 2)  # type: ignore[misc]
         first, second = members["manager"], members["worker-1"]
         topic = "zeek.cluster.node.worker-1."
         await wait_until(lambda: first.publish(topic, event("My::event")).peers > 0 and second.books().received > 0)

@@ -52,7 +52,7 @@ def keys(tmp_path: Path) -> Keys:
 
 async def test_nodes_with_the_clusters_keys(tmp_path: Path, keys: Keys) -> None:
     """They are up, and what they say is encrypted; the public key of their own may be left out."""
-    async with open_bus(tmp_path, "manager", "worker-1", **keys.proxy) as bus:
+    async with open_bus(tmp_path, "manager", "worker-1", keys=keys.proxy) as bus:
         manager = await bus.join("manager", subscribe=(TOPIC,), **keys.client())
         worker = await bus.join("worker-1", public_key_file=keys.file("client_publickey"), **keys.client())
         await manager.wait_up("worker-1")
@@ -65,12 +65,12 @@ async def test_nodes_with_the_clusters_keys(tmp_path: Path, keys: Keys) -> None:
 
 async def test_nobody_else_gets_in(tmp_path: Path, keys: Keys) -> None:
     """A stranger's key, no key, and somebody else's idea of the server; each is told, and not ready."""
-    async with open_bus(tmp_path, "manager", "worker-1", "worker-2", **keys.proxy) as bus:
+    async with open_bus(tmp_path, "manager", "worker-1", "worker-2", keys=keys.proxy) as bus:
         manager = await bus.join("manager", **keys.client())
         stranger = await bus.join("worker-1", **keys.client("stranger"))
         misled = await bus.join("worker-2", **keys.client(server="stranger"))
         plain = Bare(bus, "plain", TOPIC)
-        await stranger.node.wait_for(lambda: "key is refused" in stranger.figures.write.last_error)
+        await stranger.node.wait_for(lambda: "key is refused" in stranger.write.last_error)
         await manager.wait_ready()
         assert not any(member.node.is_ready for member in (stranger, misled))
         assert manager.up == set()

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 RUNS = 9
-BUNDLE = Path(os.environ.get("BROAPPLIANCE_BINARY", Path(__file__).parents[1] / "dist" / "broappliance" / "broappliance"))
+BUNDLE = Path(os.environ.get("BROAPPLIANCE_BINARY", Path(__file__).parents[1] / "dist/broappliance/broappliance"))
 PLAIN = """\
 [appliance]
 state_dir = "{folder}"
@@ -59,6 +59,17 @@ paths = ["{folder}/*.log"]
 name = "captures"
 directory = "{folder}"
 match = ["*.pcap"]
+[[hook]]
+name = "apart"
+on = ["log:http"]
+run = "appliance.demo.hooks:on_executable"
+isolation = "process"
+[[hook]]
+name = "program"
+on = ["file:captures"]
+command = ["true", "{{path}}"]
+"""
+RECORDER = """\
 [[recorder]]
 name = "edge"
 interface = "lo"
@@ -73,15 +84,6 @@ name = "notices"
 on = ["log:notice"]
 recorder = "edge"
 directory = "evidence"
-[[hook]]
-name = "apart"
-on = ["log:http"]
-run = "appliance.demo.hooks:on_executable"
-isolation = "process"
-[[hook]]
-name = "program"
-on = ["file:captures"]
-command = ["true", "{{path}}"]
 """
 
 
@@ -125,7 +127,8 @@ def main() -> None:
     sites = {
         "subscriber, capturer, sink": PLAIN,
         "the same and a hook with `where`": PLAIN + WITH_HOOK,
-        "every room": PLAIN + WITH_HOOK + EVERY_ROOM,
+        "every room but a recorder": PLAIN + WITH_HOOK + EVERY_ROOM,
+        "every room": PLAIN + WITH_HOOK + EVERY_ROOM + RECORDER,
     }
     print(f"\nStart, medians of {RUNS} runs\n\n| | | ms | MiB |\n|---|---|--:|--:|")
     for name, program in programs.items():
@@ -134,7 +137,7 @@ def main() -> None:
         for what, site in sites.items():
             ready(program, site)
             took, resident = zip(*(ready(program, site) for _ in range(RUNS)), strict=True)
-            print(f"| {name} | ready: {what} | {middle(each * 1e3 for each in took)} | {middle(resident)} |", flush=True)
+            print(f"| {name} | ready: {what} | {middle(each * 1e3 for each in took)} | {middle(resident)} |")
 
 
 if __name__ == "__main__":

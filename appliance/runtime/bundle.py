@@ -60,4 +60,4 @@ def program_argv(module: str = "appliance") -> list[str]:
 
 def worker_environment() -> dict[str, str]:
     """All variables for a worker: `child_environment`, and what a bundle finds itself by."""
-    return child_environment() | (_take_variables() if is_bundled() else {})
+    return {**child_environment(), **(_take_variables() if is_bundled() else {})}

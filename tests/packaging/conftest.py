@@ -1,6 +1,6 @@
 """Tests of what is installed. Without BROAPPLIANCE_PACKAGES, the folder of the packages, only those that need none are
-run; `make install-test` sets it, and must be run as root. The bundle under test is what BROAPPLIANCE_BINARY names, or what
-`make binary` has built of these sources.
+run; `make install-test` sets it, and must be run as root. The bundle under test is what BROAPPLIANCE_BINARY names, or
+what `make binary` has built of these sources.
 """
 
 from __future__ import annotations

@@ -93,6 +93,7 @@ class Appliance:
         self._began = trio.current_time()
         self._state = "starting"
         self._generation = 1
+        self._applied_ns = time.time_ns()
         self._assembly: Assembly | None = None
         self._parts: Parts | None = None
         self._changing = trio.Lock()
@@ -117,6 +118,7 @@ class Appliance:
                 ledger=self.ledger,
                 dispatcher=self.dispatcher,
                 documents=documents,
+                status=self.status,
                 outlet=self.outlet,
                 captures=lambda: self.captures,
                 running=lambda: self._assembly.units.values() if self._assembly else (),
@@ -125,10 +127,10 @@ class Appliance:
             assembly = Assembly(supervisor=supervisor, dispatcher=self.dispatcher, parts=parts)
             self._assembly, self._parts = assembly, parts
             try:
+                nursery.start_soon(partial(self._notifier.run_heartbeat, self._summary, is_busy=self._is_in_between))
                 if await self._unless_stopped(partial(assembly.start, self._prepared)):
                     self._enter_service()
                     nursery.start_soon(self._sample)
-                    nursery.start_soon(self._notifier.run_heartbeat, self._summary)
                     await self._serve(assembly)
             finally:
                 self._state = "draining"
@@ -205,6 +207,7 @@ class Appliance:
             mistakes=list_mistakes(leaves, errors),
             changes=changes or _fixed_changes(leaves),
         )
+        self._applied_ns = outcome.at_ns if outcome.ok else self._applied_ns
         self.reloads.end(outcome)
         self._notifier.ready(self._summary())
 
@@ -313,6 +316,10 @@ class Appliance:
                 self._meters[account.name].sample(now, account.received)
             await trio.sleep(1.0)
 
+    def _is_in_between(self) -> bool:
+        """What was left behind is repaired before the start, and what was received is delivered before the end."""
+        return self._state in ("starting", "draining")
+
     def _summary(self) -> str:
         doors = (a for a in self.ledger if a.name.startswith(DOORS) and a.unit in ("records", "packets"))
         received = sum(account.received for account in doors)
@@ -340,6 +347,7 @@ class Appliance:
             pid=os.getpid(),
             state=self._state,
             generation=self._generation,
+            applied_ns=self._applied_ns,
             uptime_s=round(trio.current_time() - self._began, 3),
             state_dir=appliance.state_dir,
             files=tuple(os.fspath(f) for f in self._prepared.loaded.files),
@@ -348,6 +356,7 @@ class Appliance:
             ledger=tuple(
                 LedgerLine(account=a.statistics(), rates=self._meters.get(a.name, now).rates()) for a in self.ledger
             ),
+            journal=self._parts.queues.statistics() if self._parts is not None else None,
             lost=self.ledger.lost,
         )
 

@@ -293,11 +293,12 @@ _KEYS: dict[type, Callable[[Any], Key]] = {
     Vector: Vector.sort_key,
 }
 
-_NAMES = dict(
-    zip(
-        _KEYS,
-        ["none", "boolean", "count", "integer", "real", "string", "address", "subnet", "port", "timestamp", "timespan"]
-        + ["enum", "set", "table", "vector"],
-        strict=True,
-    )
-)
+_NAMES: dict[type, str] = {
+    NoneType: "none",
+    bool: "boolean",
+    int: "integer",
+    float: "real",
+    bytes: "string",
+    EnumValue: "enum",
+    **{each: each.__name__.lower() for each in (Count, Address, Subnet, Port, Timestamp, Timespan, Set, Table, Vector)},
+}

@@ -6,7 +6,7 @@ told that he mistyped them, and nothing is ever accepted and then ignored.
 
 from __future__ import annotations
 
-__all__ = ["DOORS", "KEYS", "KINDS", "TABLES", "VALUES", "VOID"]
+__all__ = ["DOORS", "KEYS", "TABLES", "VALUES", "VOID"]
 
 TABLES = {
     "websocket": "[[websocket]]",
@@ -28,9 +28,6 @@ VALUES = {
     "sink.queue": frozenset({"durable"}),
 }
 """Values of the keys that exist."""
-
-KINDS = frozenset({"node"})
-"""Kinds of items that ``on`` may name."""
 
 DOORS = frozenset({"websocket"})
 """Tables that ``from`` may name."""

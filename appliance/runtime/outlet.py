@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
-__all__ = ["Outlet", "Published", "Publisher"]
+__all__ = ["Outlet", "PoolKey", "Published", "Publisher"]
+
+
+PoolKey: TypeAlias = "str | bytes | int"
 
 
 class Published(NamedTuple):
@@ -39,6 +42,20 @@ class Publisher(Protocol):
         """Publish a message now, and again to each peer that connects or asks for `topic` later, before anything else
         that is published on `topic`. A later announcement of the same `key` takes its place. At most 10,000 keys.
         With `unsolicited` peers need not ask.
+        """
+        ...
+
+    def pool_topic(self, pool: str, key: PoolKey, *, by_hash: bool) -> str:
+        """The topic of the node of a cluster that a message for a pool is for; empty if none is up.
+
+        Args:
+            pool: ``worker``, ``proxy`` or ``logger``.
+            key: a string, or a number for a count of Zeek's.
+            by_hash: by rendezvous hashing of the key, else by turns for each key.
+
+        Raises:
+            ValueError: no such pool.
+            TypeError: no such key.
         """
         ...
 
@@ -87,6 +104,9 @@ class Outlet:
         if self.publisher is None:
             return Published(0, "no_broker")
         return self.publisher.announce(key, topic, message, unsolicited=unsolicited)
+
+    def pool_topic(self, pool: str, key: PoolKey, *, by_hash: bool) -> str:
+        return "" if self.publisher is None else self.publisher.pool_topic(pool, key, by_hash=by_hash)
 
     @contextmanager
     def subscribed(self, prefixes: Sequence[str]) -> Iterator[None]:

@@ -9,7 +9,7 @@ Source: Zeek, ``scripts/base/frameworks/cluster/pools.zeek``.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -160,6 +160,9 @@ class Pools:
                 cursors[spec.node_type] = (cursor + count) % len(names) if names else 0
         self._pools = {spec.topic: Pool(spec, chosen[spec.topic], topics, own) for spec in ordered}
         self._own = own
+
+    def __iter__(self) -> Iterator[Pool]:
+        return iter(self._pools.values())
 
     def __getitem__(self, topic: str) -> Pool:
         return self._pools[topic]

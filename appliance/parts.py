@@ -20,7 +20,9 @@ from appliance.config import (
     Config,
     Evidence,
     Hook,
+    NodePlan,
     Peering,
+    ProxyPlan,
     Recorder,
     Sink,
     StorePlan,
@@ -37,8 +39,10 @@ from appliance.runtime.intake import ConsumerQueue
 from appliance.runtime.ledger import Ledger
 from appliance.runtime.outlet import Outlet
 from appliance.runtime.queues import Queues
+from appliance.runtime.reloads import Reloads
 from appliance.runtime.supervisor import Handle, Service
 
+from .cluster_parts import cluster_tables, make_cluster_service
 from .hook_parts import Callee, SitesTable, make_call, make_host, spread
 from .preparation import Prepared, prepare
 from .store_parts import StoreParts, store_tables
@@ -63,6 +67,8 @@ Documents = Mapping[str, Callable[[], bytes]]
 Table = (
     Zmq
     | Cluster
+    | NodePlan
+    | ProxyPlan
     | Tail
     | Watch
     | CaptureGroup
@@ -113,8 +119,7 @@ def tables_of(config: Config, captures: Sequence[CaptureGroup] | None = None) ->
     groups = group_captures(config.capture) if captures is None else captures
     tables |= {f"capture.{group.first.name}": group for group in groups}
     tables |= {f"recorder.{table.name}": table for table in config.recorder}
-    if config.cluster.is_logger:
-        tables["cluster"] = config.cluster
+    tables |= cluster_tables(config)
     if (peering := plan_peering(config)) is not None:
         tables["broker"] = peering
     return tables
@@ -130,6 +135,7 @@ class Parts:
         outlet: through which consumers publish; one of its own if it is left out.
         captures: gives what changes captures over the endpoint; None: nobody does.
         running: gives every unit that runs; None: hooks cannot be looked at over the endpoint.
+        reloads: where reloads are asked for over the endpoint; None: nowhere.
     """
 
     def __init__(
@@ -141,7 +147,9 @@ class Parts:
         outlet: Outlet | None = None,
         captures: Callable[[], CaptureControl] | None = None,
         running: Callable[[], Iterable[Unit]] | None = None,
+        reloads: Reloads | None = None,
     ) -> None:
+        self._reloads = reloads
         self._ledger = ledger
         self._dispatcher = dispatcher
         self._documents = documents
@@ -246,6 +254,7 @@ class Parts:
         from appliance.api.events import EventsApi
         from appliance.api.evidence import EvidenceRoutes
         from appliance.api.extract import ExtractRoutes
+        from appliance.api.reload import ReloadRoutes
         from appliance.api.server import StatusServer
 
         events = EventsApi(outlet=self._outlet, dispatcher=self._dispatcher, ledger=self._ledger)
@@ -258,6 +267,7 @@ class Parts:
             stores=self._running and self.stores.routes(self._running, events.feeds),
             evidence=EvidenceRoutes(self._windows),
             extract=ExtractRoutes(lambda: self.recorders, state_dir=prepared.config.appliance.state_dir),
+            reloads=None if self._reloads is None else ReloadRoutes(self._reloads),
             is_optional=not prepared.loaded.is_set("api.listen"),
         )
 
@@ -352,23 +362,22 @@ class Parts:
             service = FileSink(table, queue=queue)
         return Unit(key=key, table=table, service=service, queue=queue)
 
-    def _door(self, key: str, table: Zmq | Cluster | Tail | Peering, appliance: Appliance) -> Service:
+    def _door(
+        self, key: str, table: Zmq | Cluster | NodePlan | ProxyPlan | Tail | Peering, appliance: Appliance
+    ) -> Service:
         if isinstance(table, Peering):
             return self._endpoint(key, table, Path(appliance.state_dir))
         if isinstance(table, Zmq):
             from appliance.zeromq.subscriber import LogSubscriber
 
             return LogSubscriber(table, account=self._ledger.account(key), dispatcher=self._dispatcher)
-        if isinstance(table, Cluster):
-            from appliance.runtime.quarantine import Quarantine
-            from appliance.zeromq.logger import LogReceiver
-
-            return LogReceiver(
+        if isinstance(table, Cluster | NodePlan | ProxyPlan):
+            return make_cluster_service(
                 table,
-                account=self._ledger.account(key),
-                batches=self._ledger.account(f"{key}.batches", unit="batches"),
+                state_dir=Path(appliance.state_dir),
+                ledger=self._ledger,
                 dispatcher=self._dispatcher,
-                quarantine=Quarantine(Path(appliance.state_dir) / "quarantine" / "cluster"),
+                outlet=self._outlet,
             )
         from appliance.tail.follower import LogTail
 

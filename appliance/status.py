@@ -9,19 +9,10 @@ import msgspec
 from appliance.runtime.intake import QueueFigures
 from appliance.runtime.ledger import AccountFigures
 from appliance.runtime.rates import Rates
+from appliance.runtime.reloads import ReloadOutcome
 from appliance.runtime.supervisor import ServiceFigures
 
 __all__ = ["LedgerLine", "ReloadOutcome", "ServiceLine", "Status"]
-
-
-class ReloadOutcome(msgspec.Struct, frozen=True, kw_only=True):
-    """How the last reload ended."""
-
-    ok: bool
-    at_ns: int
-    """When, nanoseconds since the epoch."""
-    errors: tuple[str, ...] = ()
-    """Why it was refused; then nothing was changed."""
 
 
 class ServiceLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +48,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     files: tuple[str, ...]
     """The configuration files in force."""
     last_reload: ReloadOutcome | None
+    """How it ended; None: there was none."""
     services: tuple[ServiceLine, ...]
     ledger: tuple[LedgerLine, ...]
     lost: int

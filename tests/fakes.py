@@ -16,7 +16,9 @@ from appliance.config import (
     Cluster,
     Evidence,
     Hook,
+    NodePlan,
     Peering,
+    ProxyPlan,
     Recorder,
     Sink,
     StorePlan,
@@ -174,7 +176,7 @@ class FakeDoor:
     def __init__(
         self,
         key: str,
-        table: Zmq | Cluster | Tail | Watch | CaptureGroup | Recorder | Peering | StorePlan,
+        table: Zmq | Cluster | NodePlan | ProxyPlan | Tail | Watch | CaptureGroup | Recorder | Peering | StorePlan,
         account: Account,
         dispatcher: Dispatcher,
         occupied: set[str],

@@ -51,10 +51,10 @@ class EventsApi:
 
     def _publish(self, body: bytes) -> Answer:
         try:
-            topic, message = parse_publication(body)
+            topic, message, via = parse_publication(body)
         except BadInputError as exc:
             return problem(400, "not published", where=exc.where, detail=exc.what)
-        return answer_to(self._outlet.publish(topic, [message]))
+        return answer_to(self._outlet.publish_via(via, topic, [message]))
 
     async def follow(self, exchange: Exchange, request: Request) -> None:
         """Serve a subscriber to his end."""

@@ -29,6 +29,7 @@ from .evidence import EvidenceRoutes
 from .exchange import Answer, Exchange, RefusedError, Request, problem
 from .extract import ExtractRoutes
 from .hooks import HookRoutes
+from .reload import ReloadRoutes
 from .stores import StoreRoutes
 
 __all__ = ["ApiFigures", "StatusServer"]
@@ -148,6 +149,7 @@ class StatusServer:
         stores: what ``/v1/stores`` does; None: there is no such path.
         evidence: what ``/v1/evidence`` does; None: there is no such path.
         extract: what ``/v1/extract`` does; None: there is no such path.
+        reloads: what ``/v1/reload`` does; None: there is no such path.
         is_optional: go on without a socket that cannot be used, with a warning: nobody asked for it by name.
     """
 
@@ -162,6 +164,7 @@ class StatusServer:
         stores: StoreRoutes | None = None,
         evidence: EvidenceRoutes | None = None,
         extract: ExtractRoutes | None = None,
+        reloads: ReloadRoutes | None = None,
         is_optional: bool = False,
     ) -> None:
         self.sockets = sockets
@@ -169,8 +172,8 @@ class StatusServer:
         self._documents = documents
         self._events = events
         self._extract = extract
-        self._routes: list[CaptureRoutes | HookRoutes | StoreRoutes | EvidenceRoutes] = [
-            each for each in (captures, hooks, stores, evidence) if each is not None
+        self._routes: list[CaptureRoutes | HookRoutes | StoreRoutes | EvidenceRoutes | ReloadRoutes] = [
+            each for each in (captures, hooks, stores, evidence, reloads) if each is not None
         ]
         self._places = trio.Semaphore(MAX_CONNECTIONS)
         self._served: list[str] = []

@@ -19,6 +19,7 @@ from appliance.runtime.ledger import Account
 from appliance.runtime.logs import Throttle
 from appliance.runtime.outlet import Outlet, PoolKey, Published
 from appliance.runtime.quarantine import Quarantine
+from appliance.runtime.streams import dial, host_port
 from appliance.wire.filters import minimal
 from appliance.wire.names import NIL, EndpointId, endpoint_text
 from appliance.wire.node_messages import DEFAULT_TTL, MessageKind, NodeMessage, data_frame, encode_node_message
@@ -27,13 +28,13 @@ from . import framework
 from .delivery import Delivery
 from .dialers import Dialer, Dialers
 from .figures import EndpointFigures
+from .framework import SOURCE
 from .greeting import Guest, Lobby, Unwelcome
 from .listeners import Listeners
 from .peer import Peer
 from .place import ClusterPlace
 from .publishing import Announcements, objection_to
 from .stores.hub import StoreHub
-from .streams import dial, host_port
 from .tls import make_contexts
 from .topics import Topics
 
@@ -54,7 +55,7 @@ class BrokerEndpoint:
         messages: the account of the messages that arrive.
         copies: the account of the messages that are queued for peers, one for each peer.
         quarantine: keeps messages that do not decode.
-        outlet: this endpoint is its publisher as long as it runs.
+        outlet: this endpoint is a door of it as long as it runs.
         stores: their commands go through this endpoint.
         clock_ns: wall time.
     """
@@ -198,7 +199,7 @@ class BrokerEndpoint:
                     listeners.change(table.listen)
                     dialers.retry_s = table.retry_interval.seconds
                     dialers.change(table.connect)
-                    self._outlet.publisher = self
+                    self._outlet.open(SOURCE, self)
                     log.info("endpoint is up", endpoint=endpoint_text(self._me), tls=table.tls)
                     await self._place.note_start(table, listeners.bound)
                     with self._stores.carried(self, self._me):
@@ -207,8 +208,7 @@ class BrokerEndpoint:
                     await self._leave()
                 finally:
                     listeners.close()
-                    if self._outlet.publisher is self:
-                        self._outlet.publisher = None
+                    self._outlet.close(SOURCE, self)
                 nursery.cancel_scope.cancel()
         finally:
             self._running = None

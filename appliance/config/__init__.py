@@ -9,7 +9,7 @@ from appliance.config.checks import mistakes_in_captures
 from appliance.config.diff import Difference, diff
 from appliance.config.loader import Loaded, load
 from appliance.config.membership import Membership, first_manager, node_name, plan_membership, plan_peering
-from appliance.config.render import render
+from appliance.config.render import render, show
 from appliance.config.schema import json_schema
 from appliance.config.sockets import SOCKET_KEYS, CaptureGroup, address_of, group_captures, parse_group
 from appliance.config.store_tables import StorePlan, plan_store
@@ -42,6 +42,7 @@ from appliance.config.tables import (
     Watch,
     Zmq,
 )
+from appliance.config.zeromq_plan import NodePlan, ProxyPlan, plan_node, plan_proxy
 from appliance.errors import ConfigError
 from appliance.units import Duration, Limit, Secret, Size
 
@@ -71,8 +72,10 @@ __all__ = [
     "Loaded",
     "Log",
     "Membership",
+    "NodePlan",
     "Peering",
     "Policy",
+    "ProxyPlan",
     "Recorder",
     "Secret",
     "Sink",
@@ -94,7 +97,10 @@ __all__ = [
     "node_name",
     "parse_group",
     "plan_membership",
+    "plan_node",
     "plan_peering",
+    "plan_proxy",
     "plan_store",
     "render",
+    "show",
 ]

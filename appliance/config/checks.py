@@ -19,11 +19,12 @@ from appliance.config.lines import Key
 from appliance.config.recorder_checks import check_recorders
 from appliance.config.report import Report, nearest, one_of, quote, show_key
 from appliance.config.shape import EACH, HOLE, Each, select
-from appliance.config.sink_checks import check_endpoint, check_sinks
+from appliance.config.sink_checks import check_outlets, check_sinks
 from appliance.config.sockets import address_of
 from appliance.config.store_checks import check_stores
 from appliance.config.tables import Capture, Config
 from appliance.config.watch_checks import check_watches
+from appliance.config.zeromq_checks import zeromq_bound
 from appliance.errors import ConfigError
 from appliance.units import Size
 
@@ -45,6 +46,7 @@ _POSITIVE: tuple[tuple[str | Each, ...], ...] = (
     ("cluster", "retry_interval"),
     ("cluster", "zeromq", "max_wait"),
     ("cluster", "zeromq", "max_message"),
+    ("cluster", "zeromq", "queue_bytes"),
     ("tail", EACH, "poll"),
     ("tail", EACH, "max_record"),
     ("tail", EACH, "max_wait"),
@@ -92,7 +94,7 @@ def check(config: Config, report: Report, *, state_dir: str, complete: bool) -> 
     _check_on(config, report)
     if complete:
         _check_from(config, report)
-        check_endpoint(config, report)
+        check_outlets(config, report)
     check_broker(config, report)
     check_cluster(config, report, complete=complete)
     check_hooks(config, report)
@@ -241,7 +243,7 @@ def _check_addresses(config: Config, report: Report, state_dir: str) -> None:
     bound: list[tuple[Key, addresses.Endpoint]] = []
     for key, value in (
         *select(config, "zmq", EACH, "bind", EACH),
-        *((key, value) for key, value in select(config, "cluster", "zeromq", "log_bind") if value),
+        *zeromq_bound(config),
         *select(config, "broker", "listen", EACH),
         *_listeners(config),
         *select(config, "api", "listen", EACH),

@@ -45,12 +45,16 @@ def make_absolute(config: Config, *, folder: str, python_folder: str) -> Config:
     zeromq, stores = config.cluster.zeromq, config.cluster.stores
     if stores.default_store_dir:
         stores = replace(stores, default_store_dir=absolute(stores.default_store_dir, state_dir))
-    files = ("curve_secret_key_file", "curve_client_public_key_file")
+    files = [name for name in zeromq.__struct_fields__ if name.endswith("_key_file")]
     keys = {name: absolute(value, folder) for name in files if (value := getattr(zeromq, name))}
     pem = ("certificate", "key", "ca", "passphrase_file")
     credentials = {name: absolute(value, folder) for name in pem if (value := getattr(config.broker, name))}
     layout = absolute(config.cluster.layout, folder) if config.cluster.layout else ""
-    bind = {"log_bind": addresses.parse_bind(zeromq.log_bind, state_dir)[0]} if zeromq.log_bind else {}
+    bind = {
+        name: addresses.parse_bind(text, state_dir)[0]
+        for name in ("log_bind", "read", "write")
+        if (text := getattr(zeromq, name))
+    }
     tail = (replace(tail, paths=tuple(absolute(path, folder) for path in tail.paths)) for tail in config.tail)
     watch = (
         replace(

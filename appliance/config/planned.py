@@ -15,9 +15,6 @@ TABLES = {
 """Top-level tables, as headers."""
 
 KEYS = {
-    "cluster.zeromq": frozenset(
-        {"read", "write", "subscribe", "curve_server_public_key_file", "curve_public_key_file"}
-    ),
     "sink": frozenset({"endpoint"}),
     "api": frozenset({"token_file", "certificate", "key", "legacy_routes", "ui"}),
 }

@@ -6,6 +6,7 @@ Reading the text again gives an equal configuration, unless something was masked
 from __future__ import annotations
 
 import re
+import tomllib
 from typing import Any
 
 import tomli_w
@@ -15,7 +16,7 @@ from appliance.config.shape import toml_fields
 from appliance.config.tables import Config, Evidence, Hook, Sink, Store, Table
 from appliance.units import MASK, Duration, Secret, Size
 
-__all__ = ["render"]
+__all__ = ["render", "show"]
 
 _SECRET_NAME = re.compile(r"password|passphrase|secret|token|key", re.IGNORECASE)
 
@@ -34,6 +35,14 @@ def render(config: Config) -> str:
         header = f"[[{name}]]" if isinstance(value, tuple) else f"[{name}]"
         chunks += [chunk for table in tables for chunk in _render_table(table, name, header)]
     return "\n".join(chunks)
+
+
+def show(config: Config) -> dict[str, Any]:
+    """A configuration for programs and people: ``toml``, what `render` makes of it, and ``config``, the same as a
+    document. Strings are as the file would have them: ``$${`` is a literal ``${``.
+    """
+    text = render(config)
+    return {"toml": text, "config": tomllib.loads(text)}
 
 
 def _render_table(table: Table, path: str, header: str) -> list[str]:

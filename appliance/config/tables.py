@@ -26,6 +26,7 @@ from appliance.config.table_parts import (
     Name,
     Policy,
     Table,
+    Via,
 )
 from appliance.config.watch_tables import Watch
 from appliance.units import Duration, Size
@@ -365,6 +366,7 @@ class Hook(Consumer, frozen=True, kw_only=True):
         Duration | None,
         Meta(description="processor time for one call in a worker process or program; absent: no limit"),
     ] = None
+    via: Via = ()
     options: Annotated[dict[str, Any], Meta(description="the hook's own table, handed over as ctx.config")] = field(
         default_factory=dict
     )

@@ -28,6 +28,7 @@ DELIBERATE = frozenset(
         "no_uid",
         "other_filter",
         "other_recorder",
+        "own_message",
         "purged",
         "store_command",
         "transform",

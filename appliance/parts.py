@@ -29,6 +29,7 @@ from appliance.config import (
     Tail,
     Uids,
     Watch,
+    Websocket,
     Zmq,
     group_captures,
     mistakes_in_captures,
@@ -62,26 +63,10 @@ if TYPE_CHECKING:
 __all__ = ["CONSUMERS", "DOORS", "Documents", "Parts", "Prepared", "Unit", "prepare", "tables_of"]
 
 CONSUMERS = ("sink", "hook", "evidence", "uids")
-DOORS = ("zmq", "cluster", "tail", "watch", "capture", "recorder", "broker")
+DOORS = ("zmq", "websocket", "cluster", "tail", "watch", "capture", "recorder", "broker")
 Documents = Mapping[str, Callable[[], bytes]]
-Table = (
-    Zmq
-    | Cluster
-    | NodePlan
-    | ProxyPlan
-    | Tail
-    | Watch
-    | CaptureGroup
-    | Recorder
-    | Peering
-    | StorePlan
-    | Hook
-    | Evidence
-    | Uids
-    | Sink
-    | Api
-    | SitesTable
-)
+Door = Zmq | Websocket | Cluster | NodePlan | ProxyPlan | Tail | Peering
+Table = Door | Watch | CaptureGroup | Recorder | StorePlan | Hook | Evidence | Uids | Sink | Api | SitesTable
 
 
 class Unit(msgspec.Struct, kw_only=True):
@@ -114,7 +99,7 @@ def tables_of(config: Config, captures: Sequence[CaptureGroup] | None = None) ->
         tables["uids"] = config.uids
     tables["api"] = config.api
     tables |= store_tables(config)
-    for kind in ("zmq", "tail", "watch"):
+    for kind in ("zmq", "websocket", "tail", "watch"):
         tables |= {f"{kind}.{table.name}": table for table in getattr(config, kind)}
     groups = group_captures(config.capture) if captures is None else captures
     tables |= {f"capture.{group.first.name}": group for group in groups}
@@ -362,11 +347,13 @@ class Parts:
             service = FileSink(table, queue=queue)
         return Unit(key=key, table=table, service=service, queue=queue)
 
-    def _door(
-        self, key: str, table: Zmq | Cluster | NodePlan | ProxyPlan | Tail | Peering, appliance: Appliance
-    ) -> Service:
+    def _door(self, key: str, table: Door, appliance: Appliance) -> Service:
         if isinstance(table, Peering):
             return self._endpoint(key, table, Path(appliance.state_dir))
+        if isinstance(table, Websocket):
+            from appliance.websocket.build import make_client
+
+            return make_client(key, table, ledger=self._ledger, dispatcher=self._dispatcher, outlet=self._outlet)
         if isinstance(table, Zmq):
             from appliance.zeromq.subscriber import LogSubscriber
 

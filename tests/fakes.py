@@ -25,6 +25,7 @@ from appliance.config import (
     Tail,
     Uids,
     Watch,
+    Websocket,
     Zmq,
 )
 from appliance.errors import ApplianceError
@@ -176,7 +177,19 @@ class FakeDoor:
     def __init__(
         self,
         key: str,
-        table: Zmq | Cluster | NodePlan | ProxyPlan | Tail | Watch | CaptureGroup | Recorder | Peering | StorePlan,
+        table: (
+            Zmq
+            | Websocket
+            | Cluster
+            | NodePlan
+            | ProxyPlan
+            | Tail
+            | Watch
+            | CaptureGroup
+            | Recorder
+            | Peering
+            | StorePlan
+        ),
         account: Account,
         dispatcher: Dispatcher,
         occupied: set[str],

@@ -15,6 +15,7 @@ PACKAGE = ROOT / "appliance"
 DOORS_AND_CONSUMERS = {
     "broker",
     "zeromq",
+    "websocket",
     "tail",
     "watch",
     "capture",

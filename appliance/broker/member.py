@@ -14,25 +14,21 @@ import trio
 
 from appliance.config import Membership
 from appliance.errors import RemoteProtocolError
-from appliance.model import EventBatch, Item, LogBatch, NodeStatus
+from appliance.model import EventBatch, Item
 from appliance.runtime.logs import Throttle
 from appliance.runtime.outlet import PoolKey
+from appliance.wire.cluster_news import cluster_line, node_status
 from appliance.wire.presence import Action, NodeDown, NodeTable, NodeUp, Note, Publish
 from appliance.wire.presence_broker import BrokerPresence
 from appliance.zeek.convert import to_text
 from appliance.zeek.messages import Event, decode_message
 from appliance.zeek.pools import Pools
-from appliance.zeek.values import Count
 
-__all__ = ["SOURCE", "ClusterFigures", "ClusterMember", "NodeFigures", "PoolFigures"]
+__all__ = ["ClusterFigures", "ClusterMember", "NodeFigures", "PoolFigures"]
 
 log = structlog.get_logger("cluster")
 
-SOURCE = "cluster"
-"""The door of what is told here, whichever backend the cluster has."""
 _USELESS = ("bad_hello", "foreign_hello")
-_COLUMNS = (("ts", "time"), ("node", "string"), ("message", "string"))
-"""``Cluster::Info``."""
 
 
 class NodeFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -210,28 +206,18 @@ class ClusterMember:
         news: list[Item] = []
         for name in [each for each in before if self._table.id_of(each) is None]:
             self._since.pop(name, None)
-            news.append(self._status(NodeDown(nodes[name], before[name])))
+            news.append(node_status(NodeDown(nodes[name], before[name]), self._clock_ns()))
         for node in membership.layout.nodes:
             if (node_id := self._table.id_of(node.name)) is not None:
                 self._pools.up(node.name)
                 if node.name not in before:
                     self._since[node.name] = trio.current_time()
-                    news.append(self._status(NodeUp(node, node_id)))
+                    news.append(node_status(NodeUp(node, node_id), self._clock_ns()))
         return news
 
     async def note(self, message: str) -> None:
         """Write a line of our own ``cluster.log``."""
-        record = {"ts": self._clock_ns() // 1000 / 1e6, "node": to_text(self.membership.name), "message": message}
-        batch = LogBatch(
-            path="cluster",
-            stream="Cluster::LOG",
-            node=to_text(self.membership.name),
-            source=SOURCE,
-            data=msgspec.json.encode(record) + b"\n",
-            count=1,
-            columns=_COLUMNS,
-        )
-        await self._tell(batch)
+        await self._tell(cluster_line(self.membership.name, message, self._clock_ns()))
 
     async def _act(self, actions: Iterable[Action]) -> None:
         for action in actions:
@@ -242,12 +228,12 @@ class ClusterMember:
                     self._since[node.name] = trio.current_time()
                     self._pools.up(node.name)
                     log.info("node is up", node=to_text(node.name), type=node.type.value)
-                    await self._tell(self._status(action))
+                    await self._tell(node_status(action, self._clock_ns()))
                 case NodeDown(node):
                     self._since.pop(node.name, None)
                     self._pools.down(node.name)
                     log.info("node is down", node=to_text(node.name), type=node.type.value)
-                    await self._tell(self._status(action))
+                    await self._tell(node_status(action, self._clock_ns()))
                 case Note(message, ""):
                     await self.note(message)
                 case Note(message, reason):
@@ -255,37 +241,8 @@ class ClusterMember:
                     if (held := self._throttle.admit(reason)) is not None:
                         log.warning(message, reason=reason, more=held)
 
-    def _status(self, news: NodeUp | NodeDown) -> NodeStatus:
-        return NodeStatus(
-            node=news.node.name,
-            status="up" if isinstance(news, NodeUp) else "down",
-            type=news.node.type.value,
-            id=news.id,
-            source=SOURCE,
-            received_ns=self._clock_ns(),
-        )
-
     # ── pools ──
 
     def pool_topic(self, pool: str, key: PoolKey, *, by_hash: bool) -> str:
-        """The topic of the member that a message is for; empty if none is alive.
-
-        Args:
-            pool: ``worker``, ``proxy`` or ``logger``.
-            key: what has the same key goes to the same member, or has turns of its own.
-            by_hash: by rendezvous hashing, else by turns.
-
-        Raises:
-            ValueError: no such pool.
-            TypeError: a key that we cannot hash as Zeek does.
-        """
-        topics = self.membership.topics
-        known = {"worker": topics.worker_pool, "proxy": topics.proxy_pool, "logger": topics.logger_pool}
-        if pool not in known:
-            raise ValueError(f"{pool!r} is no pool, there are worker, proxy and logger")
-        chosen = self._pools[known[pool]]
-        if isinstance(key, int) and not 0 <= key < 1 << 64:
-            raise TypeError(f"{key} is no count")
-        if by_hash:
-            return chosen.hrw_topic(Count(key) if isinstance(key, int) else key)
-        return chosen.rr_topic(key.decode("utf-8", "surrogateescape") if isinstance(key, bytes) else str(key))
+        """See `Chooser`."""
+        return self._pools.topic_for(pool, key, by_hash=by_hash)

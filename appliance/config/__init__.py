@@ -40,6 +40,7 @@ from appliance.config.tables import (
     Tail,
     Uids,
     Watch,
+    Websocket,
     Zmq,
 )
 from appliance.config.zeromq_plan import NodePlan, ProxyPlan, plan_node, plan_proxy
@@ -86,6 +87,7 @@ __all__ = [
     "Tail",
     "Uids",
     "Watch",
+    "Websocket",
     "Zmq",
     "address_of",
     "diff",

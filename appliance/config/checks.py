@@ -9,7 +9,7 @@ import fnmatch
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any
 
-from appliance.config import addresses, paths, patterns, planned
+from appliance.config import addresses, paths, patterns
 from appliance.config.broker_checks import check_broker
 from appliance.config.capture_checks import check_captures
 from appliance.config.cluster_checks import check_cluster
@@ -24,6 +24,7 @@ from appliance.config.sockets import address_of
 from appliance.config.store_checks import check_stores
 from appliance.config.tables import Capture, Config
 from appliance.config.watch_checks import check_watches
+from appliance.config.websocket_checks import check_websockets
 from appliance.config.zeromq_checks import zeromq_bound
 from appliance.errors import ConfigError
 from appliance.units import Size
@@ -38,7 +39,7 @@ _KINDS = {
     "evidence": ("log", "event"),
 }
 _STATUSES = ("up", "down")
-_DOORS = ("zmq", "tail", "watch", "capture", "recorder", "store")
+_DOORS = ("zmq", "websocket", "tail", "watch", "capture", "recorder", "store")
 _POSITIVE: tuple[tuple[str | Each, ...], ...] = (
     ("zmq", EACH, "heartbeat"),
     ("zmq", EACH, "max_wait"),
@@ -97,6 +98,7 @@ def check(config: Config, report: Report, *, state_dir: str, complete: bool) -> 
         check_outlets(config, report)
     check_broker(config, report)
     check_cluster(config, report, complete=complete)
+    check_websockets(config, report)
     check_hooks(config, report)
     check_watches(config, report, state_dir=state_dir)
     check_stores(config, report, state_dir=state_dir, complete=complete)
@@ -230,8 +232,6 @@ def _check_from(config: Config, report: Report) -> None:
 
 def _missing_door(entry: str, doors: list[str]) -> tuple[str, str]:
     table, _, name = entry.partition(".")
-    if table in planned.DOORS:
-        return f"{planned.TABLES[table]} is not available in this version", ""
     same = next((door for door in doors if door.partition(".")[2] == (name or table)), None)
     meant = same or nearest(entry, doors)
     if meant:

@@ -11,7 +11,7 @@ from appliance.config.tables import Config, Table
 
 __all__ = ["Difference", "diff"]
 
-_SERVICES = ("store", "zmq", "tail", "watch", "capture", "recorder", "hook", "sink", "evidence")
+_SERVICES = ("store", "zmq", "websocket", "tail", "watch", "capture", "recorder", "hook", "sink", "evidence")
 _SINGLE = ("api",)
 _PROCESS = ("appliance", "log", "journal", "cluster")
 

@@ -6,10 +6,9 @@ told that he mistyped them, and nothing is ever accepted and then ignored.
 
 from __future__ import annotations
 
-__all__ = ["DOORS", "KEYS", "TABLES", "VALUES", "VOID"]
+__all__ = ["KEYS", "TABLES", "VALUES", "VOID"]
 
 TABLES = {
-    "websocket": "[[websocket]]",
     "metrics": "[metrics]",
 }
 """Top-level tables, as headers."""
@@ -26,8 +25,6 @@ VALUES = {
 }
 """Values of the keys that exist."""
 
-DOORS = frozenset({"websocket"})
-"""Tables that ``from`` may name."""
 
 VOID = {"capture.conn_type": ("address",), "sink.kind": ("path", "topic")}
 """Keys whose meaning depends on another one: when that is wrong, they are not looked at."""

@@ -29,6 +29,7 @@ from appliance.config.table_parts import (
     Via,
 )
 from appliance.config.watch_tables import Watch
+from appliance.config.websocket_tables import Websocket
 from appliance.units import Duration, Size
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "Tail",
     "Uids",
     "Watch",
+    "Websocket",
     "Zmq",
 ]
 
@@ -404,6 +406,7 @@ class Config(Table, frozen=True, kw_only=True):
     broker: Broker = field(default_factory=Broker)
     store: Annotated[tuple[Store, ...], Meta(description="Broker's data stores")] = ()
     cluster: Cluster = field(default_factory=Cluster)
+    websocket: Annotated[tuple[Websocket, ...], Meta(description="clients of Zeek's WebSocket API")] = ()
     tail: Annotated[tuple[Tail, ...], Meta(description="log files to follow")] = ()
     watch: Annotated[tuple[Watch, ...], Meta(description="folders of finished files and folders")] = ()
     capture: Annotated[tuple[Capture, ...], Meta(description="socket capturers")] = ()

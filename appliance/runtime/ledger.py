@@ -22,6 +22,7 @@ MAX_ENDED = 256
 DELIBERATE = frozenset(
     {
         "cutoff",
+        "duplicate",
         "excluded",
         "identifier_update",
         "no_subscriber",
@@ -51,12 +52,14 @@ REFUSED = frozenset(
         "bad_record",
         "bad_request",
         "bad_sender",
+        "early",
         "foreign_receiver",
         "late_handshake",
         "local_topic",
         "no_columns",
         "no_schema",
         "own_routing_update",
+        "second_ack",
         "too_large",
         "torn_frame",
         "torn_line",

@@ -202,7 +202,7 @@ async def test_pools_choose_among_those_who_are_up(tmp_path: Path) -> None:
     """By turns or by key; nobody is up, nobody is chosen."""
     nodes = layout({"manager": "manager", "proxy-1": "proxy", "proxy-2": "proxy"})
     house = open_node(tmp_path, "manager", nodes)
-    choose = house.outlet.pool_topic
+    choose = house.endpoint.pool_topic
     async with run_houses(house), meet(house) as first, meet(house) as second:
         assert choose("proxy", "k", by_hash=True) == choose("proxy", "k", by_hash=False) == ""
         for raw, name in ((first, "proxy-1"), (second, "proxy-2")):

@@ -33,6 +33,7 @@ from appliance.config.tables import (
     Tail,
     Uids,
     Watch,
+    Websocket,
     Zmq,
 )
 from appliance.units import Duration, Limit, Size
@@ -113,6 +114,18 @@ def _configs(draw: st.DrawFn) -> Config:
         zmq=draw(_unique(zmq)),
         broker=draw(st.builds(Broker, listen=st.just(("[::1]:0",)), publish=st.none() | st.just(("a", "b/")))),
         cluster=draw(st.sampled_from([Cluster(), Cluster(backend="zeromq", zeromq=zeromq, zeek_version="9.0"), NODE])),
+        websocket=draw(
+            _unique(
+                st.builds(
+                    Websocket,
+                    name=_NAMES,
+                    url=st.sampled_from(("ws://h:1", "wss://[::1]:2/x")),
+                    topics=st.sampled_from(((), ("a/", "b."))),
+                    publish=st.sampled_from((None, (), ("a/",))),
+                    time_zone=st.sampled_from(("UTC", "Europe/Berlin")),
+                )
+            )
+        ),
         tail=draw(_unique(st.builds(Tail, name=_NAMES, paths=st.just(("/l/*.log",)), poll=_LONGER))),
         store=draw(st.sampled_from([(), (Store(name="s", role="clone"), Store(name="A::t", persistent=True))])),
         watch=draw(st.sampled_from([(), (Watch(name="w", directory="/in", what="folders", marker="DONE"),)])),
@@ -212,6 +225,6 @@ def test_every_table_is_covered_here() -> None:
     """A new table must be added to the round trip above."""
     assert set(Config.__struct_fields__) == {
         "appliance", "log", "zmq", "broker", "cluster", "tail", "watch", "capture", "recorder", "journal", "hook",
-        "sink", "evidence", "uids", "api", "store",
+        "sink", "evidence", "uids", "api", "store", "websocket",
     }  # fmt: skip
     assert tables.Config is Config

@@ -8,7 +8,7 @@ from functools import partial
 import structlog
 import trio
 
-from appliance.config import Api, CaptureGroup, Cluster, Consumer, Peering, ProxyPlan, Uids, Zmq
+from appliance.config import Api, CaptureGroup, Cluster, Consumer, Metrics, Peering, ProxyPlan, Uids, Zmq
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.reloads import How
 from appliance.runtime.supervisor import Supervisor, describe
@@ -42,6 +42,8 @@ def _addresses(table: object) -> set[str]:
         return set()  # connections and frames are nobody's alone
     if isinstance(table, Peering):
         return {f"tcp:{listen.rpartition(':')[2]}" for listen in table.broker.listen}
+    if isinstance(table, Metrics):
+        return {f"tcp:{table.listen.rpartition(':')[2]}"}
     if isinstance(table, Api):
         return {address.removeprefix("unix:") for address in table.listen}
     return set()
@@ -281,7 +283,7 @@ class Assembly:
         await self._close_all([u for u in units if u.kind == "sites"], left_s(), "shutdown")
         await self._close_all([u for u in units if u.kind == "store"], left_s(), "shutdown")
         await self._close_all(outlets, left_s(), "shutdown")
-        await self._close_all([u for u in units if u.kind in ("api", "proxy")], left_s(), "shutdown")
+        await self._close_all([u for u in units if u.kind in ("api", "metrics", "proxy")], left_s(), "shutdown")
 
     async def _stop_intake(self, unit: Unit, timeout_s: float) -> None:
         with trio.move_on_after(timeout_s):

@@ -16,6 +16,7 @@ from appliance.config import (
     Cluster,
     Evidence,
     Hook,
+    Metrics,
     NodePlan,
     Peering,
     ProxyPlan,
@@ -319,7 +320,7 @@ class FakeParts(Parts):
         elif isinstance(table, Api):
             service = FakeService()
         else:
-            assert not isinstance(table, SitesTable)
+            assert not isinstance(table, SitesTable | Metrics)
             service = FakeDoor(key, table, self._ledger.account(key), self._dispatcher, self.occupied)
         unit = Unit(key=key, table=table, service=service, queue=queue)
         self.made.append(unit)

@@ -198,6 +198,10 @@ def _detail_of_api(figures: dict[str, Any]) -> list[str]:
     return words + ([f"{figures['subscribers']} subscribers"] if figures["subscribers"] else [])
 
 
+def _detail_of_metrics(figures: dict[str, Any]) -> list[str]:
+    return [*(figures["listening"] or ["not bound"]), f"{figures['requests']:,} requests"]
+
+
 def _detail_of_store(figures: dict[str, Any]) -> list[str]:
     words = [figures["role"], figures["state"], f"{figures['entries']:,} entries"]
     names = ("clones", "writers", "unsettled", "resyncs", "conflicts", "untold")
@@ -220,6 +224,7 @@ _DETAILS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "uids": _detail_of_uids,
     "sink": _detail_of_sink,
     "api": _detail_of_api,
+    "metrics": _detail_of_metrics,
 }
 
 

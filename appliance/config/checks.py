@@ -247,6 +247,7 @@ def _check_addresses(config: Config, report: Report, state_dir: str) -> None:
         *select(config, "broker", "listen", EACH),
         *_listeners(config),
         *select(config, "api", "listen", EACH),
+        *_metrics(config),
     ):
         if isinstance(value, tuple) and HOLE in value:
             continue
@@ -277,10 +278,15 @@ def _listeners(config: Config) -> Iterator[tuple[Key, Any]]:
             yield (*key, "address"), address
 
 
+def _metrics(config: Config) -> Iterator[tuple[Key, Any]]:
+    if config.metrics is not None:
+        yield from select(config, "metrics", "listen")
+
+
 def _endpoint(key: Key, value: Any, state_dir: str) -> addresses.Endpoint:
     if key[0] == "capture":
         return addresses.parse_udp(*value)._replace(family="tcp")
-    if key[0] == "broker":
+    if key[0] in ("broker", "metrics"):
         return addresses.Endpoint("tcp", *addresses.parse_peer(value))
     parse = addresses.parse_bind if key[0] in ("zmq", "cluster") else addresses.parse_listen
     return parse(value, state_dir)[1]

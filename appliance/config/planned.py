@@ -8,9 +8,7 @@ from __future__ import annotations
 
 __all__ = ["KEYS", "TABLES", "VALUES", "VOID"]
 
-TABLES = {
-    "metrics": "[metrics]",
-}
+TABLES: dict[str, str] = {}
 """Top-level tables, as headers."""
 
 KEYS = {

@@ -14,6 +14,7 @@ from msgspec import Meta, field
 
 from appliance.config.cluster_tables import Cluster, ClusterNode, ClusterTopicNames, ClusterZeromq
 from appliance.config.evidence_tables import Evidence, Uids
+from appliance.config.operation_tables import Journal, Metrics
 from appliance.config.recorder_tables import Recorder
 from appliance.config.sink_tables import Sink
 from appliance.config.store_tables import ClusterStores, Store
@@ -49,6 +50,7 @@ __all__ = [
     "Journal",
     "Keep",
     "Log",
+    "Metrics",
     "Peering",
     "Policy",
     "Recorder",
@@ -262,22 +264,6 @@ class Capture(Table, frozen=True, kw_only=True):
     handler: Annotated[tuple[Handler, ...], Meta(min_length=1, description="where the packets go")]
 
 
-class Journal(Table, frozen=True, kw_only=True):
-    """The durable queues of all hooks, <state_dir>/journal."""
-
-    durability: Annotated[
-        Literal["batch", "always"],
-        Meta(
-            description="what a power failure may cost; batch: the last second; always: nothing that was written. "
-            "Neither loses anything when the process is killed"
-        ),
-    ] = "batch"
-    dead_letters: Annotated[
-        int, Meta(ge=1, le=10_000_000, description="failed records that are kept, of all hooks; the oldest go")
-    ] = 10_000
-    dead_letters_size: Annotated[Size, Meta(description="their bytes")] = Size(256 << 20)
-
-
 _DURABLE_KEYS = frozenset({"attempts", "backoff", "backoff_max", "queue_full"})
 
 
@@ -428,3 +414,6 @@ class Config(Table, frozen=True, kw_only=True):
         return bool(self.uids.on and (self.recorder or self.evidence))
 
     api: Api = field(default_factory=Api)
+    metrics: Annotated[
+        Metrics | None, Meta(description="a listener for Prometheus; without this table there is none")
+    ] = None

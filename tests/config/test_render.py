@@ -27,6 +27,7 @@ from appliance.config.tables import (
     Journal,
     Keep,
     Log,
+    Metrics,
     Recorder,
     Sink,
     Store,
@@ -136,6 +137,7 @@ def _configs(draw: st.DrawFn) -> Config:
         journal=draw(st.builds(Journal, durability=st.sampled_from(["batch", "always"]), dead_letters_size=_SIZES)),
         hook=draw(_unique(hook)),
         sink=tuple(_with(sink, path=f"/s{n}/{{path}}") for n, sink in enumerate(draw(_unique(sink)))),
+        metrics=draw(st.sampled_from([None, Metrics(), Metrics(listen="[::1]:0")])),
         api=Api(listen=draw(st.sampled_from([(), ("unix:/a",), ("unix:/a", "unix:/${b}")]))),
     )
 
@@ -225,6 +227,6 @@ def test_every_table_is_covered_here() -> None:
     """A new table must be added to the round trip above."""
     assert set(Config.__struct_fields__) == {
         "appliance", "log", "zmq", "broker", "cluster", "tail", "watch", "capture", "recorder", "journal", "hook",
-        "sink", "evidence", "uids", "api", "store", "websocket",
+        "sink", "evidence", "uids", "api", "store", "websocket", "metrics",
     }  # fmt: skip
     assert tables.Config is Config

@@ -12,7 +12,7 @@ import zmq
 
 from appliance.config import NodePlan, ProxyPlan
 from appliance.config.membership import Membership
-from appliance.model import EventBatch, Item
+from appliance.model import EventBatch, Item, NodeStatus
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.ledger import AccountFigures, Ledger
 from appliance.runtime.outlet import Outlet, Published
@@ -29,7 +29,7 @@ from appliance.zeromq.node import ClusterNode, make_node_id
 from appliance.zeromq.node_figures import NodeFigures
 from appliance.zeromq.proxy import ClusterProxy
 
-from .harness import DEADLINE_S, ROOMY, wait_until
+from .harness import DEADLINE_S, ROOMY
 
 __all__ = ["Bare", "Bus", "Member", "event", "layout", "open_bus"]
 
@@ -210,8 +210,19 @@ class Member:
 
     async def wait_events(self, count: int, name: str = "") -> list[tuple[Value, ...]]:
         """Wait until that many have arrived."""
-        await wait_until(lambda: self.books().received >= count)
-        return await self.events(name)
+        with trio.fail_after(DEADLINE_S):
+            while len(found := await self.events(name)) < count:  # noqa: ASYNC110 - plain figures
+                await trio.sleep(0.002)
+        return found
+
+    async def wait_news(self, *news: str) -> None:
+        """Wait until these have been told of nodes, in this order, e.g. ``up worker-1``."""
+        with trio.fail_after(DEADLINE_S):
+            while await self.news() != list(news):  # noqa: ASYNC110 - plain figures
+                await trio.sleep(0.002)
+
+    async def news(self) -> list[str]:
+        return [f"{item.status} {item.node}" for item in await self.take() if isinstance(item, NodeStatus)]
 
 
 class Bare:

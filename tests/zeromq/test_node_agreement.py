@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -76,7 +77,14 @@ async def test_a_proxy_restart_is_silent(tmp_path: Path) -> None:
             await member.node.wait_for(lambda member=member: member.write.connects == 2)  # type: ignore[misc]
         first, second = members["manager"], members["worker-1"]
         topic = "zeek.cluster.node.worker-1."
-        await wait_until(lambda: first.publish(topic, event("My::event")).peers > 0 and second.books().received > 0)
+        second_heard = partial(second.books, "cluster.messages")
+        before = second_heard().received
+
+        def has_arrived() -> bool:
+            first.publish(topic, event("My::event"))
+            return second_heard().received > before
+
+        await wait_until(has_arrived)
         del members["manager"], sent["manager"]
         assert {name: member.books("cluster.out").received for name, member in members.items()} == sent
         assert not any(member.figures.oddities for member in members.values())

@@ -106,7 +106,7 @@ async def test_events_both_ways(tmp_path: Path) -> None:
 
 
 async def test_a_manager_that_starts_anew(tmp_path: Path) -> None:
-    """It is the proxy, too: our node says nothing odd but that the manager never said goodbye, and is up for it again."""
+    """It is the proxy, too: at most it never said goodbye, which our node tells, and it is up for both again."""
     async with open_cluster(tmp_path) as cluster:
         async with cluster.zeek("manager") as manager:
             member = await cluster.join()

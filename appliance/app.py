@@ -10,7 +10,6 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
 import structlog
 import trio
 
@@ -103,11 +102,10 @@ class Appliance:
         """
         async with trio.open_nursery() as nursery:
             supervisor = Supervisor(nursery)
-            documents = {"/v1/status": self._document, "/healthz": lambda: b'{"status":"ok"}'}
             parts = self._make_parts(
                 ledger=self.ledger,
                 dispatcher=self.dispatcher,
-                documents=documents,
+                status=self.status,
                 outlet=self.outlet,
                 captures=lambda: self.captures,
                 running=lambda: self._assembly.units.values() if self._assembly else (),
@@ -317,9 +315,6 @@ class Appliance:
             ),
             lost=self.ledger.lost,
         )
-
-    def _document(self) -> bytes:
-        return msgspec.json.encode(self.status())
 
 
 async def _watch_signals(signals: AsyncIterator[int], appliance: Appliance, nursery: trio.Nursery) -> None:

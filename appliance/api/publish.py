@@ -23,7 +23,7 @@ from appliance.zeek.values import Value
 
 from .exchange import Answer, problem
 
-__all__ = ["BadInputError", "Publication", "answer_to", "parse_publication", "read_value"]
+__all__ = ["BadInputError", "Message", "Publication", "answer_to", "parse_publication", "read_value"]
 
 _KEYS = frozenset({"topic", "event", "args", "print"})
 _REFUSALS = {
@@ -34,6 +34,15 @@ _REFUSALS = {
     "bad_topic": (400, "no topic that can be published on"),
     "too_large": (413, "larger than [broker] max_message"),
 }
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is sent: either an event or a print."""
+
+    topic: str
+    event: str = ""
+    args: list[Any] = []
+    print: str = ""
 
 
 class Publication(NamedTuple):

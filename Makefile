@@ -10,7 +10,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 SOURCES := pyproject.toml appliance/__init__.py $(wildcard native/*.c native/*.h native/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup setup-dev check format test test-fast bench fuzz native-asan schema man clean
+.PHONY: help run setup setup-dev check format test test-fast bench fuzz native-asan schema man binary onefile \
+	packages install-test clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -48,7 +49,7 @@ format: $(VENV)/.dev ## put the code into its standard form
 	$(BIN)/ruff format .
 
 test: $(VENV)/.dev ## every test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 $(ARGS)
 
 test-fast: $(VENV)/.dev ## without the slow ones
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)
@@ -68,6 +69,22 @@ schema: $(VENV)/.dev ## write conf/broappliance.schema.json
 
 man: $(VENV)/.dev ## write packaging/broappliance.8
 	@$(BIN)/python packaging/make_man.py | $(if $(CHECK),diff -u packaging/broappliance.8 -,tee packaging/broappliance.8 >/dev/null)
+
+binary: ## the program with all it needs in one folder, dist/broappliance/, built and tried out
+	@sh packaging/prerequisites.sh build
+	@$(PYTHON) packaging/make_binary.py
+
+onefile: ## the same as a single file, dist/broappliance-VERSION-linux-MACHINE
+	@sh packaging/prerequisites.sh build
+	@$(PYTHON) packaging/make_binary.py --onefile
+
+packages: binary ## deb and rpm in dist/, from that folder
+	@sh packaging/prerequisites.sh packages
+	@sh packaging/make_packages.sh build/binary/venv/bin/python
+
+install-test: $(VENV)/.dev packages ## as root: install, upgrade, boot and purge them in small Debian systems
+	@sh packaging/prerequisites.sh install-test
+	BROAPPLIANCE_PACKAGES=dist timeout 900 $(BIN)/python -m pytest tests/packaging $(ARGS)
 
 clean: ## remove what was built
 	rm -rf $(VENV) build dist *.egg-info demo-data appliance/*.so

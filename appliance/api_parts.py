@@ -11,6 +11,7 @@ from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.ledger import Ledger
 from appliance.runtime.outlet import Outlet
 from appliance.runtime.queues import Queues
+from appliance.runtime.reloads import Reloads
 
 from .preparation import Prepared
 from .status import LedgerLine, ServiceLine, Status
@@ -31,8 +32,10 @@ class ApiParts:
         ledger, dispatcher, outlet, queues, stores: as `appliance.parts.Parts` has them.
         recorders: those that run, by name.
         status: the present status; None: nobody can ask for it.
+        configuration: what is shown of the configuration in force; None: nothing.
         captures: gives what changes captures; None: nobody does.
         running: gives every unit that runs; None: hooks and stores cannot be looked at.
+        reloads: where reloads are asked for; None: nobody can.
     """
 
     def __init__(
@@ -45,12 +48,15 @@ class ApiParts:
         stores: StoreParts,
         recorders: Mapping[str, PacketStore],
         status: Callable[[], Status] | None,
+        configuration: Callable[[], dict[str, Any]] | None,
         captures: Callable[[], Any] | None,
         running: Callable[[], Iterable[Any]] | None,
+        reloads: Reloads | None,
     ) -> None:
         self._ledger, self._dispatcher, self._outlet = ledger, dispatcher, outlet
         self._queues, self._stores, self._recorders = queues, stores, recorders
         self._status, self._captures, self._running = status, captures, running
+        self._configuration, self._reloads = configuration, reloads
 
     def make(self, table: Api, prepared: Prepared) -> ApiServer:
         """A service that is not running yet."""
@@ -59,8 +65,9 @@ class ApiParts:
         from appliance.api.evidence import EvidenceRoutes
         from appliance.api.extract import ExtractRoutes
         from appliance.api.hooks import HookRoutes
+        from appliance.api.reload import ReloadRoutes
         from appliance.api.server import ApiServer
-        from appliance.api.services import ServiceRoutes
+        from appliance.api.services import ServiceRoutes, configuration_endpoint
 
         config = prepared.config
         state_dir = config.appliance.state_dir
@@ -69,6 +76,10 @@ class ApiParts:
         if self._status is not None:
             about = ServiceRoutes(self._status, kind=Status, service=ServiceLine, account=LedgerLine)
             endpoints += about.endpoints()
+        if self._configuration is not None:
+            endpoints.append(configuration_endpoint(self._configuration))
+        if self._reloads is not None:
+            endpoints += ReloadRoutes(self._reloads).endpoints()
         endpoints += events.endpoints()
         if self._captures is not None:
             endpoints += CaptureRoutes(self._captures, state_dir=state_dir).endpoints()

@@ -8,13 +8,13 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 import trio
 
 from appliance import __version__
-from appliance.config import diff, load
+from appliance.config import diff, load, show
 from appliance.errors import ApplianceError, ConfigError
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.ledger import Ledger
@@ -22,13 +22,14 @@ from appliance.runtime.logs import configure_logs
 from appliance.runtime.notify import Notifier
 from appliance.runtime.outlet import Outlet
 from appliance.runtime.rates import RateMeter
+from appliance.runtime.reloads import Change, How, ReloadOutcome, Reloads, list_changes, list_mistakes
 from appliance.runtime.supervisor import State, Supervisor, describe, leaf_of
 
 from .assembly import Assembly
 from .errands import finish_packages, rotate_files
 from .hook_parts import Packages, look_at_packages
 from .parts import DOORS, Parts, Prepared, prepare
-from .status import LedgerLine, ReloadOutcome, ServiceLine, Status
+from .status import LedgerLine, ServiceLine, Status
 
 if TYPE_CHECKING:
     from appliance.runtime.packets import PacketStore
@@ -46,11 +47,17 @@ FIXED = ("name", "state_dir")
 """Keys of [appliance] that other keys were resolved with: a reload cannot change them."""
 
 
-def _mistakes(exc: BaseException) -> list[str]:
-    """Every leaf of a group as one line."""
+def _leaves(exc: BaseException) -> list[BaseException]:
     if isinstance(exc, BaseExceptionGroup):
-        return [line for inner in exc.exceptions for line in _mistakes(inner)]
-    return [describe(exc)]
+        return [leaf for inner in exc.exceptions for leaf in _leaves(inner)]
+    return [exc]
+
+
+def _fixed_changes(leaves: list[BaseException]) -> tuple[Change, ...]:
+    """What a reload that was refused for it would have changed of [appliance]."""
+    paths = [leaf.key for leaf in leaves if isinstance(leaf, ConfigError)]
+    keys = tuple(key for key in FIXED if f"appliance.{key}" in paths)
+    return (Change(name="appliance", how="needs_restart", keys=keys),) if keys else ()
 
 
 class Appliance:
@@ -74,6 +81,7 @@ class Appliance:
         self.ledger = Ledger()
         self.dispatcher = Dispatcher()
         self.outlet = Outlet()
+        self.reloads = Reloads()
         self.ready = trio.Event()
         self._prepared = prepared
         self._path = path
@@ -84,13 +92,11 @@ class Appliance:
         self._began = trio.current_time()
         self._state = "starting"
         self._generation = 1
-        self._last_reload: ReloadOutcome | None = None
+        self._applied_ns = time.time_ns()
         self._assembly: Assembly | None = None
         self._parts: Parts | None = None
         self._changing = trio.Lock()
         self._stop_wanted = trio.Event()
-        self._reload_wanted = trio.Event()
-        self._reload_done = trio.Event()
 
     # ── life ──
 
@@ -105,21 +111,24 @@ class Appliance:
             parts = self._make_parts(
                 ledger=self.ledger,
                 dispatcher=self.dispatcher,
+                configuration=self._show_config,
                 status=self.status,
                 outlet=self.outlet,
                 captures=lambda: self.captures,
                 running=lambda: self._assembly.units.values() if self._assembly else (),
+                reloads=self.reloads,
             )
             assembly = Assembly(supervisor=supervisor, dispatcher=self.dispatcher, parts=parts)
             self._assembly, self._parts = assembly, parts
             try:
+                nursery.start_soon(partial(self._notifier.run_heartbeat, self._summary, is_busy=self._is_in_between))
                 if await self._unless_stopped(partial(assembly.start, self._prepared)):
                     self._enter_service()
                     nursery.start_soon(self._sample)
-                    nursery.start_soon(self._notifier.run_heartbeat, self._summary)
                     await self._serve(assembly)
             finally:
                 self._state = "draining"
+                self.reloads.close()
                 self._notifier.stopping()
                 try:
                     await assembly.drain(self._prepared.config.appliance.drain_timeout.seconds)
@@ -148,8 +157,7 @@ class Appliance:
         log.info("ready", name=self._prepared.config.appliance.name, version=__version__, pid=os.getpid())
 
     async def _serve(self, assembly: Assembly) -> None:
-        while await self._unless_stopped(self._reload_wanted.wait) and not self._stop_wanted.is_set():
-            self._reload_wanted = trio.Event()
+        while await self._unless_stopped(self.reloads.wait_wanted) and not self._stop_wanted.is_set():
             await self._reload(assembly)
 
     def stop(self) -> None:
@@ -158,46 +166,70 @@ class Appliance:
 
     def reload(self) -> None:
         """Read the file again and apply the difference; requests during a reload are one more reload."""
-        self._reload_wanted.set()
+        self.reloads.request()
 
     async def wait_reloaded(self) -> ReloadOutcome:
         """Wait for the end of the next reload."""
-        await self._reload_done.wait()
-        assert self._last_reload is not None
-        return self._last_reload
+        return await self.reloads.wait_next()
 
     # ── reload ──
 
     async def _reload(self, assembly: Assembly) -> None:
+        number, began = self.reloads.begin(), trio.current_time()
         self._state = "reloading"
         self._notifier.reloading()
-        errors: list[str] = []
+        leaves: list[BaseException] = []
+        changes: tuple[Change, ...] = ()
         try:
             candidate = await self._read_again()
-            async with self._changing:
-                if not await self._unless_stopped(partial(assembly.change, self._prepared, candidate)):
-                    raise ApplianceError(_TOLD_TO_STOP)
+            done = await self._change(assembly, candidate)
         except Exception as exc:  # noqa: BLE001 - whatever it was, the old configuration goes on
-            errors = _mistakes(exc)
-            for line in errors:
-                log.error("reload refused, the old configuration goes on", error=line)
+            leaves = _leaves(exc)
         else:
-            difference = diff(self._prepared.config, candidate.config)
-            self._prepared = candidate
-            self._generation += 1
-            if self._parts is not None:
-                self._parts.queues.reconfigure(candidate.config)
-            logs = candidate.config.log
-            configure_logs(level=logs.level, style=logs.format)
-            log.info(
-                "reloaded", generation=self._generation,
-                added=difference.added, removed=difference.removed, changed=tuple(difference.changed),
-            )  # fmt: skip
+            changes = self._adopt(candidate, done)
+        errors = tuple(describe(leaf) for leaf in leaves)
+        for line in errors:
+            log.error("reload refused, the old configuration goes on", error=line)
         self._state = "running"
-        self._last_reload = ReloadOutcome(ok=not errors, at_ns=time.time_ns(), errors=tuple(errors))
+        outcome = ReloadOutcome(
+            number=number,
+            ok=not errors,
+            generation=self._generation,
+            at_ns=time.time_ns(),
+            took_s=round(trio.current_time() - began, 3),
+            errors=errors,
+            mistakes=list_mistakes(leaves, errors),
+            changes=changes or _fixed_changes(leaves),
+        )
+        self._applied_ns = outcome.at_ns if outcome.ok else self._applied_ns
+        self.reloads.end(outcome)
         self._notifier.ready(self._summary())
-        self._reload_done.set()
-        self._reload_done = trio.Event()
+
+    async def _change(self, assembly: Assembly, candidate: Prepared) -> dict[str, How]:
+        done: dict[str, How] = {}
+
+        async def change() -> None:
+            done.update(await assembly.change(self._prepared, candidate))
+
+        async with self._changing:
+            if not await self._unless_stopped(change):
+                raise ApplianceError(_TOLD_TO_STOP)
+        return done
+
+    def _adopt(self, candidate: Prepared, done: dict[str, How]) -> tuple[Change, ...]:
+        """What runs is what the candidate says: one generation more."""
+        difference = diff(self._prepared.config, candidate.config)
+        self._prepared = candidate
+        self._generation += 1
+        if self._parts is not None:
+            self._parts.queues.reconfigure(candidate.config)
+        logs = candidate.config.log
+        configure_logs(level=logs.level, style=logs.format)
+        log.info(
+            "reloaded", generation=self._generation,
+            added=difference.added, removed=difference.removed, changed=tuple(difference.changed),
+        )  # fmt: skip
+        return list_changes(difference, candidate.config, done)
 
     async def _read_again(self) -> Prepared:
         """The file as it is now. Packages of hooks are imported beside everything that runs."""
@@ -278,6 +310,10 @@ class Appliance:
                 self._meters[account.name].sample(now, account.received)
             await trio.sleep(1.0)
 
+    def _is_in_between(self) -> bool:
+        """What was left behind is repaired before the start, and what was received is delivered before the end."""
+        return self._state in ("starting", "draining")
+
     def _summary(self) -> str:
         doors = (a for a in self.ledger if a.name.startswith(DOORS) and a.unit in ("records", "packets"))
         received = sum(account.received for account in doors)
@@ -305,16 +341,22 @@ class Appliance:
             pid=os.getpid(),
             state=self._state,
             generation=self._generation,
+            applied_ns=self._applied_ns,
             uptime_s=round(trio.current_time() - self._began, 3),
             state_dir=appliance.state_dir,
             files=tuple(os.fspath(f) for f in self._prepared.loaded.files),
-            last_reload=self._last_reload,
+            last_reload=self.reloads.last,
             services=services,
             ledger=tuple(
                 LedgerLine(account=a.statistics(), rates=self._meters.get(a.name, now).rates()) for a in self.ledger
             ),
+            journal=self._parts.queues.statistics() if self._parts is not None else None,
             lost=self.ledger.lost,
         )
+
+    def _show_config(self) -> dict[str, Any]:
+        files = [os.fspath(file) for file in self._prepared.loaded.files]
+        return {"generation": self._generation, "files": files, **show(self._prepared.config)}
 
 
 async def _watch_signals(signals: AsyncIterator[int], appliance: Appliance, nursery: trio.Nursery) -> None:

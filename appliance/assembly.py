@@ -8,10 +8,12 @@ from functools import partial
 import structlog
 import trio
 
-from appliance.config import Api, CaptureGroup, Cluster, Consumer, Peering, Uids, Zmq
+from appliance.config import Api, CaptureGroup, Cluster, Consumer, Metrics, Peering, ProxyPlan, Uids, Zmq
 from appliance.runtime.dispatcher import Dispatcher
+from appliance.runtime.reloads import How
 from appliance.runtime.supervisor import Supervisor, describe
 
+from .cluster_parts import places_of
 from .parts import CONSUMERS, DOORS, Parts, Prepared, Table, Unit
 
 __all__ = ["Assembly"]
@@ -31,6 +33,8 @@ def _addresses(table: object) -> set[str]:
         return {b.removeprefix("ipc://") if b.startswith("ipc:") else f"tcp:{b.rpartition(':')[2]}" for b in table.bind}
     if isinstance(table, Cluster):
         return {f"tcp:{table.zeromq.log_bind.rpartition(':')[2]}"}
+    if isinstance(table, ProxyPlan):
+        return places_of(table)
     if isinstance(table, CaptureGroup):
         first = table.first
         if first.conn_type == "udp" or (first.conn_type == "tcp" and first.mode == "listen"):
@@ -38,6 +42,8 @@ def _addresses(table: object) -> set[str]:
         return set()  # connections and frames are nobody's alone
     if isinstance(table, Peering):
         return {f"tcp:{listen.rpartition(':')[2]}" for listen in table.broker.listen}
+    if isinstance(table, Metrics):
+        return {f"tcp:{table.listen.rpartition(':')[2]}"}
     if isinstance(table, Api):
         return {address.removeprefix("unix:") for address in table.listen}
     return set()
@@ -105,12 +111,15 @@ class Assembly:
 
     # ── change ──
 
-    async def change(self, old: Prepared, new: Prepared) -> None:
+    async def change(self, old: Prepared, new: Prepared) -> dict[str, How]:
         """Make what runs what `new` says, or leave it as `old` says.
 
         Units whose table did not change are not touched. A changed consumer is replaced under its queue. A changed door
         takes the change over while it runs if it can; else it is stopped first, because its address cannot be bound
         twice. What should run already and does not, because an earlier way back failed, is started.
+
+        Returns:
+            What was done to each unit that was touched, by its key.
 
         Raises:
             Exception: why it failed; everything is then as it was.
@@ -118,9 +127,10 @@ class Assembly:
         Cancellation: at once, without the way back; whatever runs then is in `units`.
         """
         undo: Undo = []
+        done: dict[str, How] = {}
         self._parts.announce(old, new)
         try:
-            gone = await self._change(old, new, undo)
+            gone = await self._change(old, new, undo, done)
         except Exception:
             for step in reversed(undo):
                 await self._step_back(step)
@@ -132,20 +142,26 @@ class Assembly:
         await self._close_all((u for u in gone if u.queue is not None), timeout_s, "reload")
         await self._close_all(packages, timeout_s, "reload")
         self._parts.announce(new)
+        return done | dict.fromkeys((unit.key for unit in gone), "removed")
 
-    async def _change(self, old: Prepared, new: Prepared, undo: Undo) -> list[Unit]:
-        """Everything that can fail; returns the units that are left to be closed."""
+    async def _change(self, old: Prepared, new: Prepared, undo: Undo, done: dict[str, How]) -> list[Unit]:
+        """Everything that can fail; returns the units that are left to be closed, and says in `done` what it did."""
         tables = self._parts.tables(new)
         self._rename(tables, undo)
         changed = [key for key, table in tables.items() if key in self.units and self.units[key].table != table]
         added = [key for key in tables if key not in self.units]
         timeout_s = new.config.appliance.drain_timeout.seconds
-        for key in (k for k in changed if self.units[k].queue is not None):
+        consumers = [k for k in changed if self.units[k].queue is not None]
+        for key in consumers:
             await self._replace(key, new, undo, back=old)
         # Consumers first, which occupy nothing: then the doors are closed for the shortest time.
         for key in (k for k in added if k.startswith(CONSUMERS)):
             await self._add(key, new, undo, timeout_s)
-        doors = [k for k in changed if self.units[k].queue is None and not self._apply(k, tables[k], undo)]
+        doors = [k for k in changed if k not in consumers and not self._apply(k, tables[k], undo)]
+        for key in changed:
+            done[key] = "restarted" if key in consumers or key in doors else "applied"
+        for key in added:
+            done[key] = "added"
         for key in [k for k in doors if getattr(self.units[k].service, "hands_over", False)]:
             await self._hand_over(key, new, undo, timeout_s, back=old)
             doors.remove(key)
@@ -267,7 +283,7 @@ class Assembly:
         await self._close_all([u for u in units if u.kind == "sites"], left_s(), "shutdown")
         await self._close_all([u for u in units if u.kind == "store"], left_s(), "shutdown")
         await self._close_all(outlets, left_s(), "shutdown")
-        await self._close_all([u for u in units if u.kind == "api"], left_s(), "shutdown")
+        await self._close_all([u for u in units if u.kind in ("api", "metrics", "proxy")], left_s(), "shutdown")
 
     async def _stop_intake(self, unit: Unit, timeout_s: float) -> None:
         with trio.move_on_after(timeout_s):

@@ -120,7 +120,7 @@ def _transform_mistakes(loaded: Loaded) -> list[ConfigError]:
 
 def _tls_mistakes(loaded: Loaded) -> list[ConfigError]:
     """Certificates of Broker peers that are no use, or a TLS library that is none."""
-    if not loaded.config.broker.is_endpoint:
+    if not loaded.config.is_peer:
         return []
     from appliance.broker.tls import make_contexts
 

@@ -8,20 +8,12 @@ import msgspec
 
 from appliance.runtime.intake import QueueFigures
 from appliance.runtime.ledger import AccountFigures
+from appliance.runtime.queues import JournalFigures
 from appliance.runtime.rates import Rates
+from appliance.runtime.reloads import ReloadOutcome
 from appliance.runtime.supervisor import ServiceFigures
 
 __all__ = ["LedgerLine", "ReloadOutcome", "ServiceLine", "Status"]
-
-
-class ReloadOutcome(msgspec.Struct, frozen=True, kw_only=True):
-    """How the last reload ended."""
-
-    ok: bool
-    at_ns: int
-    """When, nanoseconds since the epoch."""
-    errors: tuple[str, ...] = ()
-    """Why it was refused; then nothing was changed."""
 
 
 class ServiceLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,12 +44,17 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """starting, running, reloading or draining."""
     generation: int
     """Grows by one with every reload that was applied."""
+    applied_ns: int
+    """When the configuration in force was applied, nanoseconds since the epoch."""
     uptime_s: float
     state_dir: str
     files: tuple[str, ...]
     """The configuration files in force."""
     last_reload: ReloadOutcome | None
+    """How it ended; None: there was none."""
     services: tuple[ServiceLine, ...]
     ledger: tuple[LedgerLine, ...]
+    journal: JournalFigures | None
+    """What durable queues hold; None: there are none."""
     lost: int
     """What was dropped although it was valid and wanted, over all accounts."""

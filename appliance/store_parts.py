@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from appliance.config import Config, StorePlan, plan_store
+from appliance.config import Config, StorePlan, first_manager, node_name, plan_store
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.ledger import Ledger
 from appliance.runtime.stores import Stores
@@ -26,7 +26,12 @@ def store_tables(config: Config) -> dict[str, StorePlan]:
     appliance, defaults, size = config.appliance, config.cluster.stores, int(config.broker.max_message)
     return {
         f"store.{store.name}": plan_store(
-            store, defaults, node=appliance.name, state_dir=appliance.state_dir, max_message=size
+            store,
+            defaults,
+            node=node_name(config),
+            state_dir=appliance.state_dir,
+            max_message=size,
+            manager=first_manager(config.cluster),
         )
         for store in config.store
     }

@@ -3,6 +3,8 @@
 # command that installs them is named.
 #   prerequisites.sh build    to build and run
 #   prerequisites.sh test     to test
+#   prerequisites.sh packages        to make packages
+#   prerequisites.sh install-test    to install them in small systems, and boot those
 set -eu
 python=${PYTHON:-python3}
 missing=
@@ -27,6 +29,18 @@ test)
     need tcpreplay sh -c 'command -v tcpreplay'
     need iproute2 sh -c 'command -v ip'
     need libpcap0.8 "$python" -c 'import ctypes; ctypes.CDLL("libpcap.so.0.8")'
+    ;;
+packages)
+    need binutils sh -c 'command -v objdump'
+    need dpkg sh -c 'command -v dpkg-query'
+    ;;
+install-test)
+    need debootstrap sh -c 'command -v debootstrap'
+    need iproute2 sh -c 'command -v ip'
+    need lintian sh -c 'command -v lintian'
+    need rpm sh -c 'command -v rpm'
+    need rpmlint sh -c 'command -v rpmlint'
+    need systemd-container sh -c 'command -v systemd-nspawn'
     ;;
 esac
 [ -n "$missing" ] || exit 0

@@ -1,4 +1,4 @@
-"""For every test: the log goes nowhere but into a list, and the kernel stamps packets on arrival."""
+"""For every test: names that stay, a log that goes into a list only, and packets stamped on arrival."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ from structlog.typing import EventDict
 
 SO_TIMESTAMPNS = 35
 TIMESPEC = struct.Struct("@qq")
+
+
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """Name long bytes by their length: what is random or stamped in them would name a test otherwise in each process."""
+    return f"{argname}-{len(val)}-bytes" if isinstance(val, bytes) and len(val) > 6 else None
 
 
 @pytest.fixture(scope="session", autouse=True)

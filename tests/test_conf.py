@@ -17,12 +17,15 @@ from appliance.config.tables import (
     Broker,
     Capture,
     Cluster,
+    ClusterNode,
     ClusterStores,
+    ClusterTopicNames,
     ClusterZeromq,
     Config,
     Evidence,
     Handler,
     Hook,
+    Metrics,
     Recorder,
     Sink,
     Store,
@@ -30,6 +33,7 @@ from appliance.config.tables import (
     Tail,
     Uids,
     Watch,
+    Websocket,
     Zmq,
 )
 from appliance.parts import prepare
@@ -38,9 +42,10 @@ CONF = Path(__file__).parents[1] / "conf"
 ANNOTATED = CONF / "broappliance.toml"
 TABLES: dict[str, type[Table]] = {
     "zmq": Zmq, "broker": Broker, "cluster": Cluster, "cluster.zeromq": ClusterZeromq,
+    "cluster.topics": ClusterTopicNames, "cluster.nodes.manager": ClusterNode,
     "cluster.stores": ClusterStores, "store": Store, "tail": Tail, "capture": Capture,
     "capture.handler": Handler, "recorder": Recorder, "evidence": Evidence, "uids": Uids,
-    "sink": Sink, "hook": Hook, "watch": Watch,
+    "sink": Sink, "hook": Hook, "watch": Watch, "websocket": Websocket, "metrics": Metrics,
 }  # fmt: skip
 
 
@@ -67,7 +72,7 @@ def chapters() -> dict[str, str]:
 def test_annotated_file_tells_every_key(name: str) -> None:
     """Written with its default, or as a comment."""
     text = chapters()[name] + chapters().get(f"{name}.options", "")
-    nested = {key for key in toml_fields(TABLES[name]) if f"{name}.{key}" in TABLES} | {"options"}
+    nested = {key for key in toml_fields(TABLES[name]) if f"{name}.{key}" in TABLES} | {"options", "nodes"}
     missing = {key for key in toml_fields(TABLES[name]) if not re.search(rf"(?m)^(# )?{key} = ", text)} - nested
     assert missing == set()
 

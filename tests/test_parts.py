@@ -139,7 +139,8 @@ async def test_whoever_publishes_has_the_same_way_out(prepared: Callable[[str], 
     sink, api = (parts.make(key, tables[key], found) for key in ("sink.s", "api"))
     assert isinstance(sink.service, BrokerSink)
     assert sink.queue is not None
-    outlet.publisher = publisher = FakePublisher()
+    publisher = FakePublisher()
+    outlet.open("broker", publisher)
     async with trio.open_nursery() as nursery:
         await nursery.start(sink.service.run)
         sink.queue.put_nowait(Print(topic="a", source="broker", text=b"x", received_ns=1))

@@ -28,6 +28,9 @@ STALL_S = 60.0
 """A client that takes nothing for so long is cut, whatever it was that waits for it."""
 LINGER_S = 1.0
 """How long a client that is still sending may take to read why it was refused."""
+LINGER_BYTES = 4 << 20
+"""And how much of it is thrown away."""
+_WHOLE = frozenset({h11.DONE, h11.MUST_CLOSE, h11.CLOSED})
 _BROKEN = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 
@@ -107,7 +110,8 @@ class Connection(TCPServer):
     ) -> None:
         super().__init__(app, config, context, state, stream)  # type: ignore[arg-type]  # any stream will do
         self._is_tls = is_tls
-        self._is_torn = False
+        self._is_torn = self._is_closing = False
+        self._reading = trio.CancelScope()
         self.idle_since: float | None = trio.current_time()
         """Since when the head of a request is waited for; None: a request is being answered."""
 
@@ -116,7 +120,7 @@ class Connection(TCPServer):
         try:
             async with _Tasks() as tasks:
                 self._task_group = tasks
-                self.protocol = _Http11(  # type: ignore[assignment]  # the one that would choose among several
+                self._http = _Http11(
                     self.app,
                     self.config,
                     self.context,
@@ -127,6 +131,7 @@ class Connection(TCPServer):
                     None,
                     self.protocol_send,
                 )
+                self.protocol = self._http  # type: ignore[assignment]  # hypercorn's would choose among several
                 await self.idle_task.restart(tasks, self._idle_timeout)
                 await self._read_data()
         except* (OSError, *_BROKEN):
@@ -167,11 +172,13 @@ class Connection(TCPServer):
             await self.protocol.handle(Closed())
 
     async def _read_data(self) -> None:
-        while True:
-            try:
-                data = await self.stream.receive_some(MAX_RECV)
-            except _BROKEN:
-                break
+        while not self._is_closing:
+            data: bytes | bytearray = b""
+            with trio.CancelScope() as self._reading:
+                try:
+                    data = await self.stream.receive_some(MAX_RECV)
+                except _BROKEN:
+                    break
             if not data:
                 break
             await self.protocol.handle(RawData(bytes(data)))
@@ -179,9 +186,28 @@ class Connection(TCPServer):
 
     async def _close(self) -> None:
         """Close; a client that is still sending can read the answer first."""
-        with trio.CancelScope(shield=True), trio.move_on_after(LINGER_S):
-            try:
-                await self.stream.send_eof()
-            except (*_BROKEN, trio.BusyResourceError, AttributeError):
-                pass
+        if self._is_closing:
+            return
+        self._is_closing = True
+        with trio.move_on_after(LINGER_S):
+            if not self._is_torn:
+                try:
+                    await self.stream.send_eof()  # TLS has none
+                except (*_BROKEN, trio.BusyResourceError, AttributeError):
+                    pass
+                if self._http.connection.their_state not in _WHOLE:
+                    await self._drain()
             await self.stream.aclose()
+
+    async def _drain(self) -> None:
+        """Throw away what is still sent: closing now would take the answer away from the client, too."""
+        self._reading.cancel()
+        left = LINGER_BYTES
+        while left > 0:
+            try:
+                data = await self.stream.receive_some(MAX_RECV)
+                left = left - len(data) if data else 0
+            except trio.BusyResourceError:
+                await trio.lowlevel.checkpoint()
+            except _BROKEN:
+                return

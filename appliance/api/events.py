@@ -63,10 +63,10 @@ class EventsApi:
 
     async def _publish(self, request: Request) -> Answer:
         try:
-            topic, message = parse_publication(request.body)
+            topic, message, via = parse_publication(request.body)
         except BadInputError as exc:
             return problem(400, "not published", where=exc.where, detail=exc.what)
-        return answer_to(self._outlet.publish(topic, [message]))
+        return answer_to(self._outlet.publish_via(via, topic, [message]))
 
     async def close(self) -> None:
         """Let the subscribers read what waits for them, and tell them that it was all.

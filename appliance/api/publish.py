@@ -1,8 +1,8 @@
 """``POST /v1/events``: one event or print from JSON. Pure.
 
-``{"topic": "zeek/event/x", "event": "My::event", "args": [...]}`` or ``{"topic": "bro/print/x", "print": "text"}``. An
-argument is plain JSON, as `appliance.zeek.convert` reads Python's objects, or has its type with it, as on Zeek's
-WebSocket: ``{"@data-type": "count", "data": 5}``.
+``{"topic": "zeek/event/x", "event": "My::event", "args": [...]}`` or ``{"topic": "bro/print/x", "print": "text"}``, and
+``"via": ["broker"]`` if it is to go out through some doors only. An argument is plain JSON, as `appliance.zeek.convert`
+reads Python's objects, or has its type with it, as on Zeek's WebSocket: ``{"@data-type": "count", "data": 5}``.
 """
 
 from __future__ import annotations
@@ -25,14 +25,16 @@ from .exchange import Answer, problem
 
 __all__ = ["BadInputError", "Message", "Publication", "answer_to", "parse_publication", "read_value"]
 
-_KEYS = frozenset({"topic", "event", "args", "print"})
+_KEYS = frozenset({"topic", "event", "args", "print", "via"})
 _REFUSALS = {
-    "no_broker": (409, "there is no [broker] endpoint to publish with"),
+    "no_broker": (409, "there is no door into a cluster to publish with"),
     "no_peer": (409, "no peer is connected"),
     "no_subscriber": (409, "no peer asked for this topic"),
-    "not_allowed": (403, "[broker] publish does not allow this topic"),
+    "not_allowed": (403, "access control (the key publish of the door) does not allow this topic"),
     "bad_topic": (400, "no topic that can be published on"),
-    "too_large": (413, "larger than [broker] max_message"),
+    "too_large": (413, "larger than the max_message of the door"),
+    "no_json": (400, "a number that JSON does not have, or a text that is not UTF-8, cannot go out through this door"),
+    "events_only": (409, "only events can go out through this door"),
 }
 
 
@@ -50,6 +52,8 @@ class Publication(NamedTuple):
 
     topic: str
     message: bytes
+    via: tuple[str, ...] = ()
+    """Globs over the doors through which it goes out; none: all of them."""
 
 
 class BadInputError(Exception):
@@ -79,15 +83,22 @@ def parse_publication(body: bytes) -> Publication:
     if not isinstance(tree, dict):
         raise BadInputError("", "expected an object")
     if unknown := sorted(tree.keys() - _KEYS):
-        raise BadInputError(unknown[0], "unknown; there are topic, event, args and print")
+        raise BadInputError(unknown[0], "unknown; there are topic, event, args, print and via")
     if ("event" in tree) == ("print" in tree):
         raise BadInputError("", "expected either event or print")
     topic = _text(tree, "topic")
+    via = _doors(tree.get("via", []))
     if "print" in tree:
         if "args" in tree:
             raise BadInputError("args", "a print has none")
-        return Publication(topic, encode(as_bytes(_text(tree, "print", may_be_empty=True))))
-    return Publication(topic, _make_event(_text(tree, "event"), tree.get("args", [])))
+        return Publication(topic, encode(as_bytes(_text(tree, "print", may_be_empty=True))), via)
+    return Publication(topic, _make_event(_text(tree, "event"), tree.get("args", [])), via)
+
+
+def _doors(tree: object) -> tuple[str, ...]:
+    if not isinstance(tree, list) or not all(isinstance(door, str) for door in tree):
+        raise BadInputError("via", "expected an array of texts")
+    return tuple(tree)
 
 
 def _text(tree: dict[str, Any], key: str, *, may_be_empty: bool = False) -> str:

@@ -13,6 +13,7 @@ __all__ = [
     "CaptureList",
     "Changed",
     "Conditions",
+    "Configuration",
     "DeadLetter",
     "DeadLetters",
     "EvidenceList",
@@ -39,6 +40,13 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
 
     status: str
     """``ok``, or the state that it is in."""
+
+
+class Configuration(msgspec.Struct, frozen=True, kw_only=True):
+    """The configuration in force."""
+
+    generation: int
+    files: list[str]
 
 
 # ── captures ──

@@ -5,6 +5,7 @@ GET    /readyz         whether it serves, or starts, reloads or drains
 GET    /v1/status      everything in one document
 GET    /v1/services    the services, page by page
 GET    /v1/ledger      the accounts, page by page
+GET    /v1/config      the configuration in force, without secrets
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ import msgspec
 from .exchange import Answer, Request, parameters, problem, to_json
 from .paging import Page, page
 from .roles import Role
-from .schemas import Health
+from .schemas import Configuration, Health
 from .table import Endpoint
 
-__all__ = ["ServiceRoutes", "Status"]
+__all__ = ["ServiceRoutes", "Status", "configuration_endpoint"]
 
 _SERVING = ("running", "reloading")
 
@@ -100,3 +101,20 @@ class ServiceRoutes:
     async def _list_accounts(self, request: Request) -> Answer:
         chosen, following = page(self._status().ledger, lambda each: each.account.name, parameters(request, Page))
         return to_json({"ledger": chosen, "next": following})
+
+
+def configuration_endpoint(show: Callable[[], dict[str, Any]]) -> Endpoint:
+    """``GET /v1/config``.
+
+    Args:
+        show: the configuration in force, its secrets masked.
+    """
+
+    async def handle(request: Request) -> Answer:
+        del request
+        return to_json(show())
+
+    return Endpoint(
+        method="GET", path="/v1/config", role=Role.READ, summary="The configuration in force, without secrets",
+        handle=handle, reply=Configuration,
+    )  # fmt: skip

@@ -124,10 +124,9 @@ class Subscribers:
 
     def refuse(self) -> Answer | None:
         """Why there can be no further subscriber now."""
-        if self._outlet.publisher is None:
-            return problem(
-                409, "not subscribed", reason="no_broker", detail="there is no [broker] endpoint to ask with"
-            )
+        if not self._outlet.doors:
+            detail = "there is no door into a cluster to ask with"
+            return problem(409, "not subscribed", reason="no_broker", detail=detail)
         return self.refuse_watcher()
 
     def refuse_watcher(self) -> Answer | None:
@@ -220,11 +219,9 @@ class _Feed:
             await self._exchange.begin_stream(EVENT_STREAM)
         await self._send(_BEAT)
         try:
-            while True:
-                publisher = outlet.publisher
-                with outlet.subscribed(prefixes):
-                    while outlet.publisher is publisher:
-                        await self._step()
+            with outlet.subscribed(prefixes):
+                while True:
+                    await self._step()
         except trio.EndOfChannel:
             with trio.fail_after(SEND_TIMEOUT_S):
                 await self._exchange.end_stream()

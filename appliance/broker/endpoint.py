@@ -19,6 +19,7 @@ from appliance.runtime.ledger import Account
 from appliance.runtime.logs import Throttle
 from appliance.runtime.outlet import Outlet, Published
 from appliance.runtime.quarantine import Quarantine
+from appliance.runtime.streams import dial, host_port
 from appliance.wire.filters import minimal
 from appliance.wire.names import NIL, EndpointId, endpoint_text
 from appliance.wire.node_messages import DEFAULT_TTL, MessageKind, NodeMessage, data_frame, encode_node_message
@@ -27,12 +28,12 @@ from . import framework
 from .delivery import Delivery
 from .dialers import Dialer, Dialers
 from .figures import EndpointFigures
+from .framework import SOURCE
 from .greeting import Guest, Lobby, Unwelcome
 from .listeners import Listeners
 from .peer import Peer
 from .publishing import Announcements, objection_to
 from .stores.hub import StoreHub
-from .streams import dial, host_port
 from .tls import make_contexts
 from .topics import Topics
 
@@ -53,7 +54,7 @@ class BrokerEndpoint:
         messages: the account of the messages that arrive.
         copies: the account of the messages that are queued for peers, one for each peer.
         quarantine: keeps messages that do not decode.
-        outlet: this endpoint is its publisher as long as it runs.
+        outlet: this endpoint is a door of it as long as it runs.
         stores: their commands go through this endpoint.
         clock_ns: wall time.
     """
@@ -183,7 +184,7 @@ class BrokerEndpoint:
                     listeners.change(table.listen)
                     dialers.retry_s = table.retry_interval.seconds
                     dialers.change(table.connect)
-                    self._outlet.publisher = self
+                    self._outlet.open(SOURCE, self)
                     log.info("endpoint is up", endpoint=endpoint_text(self._me), tls=table.tls)
                     with self._stores.carried(self, self._me):
                         task_status.started()
@@ -191,8 +192,7 @@ class BrokerEndpoint:
                     await self._leave()
                 finally:
                     listeners.close()
-                    if self._outlet.publisher is self:
-                        self._outlet.publisher = None
+                    self._outlet.close(SOURCE, self)
                 nursery.cancel_scope.cancel()
         finally:
             self._running = None

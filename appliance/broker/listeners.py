@@ -15,8 +15,7 @@ import trio
 from appliance.config.addresses import parse_peer
 from appliance.errors import ApplianceError
 from appliance.runtime.logs import Throttle
-
-from .streams import host_port, watch
+from appliance.runtime.streams import host_port, watch
 
 __all__ = ["Listeners"]
 

@@ -11,6 +11,7 @@ from appliance.config import Broker
 from appliance.errors import RemoteProtocolError
 from appliance.native.broker import BrokerIntake, OversizeFrameError, Run, RunKind
 from appliance.runtime.ledger import Account
+from appliance.runtime.outgoing import PeerQueue
 from appliance.wire.names import EndpointId, endpoint_text
 from appliance.wire.node_messages import MessageKind, kind_number
 from appliance.wire.session import Command, Data, FilterChanged, Ignored, Pong, Session
@@ -19,7 +20,6 @@ from .delivery import Delivery, Sender
 from .figures import PeerFigures
 from .greeting import Guest
 from .log_writes import LogBook
-from .outgoing import PeerQueue
 from .streams import receive, send
 
 __all__ = ["BYE_PATIENCE_S", "Peer"]

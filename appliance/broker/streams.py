@@ -2,57 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import ssl
-from contextlib import suppress
 
 import trio
 
 from appliance.errors import RemoteProtocolError
+from appliance.runtime.streams import why_broken
+from appliance.runtime.tls_stream import TlsStream
 
 from .tls import TlsContexts, explain_tls
-from .tls_stream import TlsStream
 
-__all__ = ["Stream", "dial", "host_port", "receive", "secure", "send"]
+__all__ = ["Stream", "receive", "secure", "send"]
 
 Stream = trio.SocketStream | TlsStream
-
-_KEEPALIVE = ((socket.TCP_KEEPIDLE, 15), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3))
-"""A peer whose machine is gone is noticed within half a minute; one that is only busy is not disturbed. Broker has
-nothing of the kind.
-"""
-
-
-async def dial(host: str, port: int) -> trio.SocketStream:
-    """Open a connection.
-
-    Raises:
-        OSError: nobody answers there; the text says why.
-    """
-    try:
-        stream = await trio.open_tcp_stream(host, port)
-    except OSError as exc:
-        # Trio tells of all the addresses that a name has; the last one will do.
-        leaf: BaseException = exc
-        while isinstance(leaf, OSError) and leaf.errno is None and leaf.__cause__ is not None:
-            leaf = leaf.__cause__
-            if isinstance(leaf, BaseExceptionGroup):
-                leaf = leaf.exceptions[-1]
-        number, words = getattr(leaf, "errno", None), getattr(leaf, "strerror", None) or str(leaf)
-        if isinstance(number, int) and number > 0:  # names that cannot be looked up have numbers of their own
-            words = os.strerror(number)
-        raise OSError(words) from exc
-    watch(stream)
-    return stream
-
-
-def watch(stream: trio.SocketStream) -> None:
-    """Let the kernel find out whether the other machine is still there."""
-    with suppress(OSError):  # the connection may be gone already; whoever reads is told
-        stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in _KEEPALIVE:
-            stream.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 async def secure(stream: trio.SocketStream, contexts: TlsContexts | None, *, is_dialer: bool) -> Stream:
@@ -97,15 +59,4 @@ async def send(stream: Stream, data: bytes) -> None:
 
 def _explain(exc: BaseException) -> str:
     """Why a connection broke, in our words if it was TLS, else in the kernel's."""
-    if isinstance(exc, ssl.SSLError):
-        return explain_tls(exc)
-    cause: BaseException | None = exc
-    while cause is not None and not isinstance(cause, OSError):
-        cause = cause.__cause__
-    words = cause.strerror if isinstance(cause, OSError) and cause.strerror else "it is closed"
-    return f"the connection broke: {words[:1].lower()}{words[1:]}"
-
-
-def host_port(host: str, port: int) -> str:
-    """An address as people write it."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return explain_tls(exc) if isinstance(exc, ssl.SSLError) else why_broken(exc)

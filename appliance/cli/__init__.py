@@ -8,10 +8,9 @@ from collections.abc import Sequence
 
 from appliance.errors import ApplianceError, ConfigError
 
-__all__ = ["main"]
+from .bundled import find_work
 
-HOOK_WORKER, SITES_WORKER = "--hook-worker", "--sites-worker"
-"""How a bundled program starts itself as the worker process of a hook or a package of them; nobody else does."""
+__all__ = ["main"]
 
 
 def _leaves(exc: BaseException) -> list[BaseException]:
@@ -22,19 +21,15 @@ def _leaves(exc: BaseException) -> list[BaseException]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0 success, 1 failure, 2 configuration or usage, 3 attention."""
-    if (sys.argv[1:] if argv is None else argv) == [HOOK_WORKER]:
-        from appliance.hooks.worker import main as work
-
+    argv = sys.argv[1:] if argv is None else argv
+    work = find_work(argv)
+    if work is not None:
         return work()
-    if (sys.argv[1:] if argv is None else argv) == [SITES_WORKER]:
-        from appliance.hooks.sites.worker import main as serve
-
-        return serve()
     from .extract_arguments import join_times
     from .parser import make_parser
 
     parser = make_parser()
-    arguments = parser.parse_args(join_times(sys.argv[1:] if argv is None else argv))
+    arguments = parser.parse_args(join_times(argv))
     if arguments.command is None and arguments.config is None:
         parser.error("--config FILE is needed to run; try 'broappliance demo', or --help")
     try:

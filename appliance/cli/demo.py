@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 from pathlib import Path
 from typing import Any
 
-from appliance.errors import ConfigError
+from appliance.errors import ApplianceError, ConfigError
+from appliance.runtime.bundle import is_bundled
 
 __all__ = ["call"]
 
@@ -15,7 +17,7 @@ DEMO_FILE = Path(__file__).parents[2] / "conf" / "demo.toml"
 
 def call(arguments: argparse.Namespace) -> int:
     """Run the demonstration; 0 if everything that was sent is in the files."""
-    config = arguments.config or DEMO_FILE
+    config = arguments.config or _own_file()
     if not config.exists():
         raise ConfigError("no such file", file=str(config), hint="name the demo's file with --config")
     if arguments.rate < 1:
@@ -43,6 +45,20 @@ def call(arguments: argparse.Namespace) -> int:
         show=show,
     )
     return trio.run(demo.run)
+
+
+def _own_file() -> Path:
+    """The demo's file. It has what it writes beside it, so a bundle, which may be everybody's, copies it to here."""
+    if not is_bundled():
+        return DEMO_FILE
+    folder = Path.cwd() / "broappliance-demo" / "conf"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("demo.toml", "broappliance.schema.json"):
+            shutil.copyfile(DEMO_FILE.with_name(name), folder / name)
+    except OSError as exc:
+        raise ApplianceError(f"cannot write {exc.filename}: {exc.strerror}; run it in a folder of your own") from exc
+    return folder / "demo.toml"
 
 
 def _short(path: Path) -> Path:

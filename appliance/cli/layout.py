@@ -81,8 +81,10 @@ def _read(arguments: argparse.Namespace) -> tuple[Version, ParsedLayout]:
 
 
 def _read_table(path: Path) -> dict[str, Any]:
+    from appliance.config.layout_file import load_file
+
     try:
-        document = tomllib.loads(_load(path).decode())
+        document = tomllib.loads(load_file(path).decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise ConfigError(f"not TOML: {exc}", file=str(path)) from None
     table = document.get("cluster")
@@ -91,41 +93,14 @@ def _read_table(path: Path) -> dict[str, Any]:
     return table
 
 
-def _load(path: Path) -> bytes:
-    """A file, but no more of it than is looked at."""
-    from appliance.zeek.layout import MAX_BYTES, check_size
-
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
-    except OSError as exc:
-        raise ConfigError(f"cannot be read: {exc.strerror}", file=str(path)) from exc
-    check_size(data, str(path))
-    return data
-
-
 def _parse(path: Path, table: dict[str, Any], version: Version) -> ParsedLayout:
+    from appliance.config.layout_file import read_layout
     from appliance.zeek.layout import ParsedLayout
-    from appliance.zeek.layout_node_cfg import parse_node_cfg
-    from appliance.zeek.layout_script import parse_layout_script
     from appliance.zeek.layout_table import layout_from_table
-    from appliance.zeek.layout_zeek_conf import ConfFile, host_of, parse_zeek_conf
 
-    name = str(path)
-    if path.is_dir():
-        files = sorted(each for each in path.iterdir() if host_of(each.name))
-        if not files:
-            raise ConfigError("there is no HOST.zeek.conf in this folder", file=name)
-        return parse_zeek_conf([ConfFile(str(each), _load(each), host_of(each.name)) for each in files])
-    if path.suffix == ".toml":
-        return ParsedLayout(layout_from_table(table, name))
-    if path.suffix in (".zeek", ".bro"):
-        return parse_layout_script(_load(path), name, environ=os.environ)
-    if path.suffix == ".cfg":
-        return parse_node_cfg(_load(path), name, version=version)
-    if path.suffix == ".conf":
-        return parse_zeek_conf([ConfFile(name, _load(path))])
-    raise ConfigError("not a name that says what it is: .zeek, .bro, .cfg, .conf or .toml", file=name)
+    if path.suffix == ".toml" and not path.is_dir():
+        return ParsedLayout(layout_from_table(table, str(path)))
+    return read_layout(path, version, os.environ)
 
 
 def _look_up(layout: ClusterLayout) -> ClusterLayout:

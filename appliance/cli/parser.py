@@ -15,6 +15,7 @@ from .evidence_arguments import add_evidence
 from .extract_arguments import add_extract
 from .hooks_arguments import add_hooks
 from .layout_arguments import add_layout
+from .operation_arguments import add_operation
 from .pcap_arguments import add_pcap
 from .store_arguments import add_store
 
@@ -36,7 +37,7 @@ examples:
   broappliance publish event zeek/event/my My::alarm 10.0.0.1 5
   broappliance subscribe zeek/event/my/              events as they arrive
   broappliance extract -o x.pcap --from -10m --host 10.0.0.1   packets of the last ten minutes
-  kill -HUP $(pidof broappliance)                    read the file again
+  broappliance reload --wait                         read the file again, and say what has changed
 
 exit codes: 0 success, 1 failure while running, 2 mistake in the configuration or the arguments,
 3 (status, hooks failed) something needs attention, (pcap) a file is torn or damaged, (extract, evidence request)
@@ -94,6 +95,7 @@ def _add_events(commands: Any) -> None:
     event.add_argument("topic", metavar="TOPIC", help="e.g. zeek/event/my/topic")
     event.add_argument("name", metavar="NAME", help="the event's name with its module, e.g. My::event")
     event.add_argument("arg", metavar="ARG", nargs="*", default=(), help="its arguments")
+    _add_via(event)
     _add_socket(event)
     text = _command(
         kinds,
@@ -105,6 +107,7 @@ def _add_events(commands: Any) -> None:
     )
     text.add_argument("topic", metavar="TOPIC", help="e.g. bro/print/my/topic")
     text.add_argument("text", metavar="TEXT", help="what to print")
+    _add_via(text)
     _add_socket(text)
 
     subscribe = _command(
@@ -120,6 +123,11 @@ def _add_events(commands: Any) -> None:
     subscribe.add_argument("--json", action="store_true", help="print JSON objects, with typed and plain arguments")
     subscribe.add_argument("--count", type=_positive, metavar="N", help="end after so many")
     _add_socket(subscribe)
+
+
+def _add_via(command: Any) -> None:
+    told = "only through this door, e.g. broker or websocket.NAME; again for more of them (default: all that are open)"
+    command.add_argument("--via", action="append", default=[], metavar="DOOR", help=told)
 
 
 def _positive(text: str) -> int:
@@ -145,19 +153,7 @@ def make_parser() -> argparse.ArgumentParser:
     what.add_argument("--print-config", action="store_true", help="print the effective configuration and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
 
-    status = _command(
-        commands,
-        "status",
-        "services, rates, queues, and the ledger by reason",
-        "Show what a running appliance does: services and their states, queues, and for every door and consumer\n"
-        "received = delivered + dropped + queued. Exit code 3 if a service is not running, records were lost, or the\n"
-        "last reload was refused.",
-        "status",
-    )
-    _add_socket(status)
-    status.add_argument("--json", action="store_true", help="print the whole status document")
-    status.add_argument("--watch", action="store_true", help="show it again every second until Ctrl-C")
-
+    add_operation(commands, _command, _add_socket)
     _add_events(commands)
 
     _command(

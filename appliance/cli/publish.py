@@ -34,6 +34,8 @@ def call_print(arguments: argparse.Namespace) -> int:
 
 
 def _publish(arguments: argparse.Namespace, publication: dict[str, Any]) -> int:
+    if arguments.via:
+        publication["via"] = arguments.via
     try:
         peers = publish(find_socket(arguments.config, arguments.socket), publication)
     except RefusedError as exc:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from appliance.config.checks import mistakes_in_captures
 from appliance.config.diff import Difference, diff
 from appliance.config.loader import Loaded, load
-from appliance.config.render import render
+from appliance.config.membership import Membership, first_manager, node_name, plan_membership, plan_peering
+from appliance.config.render import render, show
 from appliance.config.schema import json_schema
 from appliance.config.sockets import SOCKET_KEYS, CaptureGroup, address_of, group_captures, parse_group
 from appliance.config.store_tables import StorePlan, plan_store
@@ -19,7 +20,9 @@ from appliance.config.tables import (
     Broker,
     Capture,
     Cluster,
+    ClusterNode,
     ClusterStores,
+    ClusterTopicNames,
     ClusterZeromq,
     Config,
     Evidence,
@@ -28,6 +31,7 @@ from appliance.config.tables import (
     Journal,
     Keep,
     Log,
+    Metrics,
     Peering,
     Policy,
     Recorder,
@@ -37,8 +41,10 @@ from appliance.config.tables import (
     Tail,
     Uids,
     Watch,
+    Websocket,
     Zmq,
 )
+from appliance.config.zeromq_plan import NodePlan, ProxyPlan, plan_node, plan_proxy
 from appliance.errors import ConfigError
 from appliance.units import Duration, Limit, Secret, Size
 
@@ -50,7 +56,9 @@ __all__ = [
     "Capture",
     "CaptureGroup",
     "Cluster",
+    "ClusterNode",
     "ClusterStores",
+    "ClusterTopicNames",
     "ClusterZeromq",
     "Config",
     "ConfigError",
@@ -65,8 +73,12 @@ __all__ = [
     "Limit",
     "Loaded",
     "Log",
+    "Membership",
+    "Metrics",
+    "NodePlan",
     "Peering",
     "Policy",
+    "ProxyPlan",
     "Recorder",
     "Secret",
     "Sink",
@@ -77,14 +89,22 @@ __all__ = [
     "Tail",
     "Uids",
     "Watch",
+    "Websocket",
     "Zmq",
     "address_of",
     "diff",
+    "first_manager",
     "group_captures",
     "json_schema",
     "load",
     "mistakes_in_captures",
+    "node_name",
     "parse_group",
+    "plan_membership",
+    "plan_node",
+    "plan_peering",
+    "plan_proxy",
     "plan_store",
     "render",
+    "show",
 ]

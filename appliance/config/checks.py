@@ -12,17 +12,20 @@ from typing import Any
 from appliance.config import addresses, paths, patterns, planned
 from appliance.config.broker_checks import check_broker
 from appliance.config.capture_checks import check_captures
+from appliance.config.cluster_checks import check_cluster
 from appliance.config.evidence_checks import check_evidence
 from appliance.config.hook_checks import check_hooks
 from appliance.config.lines import Key
 from appliance.config.recorder_checks import check_recorders
 from appliance.config.report import Report, nearest, one_of, quote, show_key
 from appliance.config.shape import EACH, HOLE, Each, select
-from appliance.config.sink_checks import check_endpoint, check_sinks
+from appliance.config.sink_checks import check_outlets, check_sinks
 from appliance.config.sockets import address_of
 from appliance.config.store_checks import check_stores
 from appliance.config.tables import Capture, Config
 from appliance.config.watch_checks import check_watches
+from appliance.config.websocket_checks import check_websockets
+from appliance.config.zeromq_checks import zeromq_bound
 from appliance.errors import ConfigError
 from appliance.units import Size
 
@@ -35,13 +38,15 @@ _KINDS = {
     "sink": ("log", "event", "print"),
     "evidence": ("log", "event"),
 }
-_DOORS = ("zmq", "tail", "watch", "capture", "recorder", "store")
+_DOORS = ("zmq", "websocket", "tail", "watch", "capture", "recorder", "store")
 _POSITIVE: tuple[tuple[str | Each, ...], ...] = (
     ("zmq", EACH, "heartbeat"),
     ("zmq", EACH, "max_wait"),
     ("zmq", EACH, "max_record"),
+    ("cluster", "retry_interval"),
     ("cluster", "zeromq", "max_wait"),
     ("cluster", "zeromq", "max_message"),
+    ("cluster", "zeromq", "queue_bytes"),
     ("tail", EACH, "poll"),
     ("tail", EACH, "max_record"),
     ("tail", EACH, "max_wait"),
@@ -89,9 +94,10 @@ def check(config: Config, report: Report, *, state_dir: str, complete: bool) -> 
     _check_on(config, report)
     if complete:
         _check_from(config, report)
-        check_endpoint(config, report)
+        check_outlets(config, report)
     check_broker(config, report)
-    _check_cluster(config, report)
+    check_cluster(config, report, complete=complete)
+    check_websockets(config, report)
     check_hooks(config, report)
     check_watches(config, report, state_dir=state_dir)
     check_stores(config, report, state_dir=state_dir, complete=complete)
@@ -211,7 +217,8 @@ def _check_from(config: Config, report: Report) -> None:
         for _, broker in select(config, "broker")
         if HOLE in (broker.listen, broker.connect) or broker.is_endpoint
     ]
-    doors += ["cluster" for _, backend in select(config, "cluster", "backend") if backend != "none"]
+    for _, backend in select(config, "cluster", "backend"):
+        doors += {"broker": ["broker", "cluster"], "zeromq": ["cluster"]}.get(backend, [])
     hooks = [f"hook.{name}" for _, name in select(config, "hook", EACH, "name")]  # for what they emit
     for consumer in _KINDS:
         for key, entry in select(config, consumer, EACH, "from", EACH):
@@ -221,8 +228,6 @@ def _check_from(config: Config, report: Report) -> None:
 
 def _missing_door(entry: str, doors: list[str]) -> tuple[str, str]:
     table, _, name = entry.partition(".")
-    if table in planned.DOORS:
-        return f"{planned.TABLES[table]} is not available in this version", ""
     same = next((door for door in doors if door.partition(".")[2] == (name or table)), None)
     meant = same or nearest(entry, doors)
     if meant:
@@ -230,26 +235,15 @@ def _missing_door(entry: str, doors: list[str]) -> tuple[str, str]:
     return f"no door matches {quote(entry)}", f"there is {one_of(doors)}" if doors else "there are no doors"
 
 
-def _check_cluster(config: Config, report: Report) -> None:
-    for _, cluster in select(config, "cluster"):
-        zeromq = cluster.zeromq
-        if HOLE in (cluster.backend, zeromq) or HOLE in (zeromq.log_bind, zeromq.curve_secret_key_file):
-            continue
-        if zeromq.log_bind and cluster.backend != "zeromq":
-            report.add(("cluster", "zeromq", "log_bind"), "needs the ZeroMQ backend", 'write backend = "zeromq"')
-        if zeromq.curve_client_public_key_file and not zeromq.curve_secret_key_file:
-            key = ("cluster", "zeromq", "curve_client_public_key_file")
-            report.add(key, "needs the server's secret key", "set curve_secret_key_file")
-
-
 def _check_addresses(config: Config, report: Report, state_dir: str) -> None:
     bound: list[tuple[Key, addresses.Endpoint]] = []
     for key, value in (
         *select(config, "zmq", EACH, "bind", EACH),
-        *((key, value) for key, value in select(config, "cluster", "zeromq", "log_bind") if value),
+        *zeromq_bound(config),
         *select(config, "broker", "listen", EACH),
         *_listeners(config),
         *select(config, "api", "listen", EACH),
+        *_metrics(config),
     ):
         if isinstance(value, tuple) and HOLE in value:
             continue
@@ -280,10 +274,15 @@ def _listeners(config: Config) -> Iterator[tuple[Key, Any]]:
             yield (*key, "address"), address
 
 
+def _metrics(config: Config) -> Iterator[tuple[Key, Any]]:
+    if config.metrics is not None:
+        yield from select(config, "metrics", "listen")
+
+
 def _endpoint(key: Key, value: Any, state_dir: str) -> addresses.Endpoint:
     if key[0] == "capture":
         return addresses.parse_udp(*value)._replace(family="tcp")
-    if key[0] == "broker":
+    if key[0] in ("broker", "metrics"):
         return addresses.Endpoint("tcp", *addresses.parse_peer(value))
     parse = addresses.parse_bind if key[0] in ("zmq", "cluster") else addresses.parse_listen
     return parse(value, state_dir)[1]

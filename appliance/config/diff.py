@@ -11,14 +11,14 @@ from appliance.config.tables import Config, Table
 
 __all__ = ["Difference", "diff"]
 
-_SERVICES = ("store", "zmq", "tail", "watch", "capture", "recorder", "hook", "sink", "evidence")
+_SERVICES = ("store", "zmq", "websocket", "tail", "watch", "capture", "recorder", "hook", "sink", "evidence")
 _SINGLE = ("api",)
-_PROCESS = ("appliance", "log")
+_PROCESS = ("appliance", "log", "journal", "cluster")
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
     """The way from one configuration to another. Services are named ``zmq.NAME``, ``hook.NAME``, …, ``broker``,
-    ``api``.
+    ``api``, ``metrics``.
     """
 
     added: tuple[str, ...] = ()
@@ -29,6 +29,8 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     """Services that both have → the keys that differ."""
     unchanged: tuple[str, ...] = ()
     """Services that are the same in both; their place in the file does not matter."""
+    order: tuple[str, ...] = ()
+    """Every service of the new one, in its order."""
     process: tuple[str, ...] = ()
     """Key paths outside of services that differ: ``appliance.state_dir``."""
 
@@ -43,13 +45,17 @@ def diff(old: Config, new: Config) -> Difference:
     before, after = _services(old), _services(new)
     changes = {name: _changed_keys(before[name], after[name]) for name in after if name in before}
     process = [
-        f"{table}.{key}" for table in _PROCESS for key in _changed_keys(getattr(old, table), getattr(new, table))
+        f"{table}.{key}"
+        for table in _PROCESS
+        if table not in changes
+        for key in _changed_keys(getattr(old, table), getattr(new, table))
     ]
     return Difference(
         added=tuple(name for name in after if name not in before),
         removed=tuple(name for name in before if name not in after),
         changed={name: keys for name, keys in changes.items() if keys},
         unchanged=tuple(name for name, keys in changes.items() if not keys),
+        order=tuple(after),
         process=tuple(process),
     )
 
@@ -58,12 +64,14 @@ def _services(config: Config) -> dict[str, Table]:
     services: dict[str, Table] = {
         f"{kind}.{service.name}": service for kind in _SERVICES for service in getattr(config, kind)
     }
-    if config.broker.is_endpoint:
+    if config.is_peer:
         services["broker"] = config.broker
-    if config.cluster.is_logger:
+    if config.cluster.backend != "none":
         services["cluster"] = config.cluster
     if config.has_uids:
         services["uids"] = config.uids
+    if config.metrics is not None:
+        services["metrics"] = config.metrics
     return services | {name: getattr(config, name) for name in _SINGLE}
 
 

@@ -16,7 +16,7 @@ from appliance.config.shape import HOLE
 from appliance.config.tables import Broker
 from appliance.units import Duration
 
-__all__ = ["escape", "expand", "override_broker"]
+__all__ = ["escape", "expand", "has_retry", "override_broker"]
 
 _RETRY = ("ZEEK_DEFAULT_CONNECT_RETRY", "BRO_DEFAULT_CONNECT_RETRY")
 _LISTEN_ADDRESS = "ZEEK_DEFAULT_LISTEN_ADDRESS"
@@ -70,6 +70,11 @@ def _expand_text(text: str, environ: Mapping[str, str]) -> tuple[str, list[tuple
         return environ.get(name, "")
 
     return _MARK.sub(replace, text), mistakes
+
+
+def has_retry(environ: Mapping[str, str]) -> bool:
+    """Whether the environment says how long to wait between attempts to connect."""
+    return any(environ.get(name) for name in _RETRY)
 
 
 def override_broker(broker: Broker, environ: Mapping[str, str], report: Report) -> Broker:

@@ -21,7 +21,7 @@ from appliance.config.lines import Key, index_lines
 from appliance.config.report import Place, Places, Report, describe, find_place, parse_key, quote, show_key
 from appliance.config.shape import EACH, HOLE, build, select, toml_fields
 from appliance.config.table_parts import NAME_PATTERN
-from appliance.config.tables import Capture, Config, Zmq
+from appliance.config.tables import Capture, Config, Websocket, Zmq
 from appliance.errors import ConfigError
 
 __all__ = ["Loaded", "load"]
@@ -38,6 +38,8 @@ class Loaded:
     """The main file and the included ones, in the order they were read."""
     places: Places
     """Key path → file and line, for every key that is written."""
+    remarks: tuple[str, ...] = ()
+    """What is odd about the cluster's layout."""
 
     def error(self, key: str, message: str, *, hint: str = "") -> ConfigError:
         """Make an error for a mistake that only a later stage can see.
@@ -91,9 +93,14 @@ def load(path: Path, *, environ: Mapping[str, str] | None = None) -> Loaded:
         report.add(("appliance", "name"), told, place=Place(str(path), 0))
     elif node and config.appliance is not HOLE:
         config = replace(config, appliance=replace(config.appliance, name=node))
+        if config.cluster is not HOLE and config.cluster.node:
+            config = replace(config, cluster=replace(config.cluster, node=node))
     if config.broker is not HOLE:
         config = replace(config, broker=environment.override_broker(config.broker, environ, report))
     folder = str(path.absolute().parent)
+    config, remarks = _with_layout(config, folder, environ, report)
+    if config.cluster is not HOLE and environment.has_retry(environ):
+        config = replace(config, cluster=replace(config.cluster, retry_interval=None))
     state_dir = next((value for _, value in select(config, "appliance", "state_dir")), "")
     checks.check(
         config,
@@ -107,16 +114,39 @@ def load(path: Path, *, environ: Mapping[str, str] | None = None) -> Loaded:
     source = report.places.get(("appliance", "python_path"))
     python_folder = str(Path(source.file).absolute().parent) if source else folder
     config = paths.make_absolute(config, folder=folder, python_folder=python_folder)
-    return Loaded(config, tuple(Path(file) for file in report.files), report.places)
+    return Loaded(config, tuple(Path(file) for file in report.files), report.places, remarks)
+
+
+def _with_layout(
+    config: Config, folder: str, environ: Mapping[str, str], report: Report
+) -> tuple[Config, tuple[str, ...]]:
+    """The nodes of the layout put beside those of the tables; what is odd about it."""
+    cluster = config.cluster
+    if cluster is HOLE or not cluster.layout or HOLE in (cluster.layout, cluster.zeek_version, cluster.nodes):
+        return config, ()
+    # Late: nobody else needs to know what a layout is.
+    from appliance.config.layout_file import read_layout
+    from appliance.config.membership import merge_layout
+    from appliance.zeek.layout_check import check_layout
+    from appliance.zeek.version import parse_version
+
+    version = parse_version(cluster.zeek_version)
+    try:
+        parsed = read_layout(Path(paths.absolute(cluster.layout, folder)), version, environ)
+    except ConfigError as exc:
+        report.add(("cluster", "layout"), str(exc))
+        return replace(config, cluster=replace(cluster, nodes=HOLE)), ()
+    remarks = (*parsed.remarks, *check_layout(parsed.layout, version))
+    return replace(config, cluster=merge_layout(cluster, parsed.layout)), tuple(str(each) for each in remarks)
 
 
 def _knows_doors(config: Config, data: dict[str, Any]) -> bool:
     """Whether the names of all doors are known; a mistyped table may hold some."""
     if data.keys() - toml_fields(Config).keys() - planned.TABLES.keys():
         return False
-    if HOLE in (config.zmq, config.capture, config.broker):
+    if HOLE in (config.zmq, config.capture, config.broker, config.websocket):
         return False
-    doors: tuple[Zmq | Capture, ...] = (*config.zmq, *config.capture)
+    doors: tuple[Zmq | Websocket | Capture, ...] = (*config.zmq, *config.websocket, *config.capture)
     return all(door is not HOLE and door.name is not HOLE for door in doors)
 
 

@@ -6,6 +6,7 @@ Reading the text again gives an equal configuration, unless something was masked
 from __future__ import annotations
 
 import re
+import tomllib
 from typing import Any
 
 import tomli_w
@@ -15,7 +16,7 @@ from appliance.config.shape import toml_fields
 from appliance.config.tables import Config, Evidence, Hook, Sink, Store, Table
 from appliance.units import MASK, Duration, Secret, Size
 
-__all__ = ["render"]
+__all__ = ["render", "show"]
 
 _SECRET_NAME = re.compile(r"password|passphrase|secret|token|key", re.IGNORECASE)
 
@@ -30,10 +31,18 @@ def render(config: Config) -> str:
     chunks = []
     for name, field in toml_fields(Config).items():
         value = getattr(config, field.name)
-        tables = value if isinstance(value, tuple) else (value,)
+        tables = value if isinstance(value, tuple) else (value,) if value is not None else ()
         header = f"[[{name}]]" if isinstance(value, tuple) else f"[{name}]"
         chunks += [chunk for table in tables for chunk in _render_table(table, name, header)]
     return "\n".join(chunks)
+
+
+def show(config: Config) -> dict[str, Any]:
+    """A configuration for programs and people: ``toml``, what `render` makes of it, and ``config``, the same as a
+    document. Strings are as the file would have them: ``$${`` is a literal ``${``.
+    """
+    text = render(config)
+    return {"toml": text, "config": tomllib.loads(text)}
 
 
 def _render_table(table: Table, path: str, header: str) -> list[str]:
@@ -50,7 +59,9 @@ def _render_table(table: Table, path: str, header: str) -> list[str]:
         elif isinstance(value, Table):
             after += _render_table(value, f"{path}.{name}", f"[{path}.{name}]")
         elif isinstance(value, dict):
-            if value:
+            if any(isinstance(each, Table) for each in value.values()):
+                after.append(tomli_w.dumps(_nest(path, {name: {key: _plain(each) for key, each in value.items()}})))
+            elif value:
                 shown = _mask(value) if isinstance(table, Hook) else value
                 after.append(tomli_w.dumps(_nest(path, {name: _plain(shown)})))
         elif value is not None:
@@ -72,6 +83,9 @@ def _mask(value: Any) -> Any:
 
 def _plain(value: Any) -> Any:
     """What tomli-w can write: as users write it."""
+    if isinstance(value, Table):
+        fields = {name: getattr(value, field.name) for name, field in toml_fields(type(value)).items()}
+        return {name: _plain(each) for name, each in fields.items() if each is not None}
     if isinstance(value, dict):
         return {name: _plain(each) for name, each in value.items()}
     if isinstance(value, (list, tuple)):

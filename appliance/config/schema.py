@@ -73,10 +73,12 @@ def _twin_type(kind: Any) -> Any:
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if origin is Annotated:
         return Annotated[(_twin_type(args[0]), *args[1:])]
-    if origin is types.UnionType:
+    if origin in (types.UnionType, typing.Union):
         return _twin_type(args[0]) | None
     if origin is tuple:
         return tuple[tuple(each if each is Ellipsis else _twin_type(each) for each in args)]  # type: ignore[misc]
+    if origin is dict:
+        return dict[_twin_type(args[0]), _twin_type(args[1])]  # type: ignore[misc]
     return kind
 
 

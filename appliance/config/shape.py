@@ -86,7 +86,7 @@ def build(value: Any, kind: Any, key: Key, report: Report) -> Any:
     if typing.get_origin(kind) is Annotated:
         kind, *metas = typing.get_args(kind)
     origin, args = typing.get_origin(kind), typing.get_args(kind)
-    if origin is types.UnionType:  # only ever `X | None`, and TOML has no None
+    if origin in (types.UnionType, typing.Union):  # only ever `X | None`, and TOML has no None
         return build(value, args[0], key, report)
     if isinstance(kind, type) and issubclass(kind, Table):
         return _build_table(value, kind, key, report)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import fnmatch
 from typing import Any
 
 from appliance.config.lines import Key
-from appliance.config.report import Report, quote
+from appliance.config.report import Report, nearest, one_of, quote
 from appliance.config.shape import EACH, HOLE, select
 from appliance.config.tables import Config
 
-__all__ = ["check_endpoint", "check_sinks"]
+__all__ = ["check_outlets", "check_sinks", "outlets"]
 
 _NO_LOGS = ("event:", "print:")
 _LONGEST_TOPIC = (1 << 16) - 1  # Broker counts its bytes in 16 bits
@@ -28,14 +29,35 @@ def check_sinks(config: Config, report: Report) -> None:
             _check_tsv(key, sink, report)
 
 
-def check_endpoint(config: Config, report: Report) -> None:
-    """Report sinks that publish, if there is nothing to publish with."""
+def outlets(config: Config) -> list[str]:
+    """The doors through which the appliance can publish."""
+    found = []
     for _, broker in select(config, "broker"):
         if HOLE in (broker.listen, broker.connect) or broker.is_endpoint:
-            continue
-        for key, kind in select(config, "sink", EACH, "kind"):
-            if kind == "broker":
-                report.add(key, "there is no endpoint to publish with", "write [broker] with listen or connect")
+            found.append("broker")
+    if not found and any(backend == "broker" for _, backend in select(config, "cluster", "backend")):
+        found.append("broker")
+    if any(read for _, read in select(config, "cluster", "zeromq", "read")):
+        found.append("cluster")
+    return found + [f"websocket.{name}" for _, name in select(config, "websocket", EACH, "name")]
+
+
+def check_outlets(config: Config, report: Report) -> None:
+    """Report sinks that publish, if there is nothing to publish with, and doors through which nothing goes out."""
+    doors = outlets(config)
+    for key, kind in select(config, "sink", EACH, "kind"):
+        if kind == "broker" and not doors:
+            report.add(
+                key,
+                "there is no endpoint to publish with",
+                "write [broker] with listen or connect, [cluster.zeromq] with read and write, or [[websocket]]",
+            )
+    for consumer in ("hook", "sink"):
+        for key, entry in select(config, consumer, EACH, "via", EACH):
+            if not any(fnmatch.fnmatchcase(door, entry) for door in doors):
+                meant = nearest(entry, doors)
+                hint = f"did you mean {quote(meant)}?" if meant else f"there is {one_of(doors)}" if doors else ""
+                report.add(key, f"nothing can be published through {quote(entry)}", hint)
 
 
 def _check_foreign_keys(key: Key, sink: Any, report: Report) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from appliance.config.table_parts import Consumer, Keep, Policy
+from appliance.config.table_parts import Consumer, Keep, Policy, Via
 from appliance.units import Duration, Size
 
 __all__ = ["Sink"]
@@ -14,7 +14,7 @@ __all__ = ["Sink"]
 _FILE_KEYS = frozenset(
     {"path", "rotate_every", "rotate_size", "flush_every", "compress", "keep", "add_fields", "time_format"}
 )
-_BROKER_KEYS = frozenset({"topic", "unsolicited"})
+_BROKER_KEYS = frozenset({"topic", "unsolicited", "via"})
 
 
 class Sink(Consumer, frozen=True, kw_only=True):
@@ -34,6 +34,7 @@ class Sink(Consumer, frozen=True, kw_only=True):
     unsolicited: Annotated[bool, Meta(description="broker: to every peer, whether it asked for the topic or not")] = (
         False
     )
+    via: Via = ()
     path: Annotated[str, Meta(description="strftime (UTC) and {path} {node} {source}")] = "logs/{path}/%Y-%m-%d-%H.log"
     rotate_every: Annotated[Duration, Meta(description="on the clock's boundary (UTC)")] = Duration(3600 * 10**9)
     rotate_size: Annotated[Size | None, Meta(description="in addition: no file grows beyond this")] = None

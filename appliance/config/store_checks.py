@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from appliance.config.lines import Key
-from appliance.config.report import Report, quote, show_key
+from appliance.config.membership import first_manager
+from appliance.config.report import Report, nearest, quote, show_key
 from appliance.config.shape import EACH, HOLE, select
 from appliance.config.store_tables import Store, plan_store
 from appliance.config.tables import Config
@@ -39,13 +40,25 @@ def _check_surroundings(key: Key, store: Any, config: Config, report: Report) ->
     defaults = [each for _, each in select(config, "cluster", "stores")]
     if store.role == "auto" and HOLE not in (store.master_node, *defaults):
         owner = store.master_node or next((each.default_master_node for each in defaults), "")
-        if owner == "":
+        nodes = next((each for _, each in select(config, "cluster", "nodes")), HOLE)
+        if nodes is HOLE or any(each is HOLE or each.type is HOLE for each in nodes.values()):
+            pass  # who there is, is not known
+        elif owner == "" and not first_manager(config.cluster):
             hint = "set master_node, or default_master_node in [cluster.stores]"
             report.add((*key, "role"), "nobody owns this store", hint)
+        elif owner and nodes and owner not in nodes:
+            meant = nearest(owner, nodes)
+            hint = f"did you mean {quote(meant)}?" if meant else ""
+            where = (*key, "master_node") if store.master_node else ("cluster", "stores", "default_master_node")
+            report.add(where, f"there is no node {quote(owner)} in the cluster", hint)
     for _, broker in select(config, "broker"):
         knows_peers = HOLE not in (broker.listen, broker.connect)
-        if knows_peers and not broker.is_endpoint and store.role in ("clone", "frontend"):
+        if knows_peers and not _has_peers(config) and store.role in ("clone", "frontend"):
             report.add((*key, "role"), f"a {store.role} needs its master as a peer", "set [broker] connect")
+
+
+def _has_peers(config: Config) -> bool:
+    return config.broker.is_endpoint or any(backend == "broker" for _, backend in select(config, "cluster", "backend"))
 
 
 def _plans(config: Config, state_dir: str) -> Iterator[tuple[Key, str]]:

@@ -107,7 +107,9 @@ class StorePlan(msgspec.Struct, frozen=True, kw_only=True):
     mutation_buffer_interval: Duration = field(default=Duration(0))
 
 
-def plan_store(store: Store, defaults: ClusterStores, *, node: str, state_dir: str, max_message: int) -> StorePlan:
+def plan_store(
+    store: Store, defaults: ClusterStores, *, node: str, state_dir: str, max_message: int, manager: str = ""
+) -> StorePlan:
     """Decide what a store is.
 
     Args:
@@ -116,10 +118,11 @@ def plan_store(store: Store, defaults: ClusterStores, *, node: str, state_dir: s
         node: our name.
         state_dir: absolute.
         max_message: bytes.
+        manager: the cluster's first, who owns what nobody else does.
     """
     role = store.role
     if role == "auto":
-        role = "master" if node == (store.master_node or defaults.default_master_node) else "clone"
+        role = "master" if node == (store.master_node or defaults.default_master_node or manager) else "clone"
     if role != "master":
         return StorePlan(
             name=store.name,

@@ -9,13 +9,17 @@ from msgspec import Meta, field
 
 from appliance.units import Duration, Size
 
-__all__ = ["NAME_PATTERN", "Consumer", "HookQueue", "Keep", "MaxWait", "Name", "Policy", "QueueSize", "Table"]
+__all__ = ["NAME_PATTERN", "Consumer", "HookQueue", "Keep", "MaxWait", "Name", "Policy", "QueueSize", "Table", "Via"]
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 Name = Annotated[str, Meta(pattern=NAME_PATTERN, description="1 to 64 letters, digits, '.', '_' and '-'")]
 Policy = Literal["block", "drop_oldest", "drop_newest"]
 HookQueue = Literal["durable", "block", "drop_oldest", "drop_newest"]
 MaxWait = Annotated[Duration, Meta(description='longest wait for a consumer with queue = "block" that takes nothing')]
+Via = Annotated[
+    tuple[str, ...],
+    Meta(description="doors through which it publishes, e.g. broker or websocket.*; empty: all that are open"),
+]
 QueueSize = Annotated[int, Meta(ge=1, le=100_000_000, description="records that may wait")]
 
 

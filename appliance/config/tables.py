@@ -12,7 +12,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, field
 
+from appliance.config.cluster_tables import Cluster, ClusterNode, ClusterTopicNames, ClusterZeromq
 from appliance.config.evidence_tables import Evidence, Uids
+from appliance.config.operation_tables import Journal, Metrics
 from appliance.config.recorder_tables import Recorder
 from appliance.config.sink_tables import Sink
 from appliance.config.store_tables import ClusterStores, Store
@@ -25,8 +27,10 @@ from appliance.config.table_parts import (
     Name,
     Policy,
     Table,
+    Via,
 )
 from appliance.config.watch_tables import Watch
+from appliance.config.websocket_tables import Websocket
 from appliance.units import Duration, Size
 
 __all__ = [
@@ -35,7 +39,9 @@ __all__ = [
     "Broker",
     "Capture",
     "Cluster",
+    "ClusterNode",
     "ClusterStores",
+    "ClusterTopicNames",
     "ClusterZeromq",
     "Config",
     "Evidence",
@@ -44,6 +50,7 @@ __all__ = [
     "Journal",
     "Keep",
     "Log",
+    "Metrics",
     "Peering",
     "Policy",
     "Recorder",
@@ -53,6 +60,7 @@ __all__ = [
     "Tail",
     "Uids",
     "Watch",
+    "Websocket",
     "Zmq",
 ]
 
@@ -161,49 +169,14 @@ class Broker(Table, frozen=True, kw_only=True):
         return bool(self.listen or self.connect)
 
 
-class ClusterZeromq(Table, frozen=True, kw_only=True):
-    """Our sockets on Zeek's ZeroMQ cluster backend."""
-
-    log_bind: Annotated[
-        str, Meta(description="tcp://host:port where Zeek's nodes push their log batches; empty: we are no logger")
-    ] = ""
-    log_filters: Annotated[
-        tuple[str, ...], Meta(min_length=1, description="names of log filters; a record arrives once for each filter")
-    ] = ("default",)
-    hwm: Annotated[int, Meta(ge=1, le=1_000_000, description="batches that libzmq may hold per sender")] = 1000
-    max_message: Annotated[Size, Meta(description="a sender of a longer message is cut")] = Size(64 << 20)
-    max_wait: MaxWait = Duration(5 * 10**9)
-    curve_secret_key_file: Annotated[
-        str, Meta(description="the cluster's server secret key: log_bind is encrypted then")
-    ] = ""
-    curve_client_public_key_file: Annotated[
-        str, Meta(description="the cluster's client public key; only its holders may send")
-    ] = ""
-
-
-class Cluster(Table, frozen=True, kw_only=True):
-    """Our place in a Zeek cluster."""
-
-    zeek_version: Annotated[
-        str,
-        Meta(pattern=r"^[0-9]+\.[0-9]+$", description="a version like 8.0; Zeek's log text differs between versions"),
-    ] = "8.0"
-    backend: Annotated[Literal["zeromq", "none"], Meta(description="the cluster's backend")] = "none"
-    zeromq: ClusterZeromq = field(default_factory=ClusterZeromq)
-    stores: ClusterStores = field(default_factory=ClusterStores)
-
-    @property
-    def is_logger(self) -> bool:
-        """Whether Zeek's nodes send their logs to us."""
-        return self.backend == "zeromq" and bool(self.zeromq.log_bind)
-
-
 class Peering(msgspec.Struct, frozen=True, kw_only=True):
     """What our endpoint is made from; no table of the file."""
 
     broker: Broker
     zeek_version: str
     """Of `Cluster`: whose log text the lines of log records have."""
+    member: Any = None
+    """`Membership`; None: we are a peer without being a node."""
 
 
 class Tail(Table, frozen=True, kw_only=True):
@@ -289,22 +262,6 @@ class Capture(Table, frozen=True, kw_only=True):
     certificate: Annotated[str, Meta(description="tls: our certificate")] = ""
     key: Annotated[str, Meta(description="tls: its private key")] = ""
     handler: Annotated[tuple[Handler, ...], Meta(min_length=1, description="where the packets go")]
-
-
-class Journal(Table, frozen=True, kw_only=True):
-    """The durable queues of all hooks, <state_dir>/journal."""
-
-    durability: Annotated[
-        Literal["batch", "always"],
-        Meta(
-            description="what a power failure may cost; batch: the last second; always: nothing that was written. "
-            "Neither loses anything when the process is killed"
-        ),
-    ] = "batch"
-    dead_letters: Annotated[
-        int, Meta(ge=1, le=10_000_000, description="failed records that are kept, of all hooks; the oldest go")
-    ] = 10_000
-    dead_letters_size: Annotated[Size, Meta(description="their bytes")] = Size(256 << 20)
 
 
 _DURABLE_KEYS = frozenset({"attempts", "backoff", "backoff_max", "queue_full"})
@@ -397,6 +354,7 @@ class Hook(Consumer, frozen=True, kw_only=True):
         Duration | None,
         Meta(description="processor time for one call in a worker process or program; absent: no limit"),
     ] = None
+    via: Via = ()
     options: Annotated[dict[str, Any], Meta(description="the hook's own table, handed over as ctx.config")] = field(
         default_factory=dict
     )
@@ -437,6 +395,7 @@ class Config(Table, frozen=True, kw_only=True):
     broker: Broker = field(default_factory=Broker)
     store: Annotated[tuple[Store, ...], Meta(description="Broker's data stores")] = ()
     cluster: Cluster = field(default_factory=Cluster)
+    websocket: Annotated[tuple[Websocket, ...], Meta(description="clients of Zeek's WebSocket API")] = ()
     tail: Annotated[tuple[Tail, ...], Meta(description="log files to follow")] = ()
     watch: Annotated[tuple[Watch, ...], Meta(description="folders of finished files and folders")] = ()
     capture: Annotated[tuple[Capture, ...], Meta(description="socket capturers")] = ()
@@ -448,8 +407,16 @@ class Config(Table, frozen=True, kw_only=True):
     uids: Uids = field(default_factory=Uids)
 
     @property
+    def is_peer(self) -> bool:
+        """Whether there is a Broker endpoint."""
+        return self.broker.is_endpoint or self.cluster.backend == "broker"
+
+    @property
     def has_uids(self) -> bool:
         """Whether the map of uids is kept."""
         return bool(self.uids.on and (self.recorder or self.evidence))
 
     api: Api = field(default_factory=Api)
+    metrics: Annotated[
+        Metrics | None, Meta(description="a listener for Prometheus; without this table there is none")
+    ] = None

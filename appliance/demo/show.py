@@ -6,7 +6,6 @@ import functools
 import os
 import signal
 import socket
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from typing import Any
 import trio
 
 from appliance.native import scan_pcap
+from appliance.runtime.bundle import program_argv
 
 from .sender import Sender
 
@@ -76,7 +76,7 @@ class Demo:
             # A session of its own: Ctrl-C in the terminal reaches us alone, and we stop it when all has arrived.
             start = functools.partial(
                 trio.run_process,
-                [sys.executable, "-m", "appliance", "--config", os.fspath(self._config)],
+                [*program_argv(), "--config", os.fspath(self._config)],
                 env={**os.environ, "NOTIFY_SOCKET": os.fspath(Path(folder, "ready"))},
                 check=False,
                 start_new_session=True,

@@ -12,10 +12,11 @@ __all__ = ["PublishError", "check_published", "make_event"]
 _NOBODY = ("no_peer", "no_subscriber")
 """Refusals that are no mistake: there is nobody who would want it."""
 _REASONS = {
-    "no_broker": "there is no [broker] endpoint to publish with",
-    "not_allowed": "[broker] publish does not allow this topic",
+    "no_broker": "there is no door into a cluster to publish with",
+    "not_allowed": "access control (the key publish of the door) does not allow this topic",
     "bad_topic": "no topic that can be published on",
-    "too_large": "the event is larger than [broker] max_message",
+    "too_large": "the event is larger than the max_message of the door",
+    "no_json": "it holds a number that JSON does not have, or a text that is not UTF-8",
 }
 
 
@@ -23,7 +24,7 @@ class PublishError(Exception):
     """An event was not published, and would not be if it were tried again.
 
     Attributes:
-        reason: as in the ledger: ``no_broker``, ``not_allowed``, ``bad_topic`` or ``too_large``.
+        reason: as in the ledger: ``no_broker``, ``not_allowed``, ``bad_topic``, ``too_large`` or ``no_json``.
     """
 
     def __init__(self, topic: str, reason: str) -> None:

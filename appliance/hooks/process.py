@@ -7,7 +7,6 @@ Whatever it does, only the record that it was called for is charged: it writes i
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -17,7 +16,8 @@ import msgspec
 import trio
 
 from appliance.errors import RemoteProtocolError
-from appliance.runtime.children import Child, Limits, child_environment, describe_exit, open_child
+from appliance.runtime.bundle import HOOK_WORKER, program_argv, worker_environment
+from appliance.runtime.children import Child, Limits, describe_exit, open_child
 from appliance.runtime.histogram import Histogram
 from appliance.runtime.journal.entries import Failure
 
@@ -253,22 +253,6 @@ class Worker:
             await self._replies.send_all(frame(answer))
 
 
-def _argv() -> list[str]:
-    """What starts a worker: a bundled program is its own interpreter."""
-    if getattr(sys, "frozen", False):
-        return [sys.executable, "--hook-worker"]
-    return [sys.executable, "-P", "-m", "appliance.hooks.worker"]
-
-
-def _environment() -> dict[str, str]:
-    """A bundled program needs what its starter gave us to be of the same bundle; the worker takes it out itself."""
-    cleaned = child_environment()
-    if not getattr(sys, "frozen", False):
-        return cleaned
-    kept = ("_PYI_", "_MEIPASS2", "LD_LIBRARY_PATH", "LD_PRELOAD")
-    return cleaned | {name: value for name, value in os.environ.items() if name.startswith(kept)}
-
-
 async def run_worker(
     setup: Setup,
     *,
@@ -286,8 +270,8 @@ async def run_worker(
     refusal = ""
     with Plumbing() as plumbing:
         limits = Limits(memory=limits.memory)  # processor time is limited for each call, by the worker
-        environment = _environment()
-        async with open_child(_argv(), descriptors=plumbing.theirs, environment=environment, limits=limits) as child:
+        argv, environment = program_argv(HOOK_WORKER), worker_environment()
+        async with open_child(argv, descriptors=plumbing.theirs, environment=environment, limits=limits) as child:
             plumbing.close_theirs()
             output = make_output(plumbing.printed)
             worker = Worker(child, plumbing, output=output, services=services, timeout_s=setup.timeout_s)

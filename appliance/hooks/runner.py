@@ -76,7 +76,7 @@ class HookRunner:
         self._target = target
         self._where = where
         self._queue = queue
-        self._publisher = EventPublisher(outlet)
+        self._publisher = EventPublisher(outlet.via(config.via))
         self._around = around
         self._packets, self._folder = packets, folder
         self._durations = Histogram()

@@ -11,6 +11,9 @@ import trio
 
 __all__ = ["Notifier"]
 
+_EXTENSION_S = 30
+"""How long the manager waits for the next beat of a start or a stop that has taken longer than it was allowed."""
+
 
 class Notifier:
     """Sends state to systemd; takes its variables out of `environ` so that no child inherits them.
@@ -49,12 +52,20 @@ class Notifier:
     def stopping(self) -> None:
         self.send(STOPPING=1, STATUS="draining")
 
-    async def run_heartbeat(self, status: Callable[[], str], *, every_s: float = 10.0) -> None:
-        """Send STATUS and, if asked for, WATCHDOG from the event loop, so that a stuck loop is noticed."""
+    async def run_heartbeat(
+        self, status: Callable[[], str], *, is_busy: Callable[[], bool] = lambda: False, every_s: float = 10.0
+    ) -> None:
+        """Send STATUS and, if asked for, WATCHDOG from the event loop, so that a stuck loop is noticed.
+
+        Args:
+            is_busy: a start or a stop is going on, and may take as long as it goes on.
+        """
         interval_s = min(every_s, self.watchdog_s / 2) if self.watchdog_s else every_s
         while True:
             fields: dict[str, str | int] = {"STATUS": status()}
             if self.watchdog_s:
                 fields["WATCHDOG"] = 1
+            if is_busy():
+                fields["EXTEND_TIMEOUT_USEC"] = _EXTENSION_S * 1_000_000
             self.send(**fields)
             await trio.sleep(interval_s)

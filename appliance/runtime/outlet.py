@@ -1,12 +1,15 @@
 """The way out to the cluster: how consumers, hooks and the API publish without knowing who carries it.
 
-An `Outlet` stands between them and the endpoint, because a reload may put another endpoint, or none, behind it.
+An `Outlet` stands between them and the doors, because a reload may put others, or none, behind it. What is published
+goes out through every door that is open, unless who publishes names some: then through those.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from fnmatch import fnmatchcase
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 __all__ = ["Outlet", "Published", "Publisher"]
@@ -18,8 +21,13 @@ class Published(NamedTuple):
     peers: int
     """For how many peers they were queued."""
     refused: str = ""
-    """Why for none at all, as a reason of the ledger: ``no_broker``, ``no_peer`` (nobody is connected),
-    ``no_subscriber`` (nobody asked for the topic), ``not_allowed`` (access control), ``bad_topic``, ``too_large``."""
+    """Why for none at all, as a reason of the ledger: ``no_broker`` (no door is open), ``no_peer`` (nobody is
+    connected), ``no_subscriber`` (nobody asked for the topic), ``not_allowed`` (access control), ``bad_topic``,
+    ``too_large``, ``no_json`` (a value that JSON does not have), ``events_only`` (the door carries nothing else)."""
+
+
+_CLOSEST = ("no_subscriber", "no_peer", "too_large", "no_json", "bad_topic", "not_allowed", "events_only")
+"""Of several refusals the first one of these is told: that of the door that came closest."""
 
 
 class Publisher(Protocol):
@@ -52,49 +60,116 @@ class _Asked:
 
     def __init__(self, prefixes: tuple[str, ...]) -> None:
         self._prefixes = prefixes
-        self._held = ExitStack()
+        self._held: dict[str, ExitStack] = {}
 
-    def move_to(self, publisher: Publisher | None) -> None:
-        self._held.close()
-        if publisher is not None:
-            self._held.enter_context(publisher.subscribed(self._prefixes))
+    def begin(self, door: str, publisher: Publisher) -> None:
+        self._held[door] = stack = ExitStack()
+        stack.enter_context(publisher.subscribed(self._prefixes))
+
+    def end(self, door: str) -> None:
+        self._held.pop(door).close()
+
+    def end_all(self) -> None:
+        for door in list(self._held):
+            self.end(door)
 
 
 class Outlet:
-    """See the module. A `Publisher` itself."""
+    """See the module. A `Publisher` itself, through all doors."""
 
     def __init__(self) -> None:
-        self._publisher: Publisher | None = None
+        self._doors: dict[str, Publisher] = {}
         self._asked: list[_Asked] = []
+        self.generation = 0
+        """Another number after each change of `doors`: whoever is behind them now was told nothing of before."""
 
     @property
-    def publisher(self) -> Publisher | None:
-        """Who carries it now. What was asked of the one before is asked of the next."""
-        return self._publisher
+    def doors(self) -> Mapping[str, Publisher]:
+        """Those that are open, by name: ``broker``, ``cluster``, ``websocket.NAME``."""
+        return MappingProxyType(self._doors)
 
-    @publisher.setter
-    def publisher(self, publisher: Publisher | None) -> None:
-        self._publisher = publisher
+    def open(self, door: str, publisher: Publisher) -> None:
+        """Publish through a door from now on, in place of who carried it before; what was asked for is asked of it."""
+        self.close(door)
+        self._doors[door] = publisher
+        self.generation += 1
         for asked in self._asked:
-            asked.move_to(publisher)
+            asked.begin(door, publisher)
+
+    def close(self, door: str, publisher: Publisher | None = None) -> None:
+        """The end of `open`; with `publisher`, unless another one took its place."""
+        if door not in self._doors or (publisher is not None and self._doors[door] is not publisher):
+            return
+        del self._doors[door]
+        self.generation += 1
+        for asked in self._asked:
+            asked.end(door)
+
+    def via(self, doors: Sequence[str]) -> Publisher:
+        """The way out through some doors only.
+
+        Args:
+            doors: globs over their names; none: all of them.
+        """
+        return _Route(self, tuple(doors)) if doors else self
 
     def publish(self, topic: str, messages: Sequence[bytes], *, unsolicited: bool = False) -> Published:
-        if self.publisher is None:
-            return Published(0, "no_broker")
-        return self.publisher.publish(topic, messages, unsolicited=unsolicited)
+        return self.publish_via((), topic, messages, unsolicited=unsolicited)
 
     def announce(self, key: str, topic: str, message: bytes, *, unsolicited: bool = False) -> Published:
-        if self.publisher is None:
-            return Published(0, "no_broker")
-        return self.publisher.announce(key, topic, message, unsolicited=unsolicited)
+        return self.announce_via((), key, topic, message, unsolicited=unsolicited)
+
+    def publish_via(
+        self, doors: Sequence[str], topic: str, messages: Sequence[bytes], *, unsolicited: bool = False
+    ) -> Published:
+        """`publish` through some doors, as `via`."""
+        return self._tell(doors, lambda each: each.publish(topic, messages, unsolicited=unsolicited))
+
+    def announce_via(
+        self, doors: Sequence[str], key: str, topic: str, message: bytes, *, unsolicited: bool = False
+    ) -> Published:
+        """`announce` through some doors, as `via`."""
+        return self._tell(doors, lambda each: each.announce(key, topic, message, unsolicited=unsolicited))
+
+    def _tell(self, doors: Sequence[str], tell: Callable[[Publisher], Published]) -> Published:
+        found = [tell(each) for name, each in self._doors.items() if _is_meant(name, doors)]
+        if peers := sum(each.peers for each in found):
+            return Published(peers)
+        refused = [each.refused for each in found]
+        return Published(0, min(refused, key=_distance, default="no_broker"))
 
     @contextmanager
     def subscribed(self, prefixes: Sequence[str]) -> Iterator[None]:
         asked = _Asked(tuple(prefixes))
         self._asked.append(asked)
-        asked.move_to(self._publisher)
+        for door, publisher in self._doors.items():
+            asked.begin(door, publisher)
         try:
             yield
         finally:
             self._asked.remove(asked)
-            asked.move_to(None)
+            asked.end_all()
+
+
+class _Route:
+    """An `Outlet` with some doors only. What is asked for is asked of all."""
+
+    def __init__(self, outlet: Outlet, doors: tuple[str, ...]) -> None:
+        self._outlet, self._doors = outlet, doors
+
+    def publish(self, topic: str, messages: Sequence[bytes], *, unsolicited: bool = False) -> Published:
+        return self._outlet.publish_via(self._doors, topic, messages, unsolicited=unsolicited)
+
+    def announce(self, key: str, topic: str, message: bytes, *, unsolicited: bool = False) -> Published:
+        return self._outlet.announce_via(self._doors, key, topic, message, unsolicited=unsolicited)
+
+    def subscribed(self, prefixes: Sequence[str]) -> AbstractContextManager[None]:
+        return self._outlet.subscribed(prefixes)
+
+
+def _is_meant(door: str, globs: Sequence[str]) -> bool:
+    return not globs or any(fnmatchcase(door, glob) for glob in globs)
+
+
+def _distance(refused: str) -> int:
+    return _CLOSEST.index(refused) if refused in _CLOSEST else len(_CLOSEST)

@@ -58,10 +58,11 @@ class BrokerSink:
         self.config = config
         self._queue = queue
         self._outlet = outlet
+        self._out = outlet.via(config.via)
         self._clock_ns = clock_ns
         self._topic = config.topic or LOG_TOPIC
         self._announced: OrderedDict[tuple[str, str], RemoteLog] = OrderedDict()
-        self._announced_to: object = None
+        self._announced_to = outlet.generation
         self._messages = 0
 
     def statistics(self) -> BrokerSinkFigures:
@@ -113,7 +114,7 @@ class BrokerSink:
         _settle(parcel, outcome, len(messages))
 
     def _queue_for_peers(self, topic: str, messages: Sequence[bytes]) -> Published:
-        outcome = self._outlet.publish(topic, messages, unsolicited=self.config.unsolicited)
+        outcome = self._out.publish(topic, messages, unsolicited=self.config.unsolicited)
         if not outcome.refused:
             self._messages += len(messages)
         return outcome
@@ -131,9 +132,9 @@ class BrokerSink:
 
     def _announce(self, topic: str, batch: LogBatch) -> tuple[RemoteLog | None, str]:
         """The log of these records, announced if it is new or has other columns than before; or why there is none."""
-        if self._announced_to is not self._outlet.publisher:  # another endpoint, which was told nothing yet
+        if self._announced_to != self._outlet.generation:  # another door, through which nothing was told yet
             self._announced.clear()
-            self._announced_to = self._outlet.publisher
+            self._announced_to = self._outlet.generation
         names = (batch.stream, batch.path)
         log = self._announced.get(names)
         if log is None or log.columns != batch.columns:
@@ -145,7 +146,7 @@ class BrokerSink:
             except ValueError:
                 return None, "no_columns"
             key = "/".join(("sink", self.config.name, *names))
-            outcome = self._outlet.announce(
+            outcome = self._out.announce(
                 key, topic, log.announce(self._clock_ns() / 1e9), unsolicited=self.config.unsolicited
             )
             if outcome.refused not in _LATER:

@@ -114,7 +114,7 @@ class Bench:
         self.path = folder / "api.sock"
         self.publisher = FakePublisher()
         self.outlet = Outlet()
-        self.outlet.publisher = self.publisher
+        self.outlet.open("broker", self.publisher)
         self.dispatcher = Dispatcher()
         self.ledger = Ledger()
         api = EventsApi(outlet=self.outlet, dispatcher=self.dispatcher, ledger=self.ledger)

@@ -22,7 +22,7 @@ from tests.zeek.strategies import values
 
 def parse(**members: Any) -> tuple[str, Any]:
     """Topic, and text or event."""
-    topic, message = parse_publication(json.dumps(members).encode())
+    topic, message, _ = parse_publication(json.dumps(members).encode())
     value = decode(message)
     return topic, value if isinstance(value, bytes) else decode_message(message)
 
@@ -112,6 +112,8 @@ for _ in range(101):
         ({"topic": "t", "print": "p", "args": []}, "args", "has none"),
         ({"topic": "t", "event": "e", "arg": []}, "arg", "unknown"),
         ({"topic": "t", "event": "e", "args": {}}, "args", "an array"),
+        ({"topic": "t", "event": "e", "via": "broker"}, "via", "an array of texts"),
+        ({"topic": "t", "event": "e", "via": [5]}, "via", "an array of texts"),
         ({"topic": "t", "event": "e", "args": [1, typed("count", -1)]}, "args[1]", "out of range"),
         ({"topic": "t", "event": "e", "args": [typed("color", "red")]}, "args[0]", "unknown type"),
         ({"topic": "t", "event": "e", "args": [[typed("addr", "x")]]}, "args[0]", "unknown type"),
@@ -175,7 +177,7 @@ async def test_a_refusal_has_its_reason_and_status(tmp_path: Path, reason: str, 
 async def test_without_an_endpoint_nothing_can_be_published(tmp_path: Path) -> None:
     """Or with one that a reload took away."""
     bench = Bench(tmp_path)
-    bench.outlet.publisher = None
+    bench.outlet.close("broker")
     async with bench.serving():
         response = await bench.post({"topic": "t", "print": "x"})
     assert (response.status, response.json["reason"]) == (409, "no_broker")
@@ -189,3 +191,9 @@ async def test_bad_input_is_told_with_its_place(tmp_path: Path) -> None:
     assert (response.status, response.json["where"]) == (400, "args[0]")
     assert "port" in response.json["detail"]
     assert bench.publisher.published == []
+
+
+def test_who_publishes_may_choose_the_doors() -> None:
+    """As globs over their names."""
+    publication = parse_publication(b'{"topic":"t","print":"x","via":["broker","websocket.*"]}')
+    assert publication.via == ("broker", "websocket.*")

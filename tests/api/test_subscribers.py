@@ -108,7 +108,8 @@ async def test_another_endpoint_is_asked_soon(tmp_path: Path, autojump_clock: Cl
     """A reload replaced the one that was asked."""
     bench = Bench(tmp_path)
     async with bench.serving(), subscribed(bench, "a/"):
-        bench.outlet.publisher = successor = FakePublisher()
+        successor = FakePublisher()
+        bench.outlet.open("broker", successor)
         await trio.sleep(HEARTBEAT_S + 1)
         assert (bench.publisher.prefixes, successor.prefixes) == ([], ["a/"])
 
@@ -297,7 +298,7 @@ def test_prefixes_in_the_query() -> None:
 async def test_nobody_can_be_asked_without_an_endpoint(tmp_path: Path) -> None:
     """There would never be an event."""
     bench = Bench(tmp_path)
-    bench.outlet.publisher = None
+    bench.outlet.close("broker")
     async with bench.serving():
         response = await bench.exchange(b"GET /v1/events?topic=a HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert (response.status, response.json["reason"]) == (409, "no_broker")

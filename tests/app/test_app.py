@@ -118,9 +118,11 @@ async def test_a_life(site: Site, autojump_clock: MockClock) -> None:
         assert site.parts[-1]._status().name == "test"
     assert site.is_quiet()
     assert appliance.status().state == "draining"
-    messages = site.messages()
+    first, *messages = site.messages()
+    assert first["STATUS"].startswith("starting")
+    assert "EXTEND_TIMEOUT_USEC" in first
     assert messages[0]["READY"] == "1"
-    assert messages[1] == {"STATUS": "running, generation 1, 0 received, 0 lost"}
+    assert messages[0]["STATUS"] == "running, generation 1, 0 received, 0 lost"
     assert messages[-1] == {"STOPPING": "1", "STATUS": "draining"}
 
 
@@ -154,6 +156,10 @@ async def test_reload_applies_the_difference(site: Site) -> None:
         assert outcome.ok
         status = appliance.status()
         assert (status.generation, status.state, status.last_reload) == (2, "running", outcome)
+        assert (outcome.number, outcome.generation) == (1, 2)
+        assert {change.name: change.how for change in outcome.changes} == {
+            "sink.a": "unchanged", "sink.b": "added", "zmq.a": "unchanged", "api": "unchanged",
+        }  # fmt: skip
         assert site.unit("zmq.a") is door
         door.fed.send_nowait(batch(0, 3))
         await wait_all_tasks_blocked()
@@ -182,6 +188,11 @@ async def test_a_refused_reload_changes_nothing(site: Site, head: tuple[str, ...
         outcome = await appliance.wait_reloaded()
         assert not outcome.ok
         assert any(told in error for error in outcome.errors)
+        assert len(outcome.mistakes) == len(outcome.errors)
+        fixed = told.startswith("appliance.")
+        assert [(each.name, each.how, each.keys) for each in outcome.changes] == (
+            [("appliance", "needs_restart", (told.partition(".")[2],))] if fixed else []
+        )
         assert appliance.status().generation == 1
         assert appliance.status().state == "running"
         assert site.messages()[-1]["READY"] == "1"
@@ -295,7 +306,9 @@ async def test_stopped_while_starting(site: Site, autojump_clock: MockClock) -> 
     assert trio.current_time() == pytest.approx(1.0)
     assert result[0] == 0
     assert site.is_quiet()
-    assert site.messages() == [{"STOPPING": "1", "STATUS": "draining"}]
+    messages = site.messages()
+    assert not any("READY" in message for message in messages)
+    assert messages[-1] == {"STOPPING": "1", "STATUS": "draining"}
 
 
 async def test_stopped_while_reloading(site: Site, autojump_clock: MockClock) -> None:

@@ -46,14 +46,14 @@ async def test_the_house_runs_it_as_the_way_out(tmp_path: Path) -> None:
         await assembly.start(prepared)
         endpoint = assembly.units["broker"].service
         assert isinstance(endpoint, BrokerEndpoint)
-        assert outlet.publisher is endpoint
+        assert outlet.doors == {"broker": endpoint}
         assert endpoint.peering == peering
         file.write_text(CONF.replace("8.1", "8.2"))
         await assembly.change(prepared, prepare(load(file, environ={})))
         assert endpoint.peering.zeek_version == "8.2"
         assert assembly.units["broker"].service is endpoint
         await assembly.drain(5.0)
-        assert outlet.publisher is None
+        assert outlet.doors == {}
     assert [a.name for a in ledger if a.name.startswith("broker")] == ["broker", "broker.messages", "broker.out"]
 
 

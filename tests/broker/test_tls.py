@@ -9,8 +9,8 @@ import pytest
 from structlog.typing import EventDict
 
 from appliance.broker.tls import is_tls, make_contexts
-from appliance.broker.tls_stream import TlsStream
 from appliance.errors import ConfigError
+from appliance.runtime.tls_stream import TlsStream
 from appliance.wire.node_messages import MessageKind, kind_number
 from appliance.zeek.values import Count
 

@@ -99,6 +99,14 @@ def test_an_event_is_published(served: Served, run: Run) -> None:
     assert (topic, decode_message(message)) == ("zeek/event/x", expected)
 
 
+def test_the_doors_may_be_chosen(served: Served, run: Run) -> None:
+    """By name or glob; through others nothing goes out."""
+    told = "broappliance: not published: there is no door into a cluster to publish with\n"
+    assert run("publish", "event", "t", "e", "--via", "websocket.*", "--via", "cluster") == (1, "", told)
+    assert run("publish", "print", "t", "x", "--via", "websocket.*", "--via", "broker")[0] == 0
+    assert len(served.bench.publisher.published) == 1
+
+
 def test_containers_are_written_in_json(served: Served, run: Run) -> None:
     """Plain or with types."""
     text = json.dumps([1, {"k": {"@data-type": "set", "data": [{"@data-type": "count", "data": 1}]}}])
@@ -133,7 +141,7 @@ def test_the_argument_that_is_wrong_is_named(served: Served, run: Run) -> None:
     [
         ("no_peer", "no peer is connected"),
         ("no_subscriber", "no peer asked for this topic"),
-        ("not_allowed", "[broker] publish does not allow this topic"),
+        ("not_allowed", "access control (the key publish of the door) does not allow this topic"),
     ],
 )
 def test_a_refusal_is_told(served: Served, run: Run, reason: str, words: str) -> None:
@@ -144,8 +152,8 @@ def test_a_refusal_is_told(served: Served, run: Run, reason: str, words: str) ->
 
 def test_without_an_endpoint_both_say_so(served: Served, run: Run) -> None:
     """Exit code 1."""
-    served.bench.outlet.publisher = None
-    told = "there is no [broker] endpoint to"
+    served.bench.outlet.close("broker")
+    told = "there is no door into a cluster to"
     assert run("publish", "print", "t", "x") == (1, "", f"broappliance: not published: {told} publish with\n")
     assert run("subscribe", "a/") == (1, "", f"broappliance: not subscribed: {told} ask with\n")
 

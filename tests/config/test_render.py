@@ -19,18 +19,22 @@ from appliance.config.tables import (
     Broker,
     Capture,
     Cluster,
+    ClusterNode,
+    ClusterTopicNames,
     ClusterZeromq,
     Evidence,
     Handler,
     Journal,
     Keep,
     Log,
+    Metrics,
     Recorder,
     Sink,
     Store,
     Tail,
     Uids,
     Watch,
+    Websocket,
     Zmq,
 )
 from appliance.units import Duration, Limit, Size
@@ -110,7 +114,19 @@ def _configs(draw: st.DrawFn) -> Config:
         log=Log(level=draw(st.sampled_from(["debug", "error"]))),
         zmq=draw(_unique(zmq)),
         broker=draw(st.builds(Broker, listen=st.just(("[::1]:0",)), publish=st.none() | st.just(("a", "b/")))),
-        cluster=draw(st.sampled_from([Cluster(), Cluster(backend="zeromq", zeromq=zeromq, zeek_version="9.0")])),
+        cluster=draw(st.sampled_from([Cluster(), Cluster(backend="zeromq", zeromq=zeromq, zeek_version="9.0"), NODE])),
+        websocket=draw(
+            _unique(
+                st.builds(
+                    Websocket,
+                    name=_NAMES,
+                    url=st.sampled_from(("ws://h:1", "wss://[::1]:2/x")),
+                    topics=st.sampled_from(((), ("a/", "b."))),
+                    publish=st.sampled_from((None, (), ("a/",))),
+                    time_zone=st.sampled_from(("UTC", "Europe/Berlin")),
+                )
+            )
+        ),
         tail=draw(_unique(st.builds(Tail, name=_NAMES, paths=st.just(("/l/*.log",)), poll=_LONGER))),
         store=draw(st.sampled_from([(), (Store(name="s", role="clone"), Store(name="A::t", persistent=True))])),
         watch=draw(st.sampled_from([(), (Watch(name="w", directory="/in", what="folders", marker="DONE"),)])),
@@ -121,8 +137,17 @@ def _configs(draw: st.DrawFn) -> Config:
         journal=draw(st.builds(Journal, durability=st.sampled_from(["batch", "always"]), dead_letters_size=_SIZES)),
         hook=draw(_unique(hook)),
         sink=tuple(_with(sink, path=f"/s{n}/{{path}}") for n, sink in enumerate(draw(_unique(sink)))),
+        metrics=draw(st.sampled_from([None, Metrics(), Metrics(listen="[::1]:0")])),
         api=Api(listen=draw(st.sampled_from([(), ("unix:/a",), ("unix:/a", "unix:/${b}")]))),
     )
+
+
+NODE = Cluster(
+    backend="broker",
+    role="worker",
+    nodes={"a.b": ClusterNode(type="logger", ip="::1", port=1, extra={"f": '"${x}"'}), "ü": ClusterNode(type="none")},
+    topics=ClusterTopicNames(logger="x"),
+)
 
 
 def _with(table: Any, **changes: Any) -> Any:
@@ -171,7 +196,7 @@ def test_keys_for_sinks_of_another_kind_are_not_written(tmp_path: Path) -> None:
     text = render(config)
     assert "rotate_every" not in text
     assert 'topic = ""\n' in text
-    assert "topic" not in render(Config(sink=(Sink(name="s", on=("log:*",)),)))
+    assert "\ntopic" not in render(Config(sink=(Sink(name="s", on=("log:*",)),)))
     file.write_text(text)
     assert load(file, environ={}).config == config
 
@@ -202,6 +227,6 @@ def test_every_table_is_covered_here() -> None:
     """A new table must be added to the round trip above."""
     assert set(Config.__struct_fields__) == {
         "appliance", "log", "zmq", "broker", "cluster", "tail", "watch", "capture", "recorder", "journal", "hook",
-        "sink", "evidence", "uids", "api", "store",
+        "sink", "evidence", "uids", "api", "store", "websocket", "metrics",
     }  # fmt: skip
     assert tables.Config is Config

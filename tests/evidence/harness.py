@@ -104,7 +104,7 @@ class Site:
         dispatcher.subscribe("hook.h", self.segments, on=("segment:*",), sources=())
         self.outlet = Outlet()
         self.publisher = FakePublisher()
-        self.outlet.publisher = self.publisher
+        self.outlet.open("broker", self.publisher)
         self.recorders = {} if store is None else {"edge": store}
         self.around = Surroundings(self.recorders, dispatcher, self.ledger, self.outlet, folder)
         keys: dict[str, Any] = {"name": "notices", "on": ("log:*",), "recorder": "edge", "queue": "block"}

@@ -30,7 +30,7 @@ async def test_example_answers_an_event(monkeypatch: pytest.MonkeyPatch, told: l
     prepared = prepare(load(CONF, environ={}))
     (hook,) = prepared.config.hook
     peers, outlet = FakePublisher(), Outlet()
-    outlet.publisher = peers
+    outlet.open("broker", peers)
     queue = ItemQueue(Account("hook.logins"), policy="block", max_records=100, max_bytes=1 << 20)
     runner = HookRunner(
         hook, target=prepared.targets["hook.logins"], where=prepared.filters["hook.logins"], queue=queue, outlet=outlet

@@ -181,7 +181,7 @@ class Peers:
 async def test_hook_publishes_from_all_its_threads(lines: list[EventDict]) -> None:
     """It is told for how many peers, or what is wrong."""
     outlet, peers = Outlet(), Peers()
-    outlet.publisher = peers  # type: ignore[assignment]
+    outlet.open("broker", peers)  # type: ignore[arg-type]
     figures = await Bench("publish", takes_context=True, outlet=outlet).work_off(batch({}))
     assert figures.delivered == 1
     assert [topic for topic, _ in peers.messages] == ["zeek/event/a/x", "zeek/event/a/y"]

@@ -25,7 +25,7 @@ class House:
     def __init__(self) -> None:
         self.peers = FakePublisher(peers=2)
         self.outlet = Outlet()
-        self.outlet.publisher = self.peers
+        self.outlet.open("broker", self.peers)
         self.publisher = EventPublisher(self.outlet)
         self.publisher.attach()
 
@@ -89,7 +89,7 @@ async def test_refusal_by_the_configuration_is_raised(house: House, reason: str)
     """It says the topic and what is wrong, so that the hook's failure tells the operator."""
     house.peers.refusal = reason
     if reason == "no_broker":
-        house.outlet.publisher = None
+        house.outlet.close("broker")
     with pytest.raises(PublishError, match="'a/b'") as caught:
         house.publisher.publish_event("a/b", "e")
     assert caught.value.reason == reason

@@ -115,3 +115,15 @@ async def test_heartbeat(
         assert fields_of(sock) == {"STATUS": f"at {beat * every_s:g}"} | watchdog
     with pytest.raises(BlockingIOError):
         sock.recv(1)
+
+
+async def test_start_and_stop_may_take_their_time(
+    manager: tuple[socket.socket, str], autojump_clock: MockClock
+) -> None:
+    """With each beat the manager is asked to wait for the next one, which comes long before that time is over."""
+    sock, name = manager
+    notifier = Notifier({"NOTIFY_SOCKET": name})
+    with trio.move_on_after(25):
+        await notifier.run_heartbeat(lambda: "", is_busy=lambda: trio.current_time() < 15)
+    more = {"EXTEND_TIMEOUT_USEC": "30000000"}
+    assert [fields_of(sock) for _ in range(3)] == [{"STATUS": ""} | more, {"STATUS": ""} | more, {"STATUS": ""}]

@@ -49,7 +49,8 @@ class Bench:
         self.account = Account("sink.s")
         self.queue = ItemQueue(self.account, policy="drop_newest", max_records=10**6, max_bytes=1 << 30)
         self.outlet = Outlet()
-        self.outlet.publisher = self.publisher = FakePublisher(peers=peers)
+        self.publisher = FakePublisher(peers=peers)
+        self.outlet.open("broker", self.publisher)
         config = Sink(name="s", on=("log:*",), kind="broker", topic=topic, unsolicited=unsolicited)
         self.sink = BrokerSink(config, queue=self.queue, outlet=self.outlet, clock_ns=lambda: WALL_NS)
 
@@ -214,7 +215,7 @@ async def test_what_is_refused_is_booked_for_its_reason(refusal: str) -> None:
 async def test_without_an_endpoint_everything_is_dropped() -> None:
     """A reload may have taken it away."""
     bench = Bench()
-    bench.outlet.publisher = None
+    bench.outlet.close("broker")
     await bench.pass_through(events(1), logs(2))
     assert bench.figures().dropped == {"no_broker": 2}
 
@@ -257,7 +258,8 @@ async def test_another_endpoint_is_told_everything_again() -> None:
     async with bench.running():
         bench.put(logs(1))
         await trio.testing.wait_all_tasks_blocked()
-        bench.outlet.publisher = successor = FakePublisher()
+        successor = FakePublisher()
+        bench.outlet.open("broker", successor)
         bench.put(logs(2))
     assert [type(_read(message)).__name__ for _, message in successor.published] == ["LogCreate", "Batch"]
 

@@ -95,7 +95,7 @@ def test_everyday_objects_have_one_meaning(thing: object, value: Value) -> None:
     assert is_same(to_value(thing), value)
 
 
-@pytest.mark.parametrize(("thing", "error", "told"), BAD, ids=lambda each: repr(each)[:40])
+@pytest.mark.parametrize(("thing", "error", "told"), BAD, ids=range(len(BAD)))
 def test_what_has_no_meaning_is_refused(thing: object, error: type[Exception], told: str) -> None:
     """A type that Broker does not have, or a value that it does not."""
     with pytest.raises(error, match=told):

@@ -13,10 +13,11 @@ from pathlib import Path
 import msgspec
 
 from appliance.native.child import spawn
+from appliance.runtime.bundle import SITES_WORKER, program_argv, worker_environment
 from appliance.runtime.children import describe_exit
 
 from .messages import MAX_PACKET, Broken, Described, FromWorker, Setup
-from .room import START_TIMEOUT_S, make_argv, make_environment
+from .room import START_TIMEOUT_S
 
 __all__ = ["describe_package"]
 
@@ -41,9 +42,9 @@ def describe_package(setup: Setup) -> Described:
         printed = stack.enter_context(tempfile.TemporaryFile())
         null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         stack.callback(os.close, null)
-        argv = make_argv()
+        argv = program_argv(SITES_WORKER)
         descriptors = [null, printed.fileno(), printed.fileno(), far.fileno()]
-        pid = spawn(argv[0], argv, environment=make_environment(), descriptors=descriptors)
+        pid = spawn(argv[0], argv, environment=worker_environment(), descriptors=descriptors)
         answer: FromWorker | None = None
         try:
             far.close()

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 from contextlib import ExitStack
 
 import msgspec
@@ -16,11 +15,12 @@ import trio
 from appliance.errors import RemoteProtocolError
 from appliance.hooks.printed import Allowance, OutputLog
 from appliance.hooks.steer import Failed
-from appliance.runtime.children import Limits, child_environment, describe_exit, open_child
+from appliance.runtime.bundle import SITES_WORKER, program_argv, worker_environment
+from appliance.runtime.children import Limits, describe_exit, open_child
 
 from .messages import MAX_PACKET, Broken, Call, Described, FromWorker, Result, Setup
 
-__all__ = ["START_TIMEOUT_S", "Room", "make_argv", "make_environment"]
+__all__ = ["START_TIMEOUT_S", "Room"]
 
 log = structlog.get_logger("sites")
 
@@ -31,22 +31,6 @@ _LEAVE_TIMEOUT_S = 5.0
 _LINGER_S = 1.0
 
 _from_worker = msgspec.json.Decoder(FromWorker)
-
-
-def make_argv() -> list[str]:
-    """What starts a process: a bundled program is its own interpreter."""
-    if getattr(sys, "frozen", False):
-        return [sys.executable, "--sites-worker"]
-    return [sys.executable, "-P", "-m", "appliance.hooks.sites.worker"]
-
-
-def make_environment() -> dict[str, str]:
-    """What a bundled program needs to find itself again stays; the worker takes it out."""
-    cleaned = child_environment()
-    if getattr(sys, "frozen", False):
-        kept = ("_PYI_", "_MEIPASS2", "LD_LIBRARY_PATH", "LD_PRELOAD")
-        cleaned |= {name: value for name, value in os.environ.items() if name.startswith(kept)}
-    return cleaned
 
 
 class _Process:
@@ -222,7 +206,10 @@ class Room:
                 with process.scope:
                     async with (
                         open_child(
-                            make_argv(), descriptors=descriptors, environment=make_environment(), limits=self._limits
+                            program_argv(SITES_WORKER),
+                            descriptors=descriptors,
+                            environment=worker_environment(),
+                            limits=self._limits,
                         ) as child,
                         trio.open_nursery() as nursery,
                     ):

@@ -9,7 +9,7 @@ import pytest
 
 from appliance.hooks.sites.describe import describe_package
 from appliance.hooks.sites.messages import Described, Setup
-from appliance.hooks.sites.room import make_argv
+from appliance.runtime.bundle import SITES_WORKER, program_argv
 
 from .harness import write_package
 
@@ -90,7 +90,7 @@ def test_folder_must_be_a_package(tmp_path: Path) -> None:
 def test_bundled_program_is_its_own_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It starts itself with an argument that nobody else uses."""
     monkeypatch.setattr(sys, "frozen", True, raising=False)
-    assert make_argv() == [sys.executable, "--sites-worker"]
+    assert program_argv(SITES_WORKER) == [sys.executable, "--sites-worker"]
     program = Path(sys.executable).parent / "broappliance"
     monkeypatch.setattr(sys, "executable", str(program))
     assert names(describe(tmp_path, "EXIT = [print]\n")) == ([], [("print", "builtins")])

@@ -4,17 +4,36 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 import trio
 
-from appliance.config import Broker
-from appliance.runtime.ledger import Account
+from appliance.units import Size
 
-__all__ = ["PeerQueue"]
+from .ledger import Account
+
+__all__ = ["Bounds", "PeerQueue"]
 
 _MAX_CONTROLS = 256
 """Pings, pongs and filters that may wait. Broker itself sends a ping only when it leaves."""
 _MAX_CONTROL_BYTES = 1 << 20
+
+
+class Bounds(Protocol):
+    """The part of a door's table that says how much may wait."""
+
+    @property
+    def queue(self) -> int:
+        """Messages."""
+        ...
+
+    @property
+    def queue_bytes(self) -> Size: ...
+
+    @property
+    def overflow(self) -> str:
+        """``drop_oldest``, ``drop_newest`` or ``disconnect``."""
+        ...
 
 
 class _Control(bytes):
@@ -32,7 +51,7 @@ class PeerQueue:
         cut: called when the peer must be disconnected, with the reason; the queue is to be closed then.
     """
 
-    def __init__(self, account: Account, table: Broker, *, cut: Callable[[str], None]) -> None:
+    def __init__(self, account: Account, table: Bounds, *, cut: Callable[[str], None]) -> None:
         self._account = account
         self._cut = cut
         self._frames: deque[bytes] = deque()
@@ -48,7 +67,7 @@ class PeerQueue:
         account.add_holder(self._count)
         self.configure(table)
 
-    def configure(self, table: Broker) -> None:
+    def configure(self, table: Bounds) -> None:
         """Change bounds and policy; what waits beyond a smaller bound stays."""
         self._policy, self._max_messages, self._max_bytes = table.overflow, table.queue, int(table.queue_bytes)
 

@@ -9,10 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
-from appliance.broker.outgoing import PeerQueue
 from appliance.runtime.ledger import Account
-
-from .harness import table
+from appliance.runtime.outgoing import PeerQueue
+from tests.broker.harness import table
 
 
 class Desk:

@@ -1,0 +1,57 @@
+"""Tests of what is installed. Without BROAPPLIANCE_PACKAGES, the folder of the packages, only those that need none are
+run; `make install-test` sets it, and must be run as root.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .machines import Network, open_network
+
+PACKAGES = os.environ.get("BROAPPLIANCE_PACKAGES", "")
+if not PACKAGES:
+    collect_ignore = ["test_packages.py", "test_install.py", "test_rpm.py", "test_boot.py"]
+
+
+def _package(pattern: str) -> Path:
+    [found] = Path(PACKAGES).glob(pattern)
+    return found.absolute()
+
+
+@pytest.fixture(scope="session")
+def deb() -> Path:
+    """The Debian package."""
+    return _package("*.deb")
+
+
+@pytest.fixture(scope="session")
+def rpm() -> Path:
+    """The RPM package."""
+    return _package("*.rpm")
+
+
+@pytest.fixture(scope="module")
+def network(request: pytest.FixtureRequest) -> Iterator[Network]:
+    """A network of this module's own."""
+    with open_network(f"broappliance-{os.getpid()}-{request.module.__name__.rpartition('_')[2]}") as network:
+        yield network
+
+
+@pytest.fixture(scope="session")
+def next_deb(deb: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as a later version, whose configuration has one line more."""
+    folder = tmp_path_factory.mktemp("next")
+    tree = folder / "tree"
+    subprocess.run(["dpkg-deb", "--raw-extract", deb, tree], check=True)
+    control, conf = tree / "DEBIAN/control", tree / "etc/broappliance/broappliance.toml"
+    fields = control.read_text().splitlines(keepends=True)
+    control.write_text("".join("Version: 99.0-1\n" if line.startswith("Version:") else line for line in fields))
+    conf.write_text(conf.read_text() + "# later\n")
+    made = folder / "next.deb"
+    subprocess.run(["dpkg-deb", "--build", "--root-owner-group", "-Zgzip", "-z1", tree, made], check=True)
+    return made

@@ -93,6 +93,7 @@ class Appliance:
         self._began = trio.current_time()
         self._state = "starting"
         self._generation = 1
+        self._applied_ns = time.time_ns()
         self._assembly: Assembly | None = None
         self._parts: Parts | None = None
         self._changing = trio.Lock()
@@ -117,6 +118,7 @@ class Appliance:
                 ledger=self.ledger,
                 dispatcher=self.dispatcher,
                 documents=documents,
+                status=self.status,
                 outlet=self.outlet,
                 captures=lambda: self.captures,
                 running=lambda: self._assembly.units.values() if self._assembly else (),
@@ -205,6 +207,7 @@ class Appliance:
             mistakes=list_mistakes(leaves, errors),
             changes=changes or _fixed_changes(leaves),
         )
+        self._applied_ns = outcome.at_ns if outcome.ok else self._applied_ns
         self.reloads.end(outcome)
         self._notifier.ready(self._summary())
 
@@ -344,6 +347,7 @@ class Appliance:
             pid=os.getpid(),
             state=self._state,
             generation=self._generation,
+            applied_ns=self._applied_ns,
             uptime_s=round(trio.current_time() - self._began, 3),
             state_dir=appliance.state_dir,
             files=tuple(os.fspath(f) for f in self._prepared.loaded.files),
@@ -352,6 +356,7 @@ class Appliance:
             ledger=tuple(
                 LedgerLine(account=a.statistics(), rates=self._meters.get(a.name, now).rates()) for a in self.ledger
             ),
+            journal=self._parts.queues.statistics() if self._parts is not None else None,
             lost=self.ledger.lost,
         )
 

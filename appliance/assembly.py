@@ -8,11 +8,12 @@ from functools import partial
 import structlog
 import trio
 
-from appliance.config import Api, CaptureGroup, Cluster, Consumer, Peering, Uids, Zmq
+from appliance.config import Api, CaptureGroup, Cluster, Consumer, Metrics, Peering, ProxyPlan, Uids, Zmq
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.reloads import How
 from appliance.runtime.supervisor import Supervisor, describe
 
+from .cluster_parts import places_of
 from .parts import CONSUMERS, DOORS, Parts, Prepared, Table, Unit
 
 __all__ = ["Assembly"]
@@ -32,6 +33,8 @@ def _addresses(table: object) -> set[str]:
         return {b.removeprefix("ipc://") if b.startswith("ipc:") else f"tcp:{b.rpartition(':')[2]}" for b in table.bind}
     if isinstance(table, Cluster):
         return {f"tcp:{table.zeromq.log_bind.rpartition(':')[2]}"}
+    if isinstance(table, ProxyPlan):
+        return places_of(table)
     if isinstance(table, CaptureGroup):
         first = table.first
         if first.conn_type == "udp" or (first.conn_type == "tcp" and first.mode == "listen"):
@@ -39,6 +42,8 @@ def _addresses(table: object) -> set[str]:
         return set()  # connections and frames are nobody's alone
     if isinstance(table, Peering):
         return {f"tcp:{listen.rpartition(':')[2]}" for listen in table.broker.listen}
+    if isinstance(table, Metrics):
+        return {f"tcp:{table.listen.rpartition(':')[2]}"}
     if isinstance(table, Api):
         return {address.removeprefix("unix:") for address in table.listen}
     return set()
@@ -278,7 +283,7 @@ class Assembly:
         await self._close_all([u for u in units if u.kind == "sites"], left_s(), "shutdown")
         await self._close_all([u for u in units if u.kind == "store"], left_s(), "shutdown")
         await self._close_all(outlets, left_s(), "shutdown")
-        await self._close_all([u for u in units if u.kind == "api"], left_s(), "shutdown")
+        await self._close_all([u for u in units if u.kind in ("api", "metrics", "proxy")], left_s(), "shutdown")
 
     async def _stop_intake(self, unit: Unit, timeout_s: float) -> None:
         with trio.move_on_after(timeout_s):

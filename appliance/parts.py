@@ -20,13 +20,17 @@ from appliance.config import (
     Config,
     Evidence,
     Hook,
+    Metrics,
+    NodePlan,
     Peering,
+    ProxyPlan,
     Recorder,
     Sink,
     StorePlan,
     Tail,
     Uids,
     Watch,
+    Websocket,
     Zmq,
     group_captures,
     mistakes_in_captures,
@@ -40,7 +44,10 @@ from appliance.runtime.queues import Queues
 from appliance.runtime.reloads import Reloads
 from appliance.runtime.supervisor import Handle, Service
 
+from .cluster_parts import cluster_tables, make_cluster_service
+from .evidence_parts import EvidenceParts
 from .hook_parts import Callee, SitesTable, make_call, make_host, spread
+from .metric_parts import MetricParts
 from .preparation import Prepared, prepare
 from .store_parts import StoreParts, store_tables
 
@@ -49,34 +56,20 @@ if TYPE_CHECKING:
     from appliance.capture.changes import Changes
     from appliance.capture.control import CaptureControl as CaptureControl
     from appliance.capture.disks import Disks
-    from appliance.evidence.build import EvidenceMaker
     from appliance.hooks.around import Around
     from appliance.hooks.sites.host import Hosts
     from appliance.recorder.recorder import Recorder as RecorderService
     from appliance.runtime.asking import PacketMaker
     from appliance.runtime.packets import PacketStore
+    from appliance.status import Status
 
 __all__ = ["CONSUMERS", "DOORS", "Documents", "Parts", "Prepared", "Unit", "prepare", "tables_of"]
 
 CONSUMERS = ("sink", "hook", "evidence", "uids")
-DOORS = ("zmq", "cluster", "tail", "watch", "capture", "recorder", "broker")
+DOORS = ("zmq", "websocket", "cluster", "tail", "watch", "capture", "recorder", "broker")
 Documents = Mapping[str, Callable[[], bytes]]
-Table = (
-    Zmq
-    | Cluster
-    | Tail
-    | Watch
-    | CaptureGroup
-    | Recorder
-    | Peering
-    | StorePlan
-    | Hook
-    | Evidence
-    | Uids
-    | Sink
-    | Api
-    | SitesTable
-)
+Door = Zmq | Websocket | Cluster | NodePlan | ProxyPlan | Tail | Peering
+Table = Door | Watch | CaptureGroup | Recorder | StorePlan | Hook | Evidence | Uids | Sink | Api | Metrics | SitesTable
 
 
 class Unit(msgspec.Struct, kw_only=True):
@@ -108,14 +101,15 @@ def tables_of(config: Config, captures: Sequence[CaptureGroup] | None = None) ->
     if config.has_uids:
         tables["uids"] = config.uids
     tables["api"] = config.api
+    if config.metrics is not None:
+        tables["metrics"] = config.metrics
     tables |= store_tables(config)
-    for kind in ("zmq", "tail", "watch"):
+    for kind in ("zmq", "websocket", "tail", "watch"):
         tables |= {f"{kind}.{table.name}": table for table in getattr(config, kind)}
     groups = group_captures(config.capture) if captures is None else captures
     tables |= {f"capture.{group.first.name}": group for group in groups}
     tables |= {f"recorder.{table.name}": table for table in config.recorder}
-    if config.cluster.is_logger:
-        tables["cluster"] = config.cluster
+    tables |= cluster_tables(config)
     if (peering := plan_peering(config)) is not None:
         tables["broker"] = peering
     return tables
@@ -128,6 +122,7 @@ class Parts:
         ledger: where accounts are opened.
         dispatcher: what doors hand their items to.
         documents: what the status endpoint serves.
+        status: what metrics are made from; None: there are none.
         outlet: through which consumers publish; one of its own if it is left out.
         captures: gives what changes captures over the endpoint; None: nobody does.
         running: gives every unit that runs; None: hooks cannot be looked at over the endpoint.
@@ -140,6 +135,7 @@ class Parts:
         ledger: Ledger,
         dispatcher: Dispatcher,
         documents: Documents,
+        status: Callable[[], Status] | None = None,
         outlet: Outlet | None = None,
         captures: Callable[[], CaptureControl] | None = None,
         running: Callable[[], Iterable[Unit]] | None = None,
@@ -149,16 +145,19 @@ class Parts:
         self._ledger = ledger
         self._dispatcher = dispatcher
         self._documents = documents
+        self.metrics = MetricParts(status)
         self._outlet = outlet or Outlet()
         self._captures = captures
         self._running = running
         self._disks: Disks | None = None
-        self._evidence_maker: EvidenceMaker | None = None
         self._hosts: Hosts | None = None
         self._packets: PacketMaker | None = None
         self.recorders: dict[str, PacketStore] = {}
         """Those that run, by name."""
         self.queues = Queues(ledger)
+        self.evidence = EvidenceParts(
+            ledger=ledger, dispatcher=dispatcher, outlet=self._outlet, recorders=self.recorders
+        )
         self.stores = StoreParts(ledger=ledger, dispatcher=dispatcher)
         self.changes: Changes | None = None
         """What was changed in the captures while running; None: it was not looked at yet."""
@@ -229,10 +228,13 @@ class Parts:
         """A unit that is not running yet."""
         if isinstance(table, Api):
             return Unit(key=key, table=table, service=self._api(table, prepared))
+        if isinstance(table, Metrics):
+            return Unit(key=key, table=table, service=self.metrics.make(table))
         if isinstance(table, Hook | Sink):
             return self._consumer(key, table, prepared)
         if isinstance(table, Evidence | Uids):
-            return self._evidence(key, table, prepared)
+            service, queue = self.evidence.make(key, table, prepared, self.queues)
+            return Unit(key=key, table=table, service=service, queue=queue)
         if isinstance(table, SitesTable):
             return Unit(key=key, table=table, service=make_host(table, self._make_hosts()))
         if isinstance(table, CaptureGroup):
@@ -324,22 +326,6 @@ class Parts:
         journal = self.queues.make_journal(config)
         return Around(key, account=account, dispatcher=self._dispatcher, journal=journal, stores=self.stores.known)
 
-    def _evidence(self, key: str, table: Evidence | Uids, prepared: Prepared) -> Unit:
-        from appliance.evidence.build import EvidenceMaker
-
-        self._evidence_maker = maker = self._evidence_maker or EvidenceMaker(
-            ledger=self._ledger, dispatcher=self._dispatcher, outlet=self._outlet, recorders=self.recorders
-        )
-        state_dir = Path(prepared.config.appliance.state_dir)
-        if isinstance(table, Uids):
-            records = self.queues.make_uids_queue(key, table)
-            return Unit(
-                key=key, table=table, service=maker.uids(table, queue=records, state_dir=state_dir), queue=records
-            )
-        queue = self.queues.make_evidence_queue(key, table, prepared.config)
-        service = maker.evidence(table, queue=queue, where=prepared.filters[key], state_dir=state_dir)
-        return Unit(key=key, table=table, service=service, queue=queue)
-
     def _make_hosts(self) -> Hosts:
         from appliance.hooks.sites.host import Hosts
 
@@ -358,23 +344,24 @@ class Parts:
             service = FileSink(table, queue=queue)
         return Unit(key=key, table=table, service=service, queue=queue)
 
-    def _door(self, key: str, table: Zmq | Cluster | Tail | Peering, appliance: Appliance) -> Service:
+    def _door(self, key: str, table: Door, appliance: Appliance) -> Service:
         if isinstance(table, Peering):
             return self._endpoint(key, table, Path(appliance.state_dir))
+        if isinstance(table, Websocket):
+            from appliance.websocket.build import make_client
+
+            return make_client(key, table, ledger=self._ledger, dispatcher=self._dispatcher, outlet=self._outlet)
         if isinstance(table, Zmq):
             from appliance.zeromq.subscriber import LogSubscriber
 
             return LogSubscriber(table, account=self._ledger.account(key), dispatcher=self._dispatcher)
-        if isinstance(table, Cluster):
-            from appliance.runtime.quarantine import Quarantine
-            from appliance.zeromq.logger import LogReceiver
-
-            return LogReceiver(
+        if isinstance(table, Cluster | NodePlan | ProxyPlan):
+            return make_cluster_service(
                 table,
-                account=self._ledger.account(key),
-                batches=self._ledger.account(f"{key}.batches", unit="batches"),
+                state_dir=Path(appliance.state_dir),
+                ledger=self._ledger,
                 dispatcher=self._dispatcher,
-                quarantine=Quarantine(Path(appliance.state_dir) / "quarantine" / "cluster"),
+                outlet=self._outlet,
             )
         from appliance.tail.follower import LogTail
 

@@ -8,6 +8,7 @@ import msgspec
 
 from appliance.runtime.intake import QueueFigures
 from appliance.runtime.ledger import AccountFigures
+from appliance.runtime.queues import JournalFigures
 from appliance.runtime.rates import Rates
 from appliance.runtime.reloads import ReloadOutcome
 from appliance.runtime.supervisor import ServiceFigures
@@ -43,6 +44,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """starting, running, reloading or draining."""
     generation: int
     """Grows by one with every reload that was applied."""
+    applied_ns: int
+    """When the configuration in force was applied, nanoseconds since the epoch."""
     uptime_s: float
     state_dir: str
     files: tuple[str, ...]
@@ -51,5 +54,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """How it ended; None: there was none."""
     services: tuple[ServiceLine, ...]
     ledger: tuple[LedgerLine, ...]
+    journal: JournalFigures | None
+    """What durable queues hold; None: there are none."""
     lost: int
     """What was dropped although it was valid and wanted, over all accounts."""

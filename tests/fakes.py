@@ -16,13 +16,17 @@ from appliance.config import (
     Cluster,
     Evidence,
     Hook,
+    Metrics,
+    NodePlan,
     Peering,
+    ProxyPlan,
     Recorder,
     Sink,
     StorePlan,
     Tail,
     Uids,
     Watch,
+    Websocket,
     Zmq,
 )
 from appliance.errors import ApplianceError
@@ -174,7 +178,19 @@ class FakeDoor:
     def __init__(
         self,
         key: str,
-        table: Zmq | Cluster | Tail | Watch | CaptureGroup | Recorder | Peering | StorePlan,
+        table: (
+            Zmq
+            | Websocket
+            | Cluster
+            | NodePlan
+            | ProxyPlan
+            | Tail
+            | Watch
+            | CaptureGroup
+            | Recorder
+            | Peering
+            | StorePlan
+        ),
         account: Account,
         dispatcher: Dispatcher,
         occupied: set[str],
@@ -298,7 +314,7 @@ class FakeParts(Parts):
         elif isinstance(table, Api):
             service = FakeService()
         else:
-            assert not isinstance(table, SitesTable)
+            assert not isinstance(table, SitesTable | Metrics)
             service = FakeDoor(key, table, self._ledger.account(key), self._dispatcher, self.occupied)
         unit = Unit(key=key, table=table, service=service, queue=queue)
         self.made.append(unit)

@@ -9,12 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from appliance.metrics.names import TABLES
+
+from .structs import figures
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "appliance"
 
 DOORS_AND_CONSUMERS = {
     "broker",
     "zeromq",
+    "websocket",
     "tail",
     "watch",
     "capture",
@@ -24,6 +29,7 @@ DOORS_AND_CONSUMERS = {
     "sinks",
     "api",
     "demo",
+    "metrics",
 }
 BASE = {"errors", "units", "model"}
 LOWER = BASE | {"zeek", "wire", "config", "runtime", "native", "logfile"}
@@ -46,11 +52,17 @@ MAY_IMPORT = {
     "recorder": LOWER | {"extract"},
     "evidence": LOWER | {"extract"},
     "status": {"runtime"},
+    "metrics": LOWER | {"status"},
     "hook_parts": LOWER | {"hooks"},
     "preparation": LOWER | {"hook_parts"} | DOORS_AND_CONSUMERS - {"demo"},
+    "cluster_parts": LOWER | {"zeromq"},
+    "evidence_parts": LOWER | {"evidence", "preparation"},
+    "metric_parts": LOWER | {"metrics", "status"},
     "store_parts": LOWER | {"api", "broker"},
-    "parts": LOWER | {"preparation", "hook_parts", "store_parts"} | DOORS_AND_CONSUMERS - {"demo"},
-    "assembly": LOWER | {"parts"},
+    "parts": LOWER
+    | {"preparation", "cluster_parts", "evidence_parts", "hook_parts", "metric_parts", "status", "store_parts"}
+    | DOORS_AND_CONSUMERS - {"demo"},
+    "assembly": LOWER | {"cluster_parts", "parts"},
     "errands": LOWER | {"parts", "hook_parts"},
     "sites": LOWER | {"hooks", "hook_parts", "preparation", "parts", "assembly"},
     "app": LOWER | {"hook_parts", "parts", "assembly", "errands", "status"},
@@ -176,3 +188,12 @@ def test_no_file_is_too_large_to_be_one_idea(suffix: str) -> None:
     folder = {"py": PACKAGE, "c": ROOT / "native"}[suffix]
     sizes = {path.name: len(path.read_text().splitlines()) for path in folder.rglob(f"*.{suffix}")}
     assert {name: size for name, size in sizes.items() if size > limit} == {}
+
+
+@pytest.mark.parametrize(("name", "fields"), figures().items(), ids=list(figures()))
+def test_every_figure_has_its_metric(name: str, fields: list[str]) -> None:
+    """Whoever adds a figure says in a table of appliance/metrics what it is: a counter, a gauge, why it is left out.
+    Then packaging/make_metrics.py writes it into the documentation.
+    """
+    assert name in TABLES, f"{name} has no table"
+    assert set(fields) == set(TABLES[name].fields)

@@ -25,6 +25,7 @@ from appliance.config.tables import (
     Evidence,
     Handler,
     Hook,
+    Metrics,
     Recorder,
     Sink,
     Store,
@@ -32,6 +33,7 @@ from appliance.config.tables import (
     Tail,
     Uids,
     Watch,
+    Websocket,
     Zmq,
 )
 from appliance.parts import prepare
@@ -43,7 +45,7 @@ TABLES: dict[str, type[Table]] = {
     "cluster.topics": ClusterTopicNames, "cluster.nodes.manager": ClusterNode,
     "cluster.stores": ClusterStores, "store": Store, "tail": Tail, "capture": Capture,
     "capture.handler": Handler, "recorder": Recorder, "evidence": Evidence, "uids": Uids,
-    "sink": Sink, "hook": Hook, "watch": Watch,
+    "sink": Sink, "hook": Hook, "watch": Watch, "websocket": Websocket, "metrics": Metrics,
 }  # fmt: skip
 
 

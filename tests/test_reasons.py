@@ -15,7 +15,7 @@ from appliance.wire.session import IgnoreReason
 ROOT = Path(__file__).parents[1]
 KINDS = {"Filtered": DELIBERATE, "Refused": REFUSED, "Lost": LOST}
 WORD = re.compile(r"[a-z]+(_[a-z]+)*")
-BOOKING = frozenset({"drop", "_drop", "refuse", "_refuse", "abandon", "Refused", "Failure"})
+BOOKING = frozenset({"drop", "_drop", "refuse", "_refuse", "abandon", "Refused", "Failure", "Ignored"})
 """Whatever is called so gets a reason as its first argument, or by that name."""
 
 
@@ -39,6 +39,9 @@ def reasons_in(tree: ast.AST) -> Iterator[str]:
             if name in BOOKING:
                 for value in [*node.args[:1], *(k.value for k in node.keywords if k.arg == "reason")]:
                     yield from words_in(value)
+        elif isinstance(node, ast.Subscript):
+            if isinstance(node.value, ast.Attribute) and node.value.attr == "refused":
+                yield from words_in(node.slice)
         elif isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             if any(isinstance(t, ast.Name) and t.id in ("reason", "REFUSALS") for t in targets):

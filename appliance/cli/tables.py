@@ -96,6 +96,15 @@ def _detail_of_broker(figures: dict[str, Any]) -> list[str]:
     return words + ([f"{figures['quarantined']:,} messages kept for inspection"] if figures["quarantined"] else [])
 
 
+def _detail_of_websocket(figures: dict[str, Any]) -> list[str]:
+    first, *more = figures["dialers"] or [{"address": "", "state": "", "last_error": ""}]
+    is_connected = first["state"] == "peered"
+    words = [first["address"] if is_connected else f"{first['address']} {first['state']}: {first['last_error']}"]
+    words += [f"Zeek {peer['version']}" for peer in figures["peers"][: int(is_connected)]]
+    words += [f"{len(more)} connections for who asks for more"] if more else []
+    return words + [f"{figures[key]:,} {key}" for key in ("refused", "mended") if figures[key]]
+
+
 def _make_peers(status: dict[str, Any]) -> list[RenderableType]:
     """A line for each Broker peer; nothing without any."""
     lines = [peer for line in status["services"] for peer in (line["figures"] or {}).get("peers", ())]
@@ -189,6 +198,10 @@ def _detail_of_api(figures: dict[str, Any]) -> list[str]:
     return words + ([f"{figures['subscribers']} subscribers"] if figures["subscribers"] else [])
 
 
+def _detail_of_metrics(figures: dict[str, Any]) -> list[str]:
+    return [*(figures["listening"] or ["not bound"]), f"{figures['requests']:,} requests"]
+
+
 def _detail_of_store(figures: dict[str, Any]) -> list[str]:
     words = [figures["role"], figures["state"], f"{figures['entries']:,} entries"]
     names = ("clones", "writers", "unsettled", "resyncs", "conflicts", "untold")
@@ -200,6 +213,7 @@ _DETAILS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "zmq": _detail_of_zmq,
     "cluster": _detail_of_cluster,
     "broker": _detail_of_broker,
+    "websocket": _detail_of_websocket,
     "tail": _detail_of_tail,
     "watch": _detail_of_watch,
     "store": _detail_of_store,
@@ -210,6 +224,7 @@ _DETAILS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "uids": _detail_of_uids,
     "sink": _detail_of_sink,
     "api": _detail_of_api,
+    "metrics": _detail_of_metrics,
 }
 
 

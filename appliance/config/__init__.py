@@ -31,6 +31,7 @@ from appliance.config.tables import (
     Journal,
     Keep,
     Log,
+    Metrics,
     Peering,
     Policy,
     Recorder,
@@ -40,8 +41,10 @@ from appliance.config.tables import (
     Tail,
     Uids,
     Watch,
+    Websocket,
     Zmq,
 )
+from appliance.config.zeromq_plan import NodePlan, ProxyPlan, plan_node, plan_proxy
 from appliance.errors import ConfigError
 from appliance.units import Duration, Limit, Secret, Size
 
@@ -71,8 +74,11 @@ __all__ = [
     "Loaded",
     "Log",
     "Membership",
+    "Metrics",
+    "NodePlan",
     "Peering",
     "Policy",
+    "ProxyPlan",
     "Recorder",
     "Secret",
     "Sink",
@@ -83,6 +89,7 @@ __all__ = [
     "Tail",
     "Uids",
     "Watch",
+    "Websocket",
     "Zmq",
     "address_of",
     "diff",
@@ -94,7 +101,9 @@ __all__ = [
     "node_name",
     "parse_group",
     "plan_membership",
+    "plan_node",
     "plan_peering",
+    "plan_proxy",
     "plan_store",
     "render",
     "show",

@@ -24,6 +24,8 @@ from appliance.config.sockets import address_of
 from appliance.config.store_checks import check_stores
 from appliance.config.tables import Capture, Config
 from appliance.config.watch_checks import check_watches
+from appliance.config.websocket_checks import check_websockets
+from appliance.config.zeromq_checks import zeromq_bound
 from appliance.errors import ConfigError
 from appliance.units import Size
 
@@ -36,7 +38,7 @@ _KINDS = {
     "sink": ("log", "event", "print"),
     "evidence": ("log", "event"),
 }
-_DOORS = ("zmq", "tail", "watch", "capture", "recorder", "store")
+_DOORS = ("zmq", "websocket", "tail", "watch", "capture", "recorder", "store")
 _POSITIVE: tuple[tuple[str | Each, ...], ...] = (
     ("zmq", EACH, "heartbeat"),
     ("zmq", EACH, "max_wait"),
@@ -44,6 +46,7 @@ _POSITIVE: tuple[tuple[str | Each, ...], ...] = (
     ("cluster", "retry_interval"),
     ("cluster", "zeromq", "max_wait"),
     ("cluster", "zeromq", "max_message"),
+    ("cluster", "zeromq", "queue_bytes"),
     ("tail", EACH, "poll"),
     ("tail", EACH, "max_record"),
     ("tail", EACH, "max_wait"),
@@ -94,6 +97,7 @@ def check(config: Config, report: Report, *, state_dir: str, complete: bool) -> 
         check_outlets(config, report)
     check_broker(config, report)
     check_cluster(config, report, complete=complete)
+    check_websockets(config, report)
     check_hooks(config, report)
     check_watches(config, report, state_dir=state_dir)
     check_stores(config, report, state_dir=state_dir, complete=complete)
@@ -224,8 +228,6 @@ def _check_from(config: Config, report: Report) -> None:
 
 def _missing_door(entry: str, doors: list[str]) -> tuple[str, str]:
     table, _, name = entry.partition(".")
-    if table in planned.DOORS:
-        return f"{planned.TABLES[table]} is not available in this version", ""
     same = next((door for door in doors if door.partition(".")[2] == (name or table)), None)
     meant = same or nearest(entry, doors)
     if meant:
@@ -237,10 +239,11 @@ def _check_addresses(config: Config, report: Report, state_dir: str) -> None:
     bound: list[tuple[Key, addresses.Endpoint]] = []
     for key, value in (
         *select(config, "zmq", EACH, "bind", EACH),
-        *((key, value) for key, value in select(config, "cluster", "zeromq", "log_bind") if value),
+        *zeromq_bound(config),
         *select(config, "broker", "listen", EACH),
         *_listeners(config),
         *select(config, "api", "listen", EACH),
+        *_metrics(config),
     ):
         if isinstance(value, tuple) and HOLE in value:
             continue
@@ -271,10 +274,15 @@ def _listeners(config: Config) -> Iterator[tuple[Key, Any]]:
             yield (*key, "address"), address
 
 
+def _metrics(config: Config) -> Iterator[tuple[Key, Any]]:
+    if config.metrics is not None:
+        yield from select(config, "metrics", "listen")
+
+
 def _endpoint(key: Key, value: Any, state_dir: str) -> addresses.Endpoint:
     if key[0] == "capture":
         return addresses.parse_udp(*value)._replace(family="tcp")
-    if key[0] == "broker":
+    if key[0] in ("broker", "metrics"):
         return addresses.Endpoint("tcp", *addresses.parse_peer(value))
     parse = addresses.parse_bind if key[0] in ("zmq", "cluster") else addresses.parse_listen
     return parse(value, state_dir)[1]

@@ -10,6 +10,7 @@ from appliance.config.membership import layout_of, node_name, plan_peering
 from appliance.config.report import Report, nearest, quote
 from appliance.config.shape import HOLE, select
 from appliance.config.tables import Cluster, Config
+from appliance.config.zeromq_checks import check_zeromq
 from appliance.zeek.topics import OVERRIDES
 from appliance.zeek.version import parse_version
 
@@ -29,23 +30,12 @@ def check_cluster(config: Config, report: Report, *, complete: bool) -> None:
         complete: whether every file could be read; if not, nobody is blamed for what may be in the others.
     """
     for _, cluster in select(config, "cluster"):
-        _check_zeromq(cluster, report)
+        check_zeromq(cluster, report)
         _check_topics(cluster, report)
         _check_nodes(cluster, report)
         _check_backend(cluster, report)
         if complete and HOLE not in (cluster.backend, cluster.node, cluster.role, cluster.announce):
             _check_place(config, cluster, report)
-
-
-def _check_zeromq(cluster: Any, report: Report) -> None:
-    zeromq = cluster.zeromq
-    if HOLE in (cluster.backend, zeromq) or HOLE in (zeromq.log_bind, zeromq.curve_secret_key_file):
-        return
-    if zeromq.log_bind and cluster.backend != "zeromq":
-        report.add(("cluster", "zeromq", "log_bind"), "needs the ZeroMQ backend", 'write backend = "zeromq"')
-    if zeromq.curve_client_public_key_file and not zeromq.curve_secret_key_file:
-        key = ("cluster", "zeromq", "curve_client_public_key_file")
-        report.add(key, "needs the server's secret key", "set curve_secret_key_file")
 
 
 def _check_topics(cluster: Any, report: Report) -> None:

@@ -20,6 +20,28 @@ NodeKind = Literal["none", "control", "logger", "manager", "proxy", "worker", "t
 class ClusterZeromq(Table, frozen=True, kw_only=True):
     """Our sockets on Zeek's ZeroMQ cluster backend."""
 
+    read: Annotated[
+        str,
+        Meta(description="the proxy's XPUB, where events come from (zeekctl: tcp://host:27760, plain Zeek: 5555)"),
+    ] = ""
+    write: Annotated[
+        str, Meta(description="the proxy's XSUB, where events go to (zeekctl: tcp://host:27761, plain Zeek: 5556)")
+    ] = ""
+    subscribe: Annotated[
+        tuple[str, ...], Meta(description="prefixes of the topics whose events we take, beside those of our role")
+    ] = ()
+    event_serializer: Annotated[
+        Literal["broker-bin-v1", "broker-json-v1"],
+        Meta(description="Cluster::event_serializer of the cluster: how events are written; both are read"),
+    ] = "broker-bin-v1"
+    run_proxy: Annotated[
+        bool, Meta(description="bind read and write ourselves and be the proxy, for a cluster without a Zeek manager")
+    ] = False
+    queue: Annotated[
+        int,
+        Meta(ge=1, le=10_000_000, description="events that may wait for us, and as many for the network"),
+    ] = 100_000
+    queue_bytes: Annotated[Size, Meta(description="their bytes, each way")] = Size(64 << 20)
     log_bind: Annotated[
         str, Meta(description="tcp://host:port where Zeek's nodes push their log batches; empty: we are no logger")
     ] = ""
@@ -27,13 +49,28 @@ class ClusterZeromq(Table, frozen=True, kw_only=True):
         tuple[str, ...], Meta(min_length=1, description="names of log filters; a record arrives once for each filter")
     ] = ("default",)
     hwm: Annotated[int, Meta(ge=1, le=1_000_000, description="batches that libzmq may hold per sender")] = 1000
-    max_message: Annotated[Size, Meta(description="a sender of a longer message is cut")] = Size(64 << 20)
+    max_message: Annotated[
+        Size, Meta(description="who sends a longer batch of logs is cut; longer events are refused")
+    ] = Size(64 << 20)
     max_wait: MaxWait = Duration(5 * 10**9)
+    curve_server_public_key_file: Annotated[
+        str, Meta(description="the cluster's server public key: read and write are encrypted then")
+    ] = ""
     curve_secret_key_file: Annotated[
-        str, Meta(description="the cluster's server secret key: log_bind is encrypted then")
+        str,
+        Meta(
+            description="our secret key; with log_bind or run_proxy the cluster's server secret key, and they are "
+            "encrypted then, else the client's"
+        ),
+    ] = ""
+    curve_public_key_file: Annotated[
+        str, Meta(description="the public key of the client's secret one; absent: it is computed")
+    ] = ""
+    curve_client_secret_key_file: Annotated[
+        str, Meta(description="the cluster's client secret key, for read and write where the server's is used as well")
     ] = ""
     curve_client_public_key_file: Annotated[
-        str, Meta(description="the cluster's client public key; only its holders may send")
+        str, Meta(description="the cluster's client public key; only its holders may connect to us")
     ] = ""
 
 
@@ -102,6 +139,11 @@ class Cluster(Table, frozen=True, kw_only=True):
     )
     zeromq: ClusterZeromq = field(default_factory=ClusterZeromq)
     stores: ClusterStores = field(default_factory=ClusterStores)
+
+    @property
+    def is_zeromq_node(self) -> bool:
+        """Whether events come and go over ZeroMQ."""
+        return self.backend == "zeromq" and bool(self.zeromq.read and self.zeromq.write)
 
     @property
     def is_logger(self) -> bool:

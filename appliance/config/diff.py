@@ -11,14 +11,14 @@ from appliance.config.tables import Config, Table
 
 __all__ = ["Difference", "diff"]
 
-_SERVICES = ("store", "zmq", "tail", "watch", "capture", "recorder", "hook", "sink", "evidence")
+_SERVICES = ("store", "zmq", "websocket", "tail", "watch", "capture", "recorder", "hook", "sink", "evidence")
 _SINGLE = ("api",)
 _PROCESS = ("appliance", "log", "journal", "cluster")
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
     """The way from one configuration to another. Services are named ``zmq.NAME``, ``hook.NAME``, …, ``broker``,
-    ``api``.
+    ``api``, ``metrics``.
     """
 
     added: tuple[str, ...] = ()
@@ -70,6 +70,8 @@ def _services(config: Config) -> dict[str, Table]:
         services["cluster"] = config.cluster
     if config.has_uids:
         services["uids"] = config.uids
+    if config.metrics is not None:
+        services["metrics"] = config.metrics
     return services | {name: getattr(config, name) for name in _SINGLE}
 
 

@@ -21,7 +21,7 @@ from appliance.config.lines import Key, index_lines
 from appliance.config.report import Place, Places, Report, describe, find_place, parse_key, quote, show_key
 from appliance.config.shape import EACH, HOLE, build, select, toml_fields
 from appliance.config.table_parts import NAME_PATTERN
-from appliance.config.tables import Capture, Config, Zmq
+from appliance.config.tables import Capture, Config, Websocket, Zmq
 from appliance.errors import ConfigError
 
 __all__ = ["Loaded", "load"]
@@ -144,9 +144,9 @@ def _knows_doors(config: Config, data: dict[str, Any]) -> bool:
     """Whether the names of all doors are known; a mistyped table may hold some."""
     if data.keys() - toml_fields(Config).keys() - planned.TABLES.keys():
         return False
-    if HOLE in (config.zmq, config.capture, config.broker):
+    if HOLE in (config.zmq, config.capture, config.broker, config.websocket):
         return False
-    doors: tuple[Zmq | Capture, ...] = (*config.zmq, *config.capture)
+    doors: tuple[Zmq | Websocket | Capture, ...] = (*config.zmq, *config.websocket, *config.capture)
     return all(door is not HOLE and door.name is not HOLE for door in doors)
 
 

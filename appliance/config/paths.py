@@ -13,6 +13,9 @@ from appliance.config.tables import Capture, Config, Handler, Hook
 __all__ = ["absolute", "handler_pattern", "make_absolute", "output_pattern"]
 
 
+_CREDENTIALS = ("ca", "certificate", "key", "passphrase_file", "authorization_file")
+
+
 def absolute(path: str, folder: str) -> str:
     """The path as seen from a folder, its ``..`` taken out: path patterns, which begin with it, refuse them."""
     return os.path.normpath(Path(folder, path))
@@ -45,12 +48,17 @@ def make_absolute(config: Config, *, folder: str, python_folder: str) -> Config:
     zeromq, stores = config.cluster.zeromq, config.cluster.stores
     if stores.default_store_dir:
         stores = replace(stores, default_store_dir=absolute(stores.default_store_dir, state_dir))
-    files = ("curve_secret_key_file", "curve_client_public_key_file")
+    files = [name for name in zeromq.__struct_fields__ if name.endswith("_key_file")]
     keys = {name: absolute(value, folder) for name in files if (value := getattr(zeromq, name))}
-    pem = ("certificate", "key", "ca", "passphrase_file")
-    credentials = {name: absolute(value, folder) for name in pem if (value := getattr(config.broker, name))}
+    credentials = {
+        name: absolute(value, folder) for name in _CREDENTIALS[:-1] if (value := getattr(config.broker, name))
+    }
     layout = absolute(config.cluster.layout, folder) if config.cluster.layout else ""
-    bind = {"log_bind": addresses.parse_bind(zeromq.log_bind, state_dir)[0]} if zeromq.log_bind else {}
+    bind = {
+        name: addresses.parse_bind(text, state_dir)[0]
+        for name in ("log_bind", "read", "write")
+        if (text := getattr(zeromq, name))
+    }
     tail = (replace(tail, paths=tuple(absolute(path, folder) for path in tail.paths)) for tail in config.tail)
     watch = (
         replace(
@@ -59,6 +67,10 @@ def make_absolute(config: Config, *, folder: str, python_folder: str) -> Config:
             **{name: absolute(into, state_dir) for name in ("archive", "failed") if (into := getattr(each, name))},
         )
         for each in config.watch
+    )
+    websocket = (
+        replace(each, **{name: absolute(value, folder) for name in _CREDENTIALS if (value := getattr(each, name))})
+        for each in config.websocket
     )
     sink = (
         sink if "path" in sink.foreign_keys else replace(sink, path=output_pattern(sink.path, state_dir))
@@ -73,6 +85,7 @@ def make_absolute(config: Config, *, folder: str, python_folder: str) -> Config:
         broker=replace(config.broker, **credentials),
         cluster=replace(config.cluster, layout=layout, zeromq=replace(zeromq, **keys, **bind), stores=stores),
         store=tuple(replace(each, path=absolute(each.path, state_dir)) if each.path else each for each in config.store),
+        websocket=tuple(websocket),
         tail=tuple(tail),
         watch=tuple(watch),
         capture=tuple(_capture(capture, state_dir, folder) for capture in config.capture),

@@ -6,18 +6,12 @@ told that he mistyped them, and nothing is ever accepted and then ignored.
 
 from __future__ import annotations
 
-__all__ = ["DOORS", "KEYS", "KINDS", "TABLES", "VALUES", "VOID"]
+__all__ = ["KEYS", "KINDS", "TABLES", "VALUES", "VOID"]
 
-TABLES = {
-    "websocket": "[[websocket]]",
-    "metrics": "[metrics]",
-}
+TABLES: dict[str, str] = {}
 """Top-level tables, as headers."""
 
 KEYS = {
-    "cluster.zeromq": frozenset(
-        {"read", "write", "subscribe", "curve_server_public_key_file", "curve_public_key_file"}
-    ),
     "sink": frozenset({"endpoint"}),
     "api": frozenset({"token_file", "certificate", "key", "legacy_routes", "ui"}),
 }
@@ -31,9 +25,6 @@ VALUES = {
 
 KINDS = frozenset({"node"})
 """Kinds of items that ``on`` may name."""
-
-DOORS = frozenset({"websocket"})
-"""Tables that ``from`` may name."""
 
 VOID = {"capture.conn_type": ("address",), "sink.kind": ("path", "topic")}
 """Keys whose meaning depends on another one: when that is wrong, they are not looked at."""

@@ -31,7 +31,7 @@ def render(config: Config) -> str:
     chunks = []
     for name, field in toml_fields(Config).items():
         value = getattr(config, field.name)
-        tables = value if isinstance(value, tuple) else (value,)
+        tables = value if isinstance(value, tuple) else (value,) if value is not None else ()
         header = f"[[{name}]]" if isinstance(value, tuple) else f"[{name}]"
         chunks += [chunk for table in tables for chunk in _render_table(table, name, header)]
     return "\n".join(chunks)

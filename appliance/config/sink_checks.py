@@ -35,7 +35,11 @@ def outlets(config: Config) -> list[str]:
     for _, broker in select(config, "broker"):
         if HOLE in (broker.listen, broker.connect) or broker.is_endpoint:
             found.append("broker")
-    return found
+    if not found and any(backend == "broker" for _, backend in select(config, "cluster", "backend")):
+        found.append("broker")
+    if any(read for _, read in select(config, "cluster", "zeromq", "read")):
+        found.append("cluster")
+    return found + [f"websocket.{name}" for _, name in select(config, "websocket", EACH, "name")]
 
 
 def check_outlets(config: Config, report: Report) -> None:
@@ -43,7 +47,11 @@ def check_outlets(config: Config, report: Report) -> None:
     doors = outlets(config)
     for key, kind in select(config, "sink", EACH, "kind"):
         if kind == "broker" and not doors:
-            report.add(key, "there is no endpoint to publish with", "write [broker] with listen or connect")
+            report.add(
+                key,
+                "there is no endpoint to publish with",
+                "write [broker] with listen or connect, [cluster.zeromq] with read and write, or [[websocket]]",
+            )
     for consumer in ("hook", "sink"):
         for key, entry in select(config, consumer, EACH, "via", EACH):
             if not any(fnmatch.fnmatchcase(door, entry) for door in doors):

@@ -14,6 +14,7 @@ from msgspec import Meta, field
 
 from appliance.config.cluster_tables import Cluster, ClusterNode, ClusterTopicNames, ClusterZeromq
 from appliance.config.evidence_tables import Evidence, Uids
+from appliance.config.operation_tables import Journal, Metrics
 from appliance.config.recorder_tables import Recorder
 from appliance.config.sink_tables import Sink
 from appliance.config.store_tables import ClusterStores, Store
@@ -29,6 +30,7 @@ from appliance.config.table_parts import (
     Via,
 )
 from appliance.config.watch_tables import Watch
+from appliance.config.websocket_tables import Websocket
 from appliance.units import Duration, Size
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "Journal",
     "Keep",
     "Log",
+    "Metrics",
     "Peering",
     "Policy",
     "Recorder",
@@ -57,6 +60,7 @@ __all__ = [
     "Tail",
     "Uids",
     "Watch",
+    "Websocket",
     "Zmq",
 ]
 
@@ -260,22 +264,6 @@ class Capture(Table, frozen=True, kw_only=True):
     handler: Annotated[tuple[Handler, ...], Meta(min_length=1, description="where the packets go")]
 
 
-class Journal(Table, frozen=True, kw_only=True):
-    """The durable queues of all hooks, <state_dir>/journal."""
-
-    durability: Annotated[
-        Literal["batch", "always"],
-        Meta(
-            description="what a power failure may cost; batch: the last second; always: nothing that was written. "
-            "Neither loses anything when the process is killed"
-        ),
-    ] = "batch"
-    dead_letters: Annotated[
-        int, Meta(ge=1, le=10_000_000, description="failed records that are kept, of all hooks; the oldest go")
-    ] = 10_000
-    dead_letters_size: Annotated[Size, Meta(description="their bytes")] = Size(256 << 20)
-
-
 _DURABLE_KEYS = frozenset({"attempts", "backoff", "backoff_max", "queue_full"})
 
 
@@ -404,6 +392,7 @@ class Config(Table, frozen=True, kw_only=True):
     broker: Broker = field(default_factory=Broker)
     store: Annotated[tuple[Store, ...], Meta(description="Broker's data stores")] = ()
     cluster: Cluster = field(default_factory=Cluster)
+    websocket: Annotated[tuple[Websocket, ...], Meta(description="clients of Zeek's WebSocket API")] = ()
     tail: Annotated[tuple[Tail, ...], Meta(description="log files to follow")] = ()
     watch: Annotated[tuple[Watch, ...], Meta(description="folders of finished files and folders")] = ()
     capture: Annotated[tuple[Capture, ...], Meta(description="socket capturers")] = ()
@@ -425,3 +414,6 @@ class Config(Table, frozen=True, kw_only=True):
         return bool(self.uids.on and (self.recorder or self.evidence))
 
     api: Api = field(default_factory=Api)
+    metrics: Annotated[
+        Metrics | None, Meta(description="a listener for Prometheus; without this table there is none")
+    ] = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import trio
 
 from appliance.config import Config, Evidence, Hook, Sink, Uids
@@ -19,12 +20,23 @@ if TYPE_CHECKING:
     from .journal.shelf import RetryPolicy
     from .journal.sqlite import SqliteKeep
 
-__all__ = ["JOURNAL", "Queues"]
+__all__ = ["JOURNAL", "JournalFigures", "Queues"]
 
 JOURNAL = "journal/journal.db"
 """Below the state folder."""
 CLOSE_S = 3.0
 """How long the last records may take on their way to the disk."""
+
+
+class JournalFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """The journal at one moment."""
+
+    is_failing: bool
+    """Its disk takes nothing."""
+    dead: int
+    """Dead letters that are kept, of all hooks."""
+    dead_size: int
+    """Their bytes."""
 
 
 class Queues:
@@ -39,6 +51,14 @@ class Queues:
         self.journal: Journal | None = None
         """None: no hook has a durable queue, or had one. It opens its file when the first queue is opened."""
         self._desk: Desk | None = None
+        self._keep: SqliteKeep | None = None
+
+    def statistics(self) -> JournalFigures | None:
+        """The journal's; None: there is none."""
+        if self.journal is None or self._keep is None:
+            return None
+        dead, size = self._keep.held
+        return JournalFigures(is_failing=self.journal.is_failing, dead=dead, dead_size=size)
 
     def make_queue(self, key: str, table: Sink) -> ItemQueue:
         account = self._ledger.account(key)
@@ -82,7 +102,7 @@ class Queues:
         from .journal.sqlite import SqliteKeep
 
         if self.journal is None:
-            keep = SqliteKeep(
+            self._keep = keep = SqliteKeep(
                 Path(config.appliance.state_dir) / JOURNAL,
                 max_dead=config.journal.dead_letters,
                 max_dead_size=int(config.journal.dead_letters_size),

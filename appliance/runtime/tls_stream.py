@@ -20,12 +20,15 @@ class TlsStream(trio.abc.AsyncResource):
         transport: closed with this.
         context: for this end.
         is_server: whether this is the listening end.
+        server_name: what the other side's certificate must name, if the context checks that.
     """
 
-    def __init__(self, transport: trio.SocketStream, context: ssl.SSLContext, *, is_server: bool) -> None:
+    def __init__(
+        self, transport: trio.SocketStream, context: ssl.SSLContext, *, is_server: bool, server_name: str | None = None
+    ) -> None:
         self._transport = transport
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=is_server)
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=is_server, server_hostname=server_name)
         self._sending = trio.Lock()
 
     async def do_handshake(self) -> None:

@@ -34,6 +34,7 @@ __all__ = [
 ZEROMQ_HELLO = "Cluster::Backend::ZeroMQ::hello"
 HELLO_EXPIRATION_NS = 10 * 10**9
 """``hello_expiration``: how long half of a greeting waits for its other half."""
+_INTERNAL = "zeek.zeromq.internal."
 MAX_STRANGERS = 1024
 """Halves of greetings that wait at a time; beyond them the oldest goes. Clusters have a few hundred nodes."""
 
@@ -58,10 +59,13 @@ class ZeromqPresence:
     Args:
         table: of nodes, with the ID that our messages carry in their second frame.
         expiration_ns: see `HELLO_EXPIRATION_NS`.
+        announces: take part in presence. Whoever does not must not subscribe to the topic of an ID: everybody would
+            greet it.
     """
 
-    def __init__(self, table: NodeTable, *, expiration_ns: int = HELLO_EXPIRATION_NS) -> None:
+    def __init__(self, table: NodeTable, *, expiration_ns: int = HELLO_EXPIRATION_NS, announces: bool = True) -> None:
         self.table = table
+        self._announces = announces
         self._expiration_ns = expiration_ns
         self._subscribed: OrderedDict[str, int] = OrderedDict()
         self._greeted: OrderedDict[str, int] = OrderedDict()
@@ -75,16 +79,19 @@ class ZeromqPresence:
         """Subscribe to our topics; to be called for every new pair of sockets."""
         self.is_ready = False
         topics = self.table.topics
-        wanted: list[ZeromqAction] = [
-            Subscribe(topic) for topic in topics.own_topics(self.table.name, self.table.node_id)
-        ]
-        if topics.internal:
+        wanted: list[ZeromqAction] = [Subscribe(topic) for topic in self.own_topics]
+        if topics.internal or not self._announces:
             self._echoes += 1
-            self._echo = f"{topics.internal}{self.table.node_id}.{self._echoes}."
+            self._echo = f"{topics.internal or _INTERNAL}{self.table.node_id}.{self._echoes}."
             wanted.append(Subscribe(self._echo))
         else:
             self._echo = topics.nodeid_topic(self.table.node_id)
         return wanted
+
+    @property
+    def own_topics(self) -> tuple[str, ...]:
+        """Topics of our name and ID; none if we do not take part."""
+        return self.table.topics.own_topics(self.table.name, self.table.node_id) if self._announces else ()
 
     def _hear_echo(self) -> list[ZeromqAction]:
         is_news, self.is_ready = not self.is_ready, True
@@ -99,6 +106,8 @@ class ZeromqPresence:
         """Somebody has subscribed, perhaps not for the first time."""
         if topic == self._echo:
             return self._hear_echo()
+        if not self._announces:
+            return []
         node_id = self.table.topics.id_of(topic)
         if node_id is None or node_id == self.table.node_id or self.table.name_of(node_id) is not None:
             return []
@@ -116,7 +125,7 @@ class ZeromqPresence:
     def unsubscription(self, topic: str) -> list[ZeromqAction]:
         """A subscription has ended: that of a node that has gone, if it was its ID's."""
         node_id = self.table.topics.id_of(topic)
-        if node_id is None or node_id == self.table.node_id:
+        if node_id is None or node_id == self.table.node_id or not self._announces:
             return []
         self._subscribed.pop(node_id, None)
         self._greeted.pop(node_id, None)
@@ -124,7 +133,7 @@ class ZeromqPresence:
 
     def receive(self, event: Event, sender: str, now_ns: int) -> list[ZeromqAction]:
         """Take an event and the ID in its second frame; our own, and what is not about presence, is left alone."""
-        if event.name not in (HELLO, ZEROMQ_HELLO) or sender == self.table.node_id:
+        if event.name not in (HELLO, ZEROMQ_HELLO) or sender == self.table.node_id or not self._announces:
             return []
         who = hello_of(event)
         if who is None:

@@ -137,6 +137,11 @@ class WebsocketSession:
         self._is_at_end = False
         self.state = SessionState.UPGRADING
 
+    @property
+    def is_between_messages(self) -> bool:
+        """Whether nothing has come of a message that is not complete."""
+        return self._parser.is_between_messages
+
     # ── bytes ──
 
     def data_to_send(self) -> bytes:

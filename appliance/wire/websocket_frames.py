@@ -128,6 +128,11 @@ class FrameParser:
         self._message = bytearray()
         self._is_in_message = False
 
+    @property
+    def is_between_messages(self) -> bool:
+        """Whether nothing has come of a message that is not complete."""
+        return not self._buffer and not self._is_in_message
+
     def feed(self, data: bytes) -> None:
         """Take what came."""
         self._buffer += data

@@ -38,6 +38,7 @@ REFUSALS = ("bad_frames", "bad_format", "bad_path", "bad_batch", "no_memory")
 KEEP_EVERY_S = 1.0
 """Bad batches are kept at most this often: nodes of a version that we do not understand send nothing else."""
 MAX_NODES = 4096
+_SOCKET_KEYS = ("log_bind", "hwm", "max_message", "curve_secret_key_file", "curve_client_public_key_file")
 _TYPES = {
     **dict(enumerate(("bool", "int", "count", "double", "time", "interval", "string", "pattern", "enum"), start=1)),
     10: "port",
@@ -141,11 +142,13 @@ class LogReceiver:
             self._listener.stop()
 
     def apply(self, config: Cluster) -> bool:
-        """Take over a new table under the open socket, if only the accepted filters and `max_wait` differ."""
-        zeromq = msgspec.structs.replace(
-            self.config.zeromq, log_filters=config.zeromq.log_filters, max_wait=config.zeromq.max_wait
-        )
-        if msgspec.structs.replace(self.config, zeromq=zeromq) != config:
+        """Take over a new table under the open socket, unless what the socket or the text of lines depends on differs:
+        most of the table is not about the logger.
+        """
+        old, new = self.config, config
+        if old.zeek_version != new.zeek_version or any(
+            getattr(old.zeromq, key) != getattr(new.zeromq, key) for key in _SOCKET_KEYS
+        ):
             return False
         self._intake.accept(config.zeromq.log_filters)
         self.config = config

@@ -24,14 +24,16 @@ EVENTS = zmq.EVENT_ACCEPTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNE
 """Not EVENT_ACCEPT_FAILED: without free descriptors libzmq repeats it as fast as it can."""
 
 
-def open_monitor(sock: zmq.Socket[bytes], context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
+def open_monitor(
+    sock: zmq.Socket[bytes], context: zmq.Context[zmq.Socket[bytes]], *, events: int = EVENTS
+) -> zmq.Socket[bytes]:
     """The PAIR socket that tells what happens to `sock`. The caller first disables the monitor, then closes it.
 
     Its queue has no bound. libzmq's I/O thread waits while it is full, and holds a lock meanwhile that disabling the
     monitor needs: whoever connects a thousand times while nobody reads would stop all traffic, and then us for ever.
     """
     address = f"inproc://monitor-{sock.fileno()}"
-    sock.monitor(address, EVENTS)
+    sock.monitor(address, events)
     pair: zmq.Socket[bytes] = context.socket(zmq.PAIR)
     pair.setsockopt(zmq.RCVHWM, 0)
     pair.connect(address)

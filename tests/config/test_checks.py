@@ -88,7 +88,7 @@ SINK = '[[sink]]\nname = "s"\non = ["log:*"]\n'
         (BROKER + HOOK + "from = ['broke']",
          'site.toml:7: hook[0].from[0]: no door matches "broke", did you mean "broker"?'),
         (HOOK + "from = ['websocket.x']",
-         "site.toml:5: hook[0].from[0]: [[websocket]] is not available in this version"),
+         'site.toml:5: hook[0].from[0]: no door matches "websocket.x", there are no doors'),
         (
             "[[sink]]\nname = 's'\non = ['log:*']\nkind = 'tsv'\nadd_fields = ['_path']\n",
             'site.toml:5: sink[0].add_fields: is for JSON lines, leave it out, or write kind = "jsonl"',
@@ -119,7 +119,8 @@ SINK = '[[sink]]\nname = "s"\non = ["log:*"]\n'
         (SINK + f"kind = 'broker'\ntopic = '{'x' * 65536}'\n" + BROKER,
          "site.toml:5: sink[0].topic: is longer than 65535 bytes"),
         (SINK + "kind = 'broker'",
-         "site.toml:4: sink[0].kind: there is no endpoint to publish with, write [broker] with listen or connect"),
+         ("site.toml:4: sink[0].kind: there is no endpoint to publish with, "
+          "write [broker] with listen or connect, [cluster.zeromq] with read and write, or [[websocket]]")),
         (HOOK + "via = ['broker']", 'site.toml:5: hook[0].via[0]: nothing can be published through "broker"'),
         (BROKER + HOOK + "via = ['brokr']",
          'site.toml:7: hook[0].via[0]: nothing can be published through "brokr", did you mean "broker"?'),

@@ -27,12 +27,14 @@ from appliance.config.tables import (
     Journal,
     Keep,
     Log,
+    Metrics,
     Recorder,
     Sink,
     Store,
     Tail,
     Uids,
     Watch,
+    Websocket,
     Zmq,
 )
 from appliance.units import Duration, Limit, Size
@@ -113,6 +115,18 @@ def _configs(draw: st.DrawFn) -> Config:
         zmq=draw(_unique(zmq)),
         broker=draw(st.builds(Broker, listen=st.just(("[::1]:0",)), publish=st.none() | st.just(("a", "b/")))),
         cluster=draw(st.sampled_from([Cluster(), Cluster(backend="zeromq", zeromq=zeromq, zeek_version="9.0"), NODE])),
+        websocket=draw(
+            _unique(
+                st.builds(
+                    Websocket,
+                    name=_NAMES,
+                    url=st.sampled_from(("ws://h:1", "wss://[::1]:2/x")),
+                    topics=st.sampled_from(((), ("a/", "b."))),
+                    publish=st.sampled_from((None, (), ("a/",))),
+                    time_zone=st.sampled_from(("UTC", "Europe/Berlin")),
+                )
+            )
+        ),
         tail=draw(_unique(st.builds(Tail, name=_NAMES, paths=st.just(("/l/*.log",)), poll=_LONGER))),
         store=draw(st.sampled_from([(), (Store(name="s", role="clone"), Store(name="A::t", persistent=True))])),
         watch=draw(st.sampled_from([(), (Watch(name="w", directory="/in", what="folders", marker="DONE"),)])),
@@ -123,6 +137,7 @@ def _configs(draw: st.DrawFn) -> Config:
         journal=draw(st.builds(Journal, durability=st.sampled_from(["batch", "always"]), dead_letters_size=_SIZES)),
         hook=draw(_unique(hook)),
         sink=tuple(_with(sink, path=f"/s{n}/{{path}}") for n, sink in enumerate(draw(_unique(sink)))),
+        metrics=draw(st.sampled_from([None, Metrics(), Metrics(listen="[::1]:0")])),
         api=Api(listen=draw(st.sampled_from([(), ("unix:/a",), ("unix:/a", "unix:/${b}")]))),
     )
 
@@ -212,6 +227,6 @@ def test_every_table_is_covered_here() -> None:
     """A new table must be added to the round trip above."""
     assert set(Config.__struct_fields__) == {
         "appliance", "log", "zmq", "broker", "cluster", "tail", "watch", "capture", "recorder", "journal", "hook",
-        "sink", "evidence", "uids", "api", "store",
+        "sink", "evidence", "uids", "api", "store", "websocket", "metrics",
     }  # fmt: skip
     assert tables.Config is Config

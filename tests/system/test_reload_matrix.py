@@ -121,6 +121,10 @@ ROWS = {
         '[api]\nlisten = ["unix:api.sock", "unix:c.sock"]\n', ("restarted", "restarted", "restarted"),
         reopened="api.sock",
     ),
+    "metrics": Row(
+        "metrics", "", '[metrics]\nlisten = "127.0.0.1:0"\n', '[metrics]\nlisten = "127.0.0.2:0"\n',
+        ("added", "restarted", "removed"),
+    ),
 }  # fmt: skip
 """By the name of the table in the file."""
 PRIVILEGED = ("recorder", "evidence", "uids")

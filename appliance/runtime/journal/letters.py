@@ -61,6 +61,11 @@ class LetterTable:
         row = self._db.execute("select value from counter where name = ?", (FORGOTTEN,)).fetchone()
         return LetterFigures(dead=self._dead, dead_size=self._dead_size, forgotten=row[0] if row else 0)
 
+    @property
+    def held(self) -> tuple[int, int]:
+        """Dead letters and their bytes, as `statistics` says, but from any thread."""
+        return self._dead, self._dead_size
+
     def recount(self) -> None:
         """Look again after a transaction that was not completed."""
         self._dead, self._dead_size = self._count_dead()

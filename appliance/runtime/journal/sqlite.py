@@ -79,6 +79,11 @@ class SqliteKeep:
         return self._letters
 
     @property
+    def held(self) -> tuple[int, int]:
+        """Dead letters and their bytes, from any thread; nothing before `open`."""
+        return self._letters.held if self._letters is not None else (0, 0)
+
+    @property
     def store(self) -> StoreTable:
         return StoreTable(self.db)
 

@@ -1,0 +1,446 @@
+"""Our node on a ZeroMQ cluster: a service that takes part in presence, takes events in, and publishes them.
+
+A thread drains the sockets (`carrier`); here is what becomes of it. Presence never waits for consumers: it has a task
+and a queue of its own.
+"""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from os import getpid
+
+import structlog
+import trio
+from msgspec.structs import replace
+
+from appliance.config import NodePlan
+from appliance.errors import LocalProtocolError, RemoteProtocolError
+from appliance.runtime.dispatcher import Dispatcher
+from appliance.runtime.ledger import Account
+from appliance.runtime.logs import Throttle
+from appliance.runtime.outlet import Outlet, Published
+from appliance.runtime.quarantine import Quarantine
+from appliance.wire.presence import HELLO, Action, NodeDown, NodeTable, NodeUp, Note, Publish
+from appliance.wire.presence_zeromq import ZEROMQ_HELLO, Ready, Subscribe, ZeromqAction, ZeromqPresence
+from appliance.wire.zeromq_events import (
+    Serializer,
+    Subscription,
+    encode_event,
+    encode_subscription,
+    parse_event,
+    parse_subscription,
+)
+from appliance.zeek.messages import Event, decode_message, encode_message
+from appliance.zeek.schema import as_bytes
+
+from .carrier import Carrier, Sockets, open_carrier
+from .event_reader import SOURCE
+from .intake import Intake
+from .keys import client_keys
+from .links import NOT_YET
+from .node_figures import NodeFigures
+from .subscriptions import Heard, Wanted
+
+__all__ = ["ClusterNode", "make_node_id"]
+
+log = structlog.get_logger("cluster")
+
+ROUND = 256
+_EVENT_HEAD = encode_message(Event.make("x"))[:20]
+"""How every event begins, and no other message: a vector of three, its version, and the number of its kind."""
+_INTERNAL = "zeek.zeromq.internal."
+_LOCAL = "<$>"
+_LIVE_KEYS = ("subscribe", "max_wait")
+
+
+def make_node_id(name: str) -> str:
+    """An ID as Zeek's nodes have them, another one at each call.
+
+    Source: Zeek, ``src/cluster/backend/zeromq/ZeroMQ.cc``, constructor.
+    """
+    host = "".join(each if each.isalnum() or each == "-" else "-" for each in socket.gethostname().split(".")[0])
+    return f"zeromq_{name}_{host or 'host'}_{getpid()}_N{secrets.token_hex(6)}"
+
+
+class ClusterNode:
+    """See the module. A service of the supervisor, and a `Publisher`.
+
+    Args:
+        plan: what it is made from.
+        records: the account of events that are handed on.
+        messages: the account of messages that arrive.
+        copies: the account of messages that are published.
+        quarantine: keeps messages that do not decode.
+        outlet: this node is a door of it as long as it runs.
+        clock_ns: wall time.
+    """
+
+    def __init__(
+        self,
+        plan: NodePlan,
+        *,
+        records: Account,
+        messages: Account,
+        copies: Account,
+        dispatcher: Dispatcher,
+        quarantine: Quarantine,
+        outlet: Outlet,
+        clock_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self.plan = plan
+        self._copies, self._outlet = copies, outlet
+        self._intake = Intake(records=records, messages=messages, dispatcher=dispatcher, quarantine=quarantine)
+        self._clock_ns = clock_ns
+        self._throttle = Throttle()
+        self._oddities: Counter[str] = Counter()
+        self._stop_wanted = trio.Event()
+        self._queued = self._booked = 0
+        self._carrier: Carrier | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        """A new ID, and nothing known."""
+        member = self.plan.member
+        self.node_id = make_node_id(member.name)
+        self.table = NodeTable(
+            member.layout,
+            member.topics,
+            name=member.name,
+            node_id=self.node_id,
+            says_connected=member.says_connected,
+        )
+        self._presence = ZeromqPresence(self.table, announces=self.plan.announces)
+        self._knock = f"{_INTERNAL}{self.node_id}.0."
+        self._is_open = False
+        self._serializer = Serializer(self.plan.event_serializer.encode())
+        self._wanted = Wanted()
+        self._heard = Heard(self._wanted)
+        self._connects = 0
+        self._told: dict[str, tuple[bool, str]] = {}
+        self._changed = trio.lowlevel.ParkingLot()
+
+    # ── what others may ask ──
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether what is published reaches whoever has subscribed to it."""
+        return self._presence.is_ready
+
+    def statistics(self) -> NodeFigures:
+        carrier = self._carrier
+        read, write = carrier.links if carrier else (None, None)
+        return NodeFigures(
+            node=self.table.name,
+            node_id=self.node_id,
+            is_ready=self.is_ready and carrier is not None,
+            read=read,
+            write=write,
+            subscriptions=self._wanted.topics,
+            heard=len(self._heard),
+            up=self.table.up,
+            waiting_in=carrier.events.waiting if carrier else 0,
+            waiting_out=self._queued - self._booked,
+            oddities=dict(self._oddities),
+            quarantined=self._intake.kept,
+        )
+
+    def hears(self, topic: str) -> bool:
+        """Whether somebody else takes what is published on a topic, as far as we know."""
+        return self.is_ready and self._heard.matches(topic)
+
+    async def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Wait until `condition` holds; looked at after whatever presence has heard."""
+        while not condition():
+            await self._changed.park()
+
+    # ── the service ──
+
+    def stop(self) -> None:
+        self._stop_wanted.set()
+
+    async def stop_intake(self) -> None:
+        """Take in nothing more, but go on sending until `stop`. Returns when everything that was read is handed on."""
+        if self._carrier is not None:
+            keep = set(self._presence.own_topics)
+            self._unsubscribe([topic for topic in self._wanted.topics if topic not in keep])
+            await self._intake.finish(self._carrier.events)
+
+    def apply(self, plan: NodePlan) -> bool:
+        """Take over a new plan with these sockets, if only topics and patience differ."""
+        if replace(self.plan, **{key: getattr(plan, key) for key in _LIVE_KEYS}) != plan:
+            return False
+        old, self.plan = self.plan, plan
+        self._intake.patience_s = plan.max_wait.seconds
+        if self._carrier is not None:
+            self._subscribe(plan.subscribe)
+            self._unsubscribe(old.subscribe)
+        return True
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        self._begin()
+        plan = self.plan
+        sockets = Sockets(
+            read=plan.read,
+            write=plan.write,
+            urgent=as_bytes(plan.member.topics.nodeid_topic(self.node_id)) if plan.announces else b"",
+            max_message=int(plan.max_message),
+            queue=plan.queue,
+            queue_bytes=int(plan.queue_bytes),
+            keys=client_keys(plan),
+        )
+        self._queued = self._booked = 0
+        self._copies.add_holder(self._count_out)
+        try:
+            async with open_carrier(sockets) as self._carrier:
+                await self._live(self._carrier, task_status)
+        finally:
+            self._settle()
+            self._copies.drop("shutdown", self._count_out())
+            self._booked = self._queued
+            self._copies.remove_holder(self._count_out)
+            self._carrier = None
+
+    async def _live(self, carrier: Carrier, task_status: trio.TaskStatus[None]) -> None:
+        plan = self.plan
+        self._intake.patience_s = plan.max_wait.seconds
+        self._intake.open(self.node_id, self._wanted.matches, int(plan.max_message), self._clock_ns)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._follow, carrier)
+            nursery.start_soon(self._intake.run, carrier.events)
+            nursery.start_soon(self._expire)
+            try:
+                carrier.subscribe(encode_subscription(Subscription(self._knock, is_on=True)))
+                self._subscribe(plan.topics)
+                self._outlet.open(SOURCE, self)
+                log.info("node is up", node=self.table.name, id=self.node_id, read=plan.read, write=plan.write)
+                task_status.started()
+                await self._stop_wanted.wait()
+            finally:
+                self._outlet.close(SOURCE, self)
+                self._unsubscribe_all()
+                self._intake.close(carrier.events)
+            nursery.cancel_scope.cancel()
+
+    # ── subscriptions ──
+
+    def _begin_to_subscribe(self) -> None:
+        """Both connections are there: what we subscribe to comes back to us from now on, and can be told from what the
+        others do.
+        """
+        self._is_open = True
+        self._send_subscription(self._knock, is_on=False)
+        for topic in self._wanted.topics:
+            self._send_subscription(topic, is_on=True)
+        self._obey(self._presence.start())
+
+    def _subscribe(self, topics: Iterable[str]) -> None:
+        for topic in self._wanted.ask(topics):
+            self._send_subscription(topic, is_on=True)
+
+    def _unsubscribe(self, topics: Iterable[str]) -> None:
+        for topic in self._wanted.forgo(topics):
+            self._send_subscription(topic, is_on=False)
+
+    def _unsubscribe_all(self) -> None:
+        """Say goodbye: without our subscriptions we are down for the others."""
+        for topic in self._wanted.topics:
+            self._send_subscription(topic, is_on=False)
+
+    def _send_subscription(self, topic: str, *, is_on: bool) -> None:
+        assert self._carrier is not None
+        if self._is_open:
+            self._carrier.subscribe(encode_subscription(Subscription(topic, is_on)))
+
+    # ── presence ──
+
+    async def _follow(self, carrier: Carrier) -> None:
+        """Hear of subscriptions, and of what is said to us."""
+        while True:
+            taken, dropped = carrier.controls.take(ROUND)
+            self._settle()
+            if dropped:
+                self._note(Note("subscriptions came faster than they could be heard", "overflow"))
+            for message in taken:
+                self._hear(carrier, message)
+            self._changed.unpark_all()
+            if taken:
+                await trio.lowlevel.checkpoint()
+            else:
+                await carrier.controls.wait()
+
+    def _hear(self, carrier: Carrier, message: list[bytes]) -> None:
+        if not message:
+            self._look_at_links(carrier)
+        elif len(message) == 1:
+            subscription = parse_subscription(message[0])
+            if subscription is not None:
+                self._hear_subscription(subscription)
+        elif not self._hear_hello(message):
+            carrier.events.put(message)
+
+    def _hear_subscription(self, subscription: Subscription) -> None:
+        topic = subscription.topic
+        if subscription.is_on:
+            if not topic.startswith(_INTERNAL):
+                self._heard.begin(topic)
+            elif topic == self._knock and not self._is_open:
+                self._begin_to_subscribe()
+            self._obey(self._presence.subscription(topic, self._clock_ns()))
+        else:
+            self._heard.end(topic)
+            self._obey(self._presence.unsubscription(topic))
+
+    def _hear_hello(self, message: list[bytes]) -> bool:
+        """Take what presence is about; returns whether it was that."""
+        try:
+            frames = parse_event(message)
+            event = frames.decode()
+        except RemoteProtocolError:
+            return False
+        if event.name not in (HELLO, ZEROMQ_HELLO):
+            return False
+        self._intake.book_hello()
+        self._obey(self._presence.receive(event, frames.sender, self._clock_ns()))
+        return True
+
+    async def _expire(self) -> None:
+        """Give up halves of greetings in time."""
+        while True:
+            deadline_ns = self._presence.deadline_ns
+            if deadline_ns is None:
+                await self._changed.park()
+                continue
+            left_s = (deadline_ns - self._clock_ns()) / 1e9
+            with trio.move_on_after(max(left_s, 0)):
+                await self._changed.park()
+            self._obey(self._presence.expire(self._clock_ns()))
+
+    def _obey(self, actions: Iterable[ZeromqAction | Action]) -> None:
+        for action in actions:
+            match action:
+                case Subscribe(topic, True):
+                    self._subscribe((topic,))
+                case Subscribe(topic, False):
+                    self._unsubscribe((topic,))
+                case Publish(topic, event):
+                    self._put([encode_event(topic, self.node_id, event, self._serializer)])
+                case Ready():
+                    log.info("the cluster hears us", node=self.table.name)
+                case NodeUp(node, node_id):
+                    log.info("node up", node=node.name, id=node_id)
+                case NodeDown(node, node_id):
+                    log.info("node down", node=node.name, id=node_id)
+                case Note():
+                    self._note(action)
+
+    def _note(self, note: Note) -> None:
+        if not note.reason:
+            log.debug(note.message)
+            return
+        self._oddities[note.reason] += 1
+        if (held := self._throttle.admit(note.reason)) is not None:
+            log.warning(note.message, reason=note.reason, more=held)
+
+    def _look_at_links(self, carrier: Carrier) -> None:
+        read, write = carrier.links
+        if write.connects != self._connects:
+            self._connects = write.connects
+            if write.connects > 1:
+                self._heard.reconnect()
+        for link in (read, write):
+            told = (link.is_connected, link.last_error)
+            if self._told.get(link.endpoint, (False, NOT_YET)) == told:
+                continue
+            self._told[link.endpoint] = told
+            if (held := self._throttle.admit(f"{link.endpoint} {link.last_error}")) is not None:
+                if link.is_connected:
+                    log.info("connected to the proxy", endpoint=link.endpoint)
+                else:
+                    log.warning(
+                        "no connection to the proxy, trying on",
+                        endpoint=link.endpoint,
+                        error=link.last_error,
+                        more=held,
+                    )
+
+    # ── the way out ──
+
+    def publish(self, topic: str, messages: Sequence[bytes], *, unsolicited: bool = False) -> Published:  # noqa: ARG002
+        """As `Publisher`. There is one way to all who asked, the proxy: so there is at most one peer, and nobody gets
+        anything without having asked.
+        """
+        if refused := self._objection_to(topic, messages):
+            return Published(0, refused)
+        if not self.is_ready or self._carrier is None:
+            return Published(0, "no_peer")
+        if not self._heard.matches(topic):
+            return Published(0, "no_subscriber")
+        try:
+            self._put([self._encode(topic, message) for message in messages])
+        except LocalProtocolError:
+            return Published(0, "no_json")
+        return Published(1)
+
+    def announce(  # noqa: D417, RUF100
+        self,
+        key: str,  # noqa: ARG002
+        topic: str,  # noqa: ARG002
+        message: bytes,  # noqa: ARG002
+        *,
+        unsolicited: bool = False,  # noqa: ARG002
+    ) -> Published:
+        """As `Publisher`: what is announced are logs, and they have no way out here."""
+        return Published(0, "events_only")
+
+    @contextmanager
+    def subscribed(self, prefixes: Sequence[str]) -> Iterator[None]:
+        wanted = self._wanted
+        self._subscribe(prefixes)
+        try:
+            yield
+        finally:
+            if wanted is self._wanted and self._carrier is not None:
+                self._unsubscribe(prefixes)
+
+    def _objection_to(self, topic: str, messages: Sequence[bytes]) -> str:
+        try:
+            as_bytes(topic)
+        except ValueError:
+            return "bad_topic"
+        if not topic or topic.startswith(_LOCAL):
+            return "bad_topic"
+        if not all(message.startswith(_EVENT_HEAD) for message in messages):
+            return "events_only"
+        return "too_large" if any(len(message) > self.plan.max_message for message in messages) else ""
+
+    def _encode(self, topic: str, message: bytes) -> tuple[bytes, ...]:
+        if self._serializer is Serializer.BINARY:
+            return as_bytes(topic), self.node_id.encode(), Serializer.BINARY.value, message
+        event = decode_message(message)
+        assert isinstance(event, Event)
+        return encode_event(topic, self.node_id, event, self._serializer)
+
+    def _put(self, messages: Iterable[tuple[bytes, ...]]) -> None:
+        assert self._carrier is not None
+        for message in messages:
+            self._copies.received += 1
+            if self._carrier.send(message):
+                self._queued += 1
+            else:
+                self._copies.drop("overflow", 1)
+        self._settle()
+
+    def _count_out(self) -> int:
+        return self._queued - self._booked
+
+    def _settle(self) -> None:
+        """Book what libzmq has taken."""
+        if self._carrier is not None:
+            sent = self._carrier.sent
+            self._copies.delivered += sent - self._booked
+            self._booked = sent

@@ -1,0 +1,37 @@
+"""What the node says about itself."""
+
+from __future__ import annotations
+
+import msgspec
+
+from .links import LinkState
+
+__all__ = ["NodeFigures"]
+
+
+class NodeFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """Our node on a ZeroMQ cluster at one moment."""
+
+    node: str
+    """Its name."""
+    node_id: str
+    """Its ID; another one after each start."""
+    is_ready: bool
+    """Whether our subscriptions are known to the proxy, and those of the others to us."""
+    read: LinkState | None
+    """None: it does not run."""
+    write: LinkState | None
+    subscriptions: tuple[str, ...]
+    """Ours."""
+    heard: int
+    """Topics that anybody has subscribed to."""
+    up: tuple[str, ...]
+    """Names of the other nodes that are up, in the order in which they came."""
+    waiting_in: int
+    """Messages that wait for the loop."""
+    waiting_out: int
+    """Messages that wait for the network."""
+    oddities: dict[str, int]
+    """What was wrong with the presence of others, by reason."""
+    quarantined: int
+    """Messages kept for inspection since the start."""

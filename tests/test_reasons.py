@@ -40,7 +40,7 @@ def reasons_in(tree: ast.AST) -> Iterator[str]:
                 for value in [*node.args[:1], *(k.value for k in node.keywords if k.arg == "reason")]:
                     yield from words_in(value)
         elif isinstance(node, ast.Subscript):
-            if isinstance(node.value, ast.Attribute) and node.value.attr == "refused":
+            if ast.unparse(node.value) == "reading.refused":
                 yield from words_in(node.slice)
         elif isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]

@@ -17,7 +17,7 @@ TIMESPEC = struct.Struct("@qq")
 
 
 def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
-    """Name long bytes by their length: what is random or stamped in them would name a test otherwise in each process."""
+    """Name long bytes by their length: what is random or stamped in them would name a test anew in each process."""
     return f"{argname}-{len(val)}-bytes" if isinstance(val, bytes) and len(val) > 6 else None
 
 

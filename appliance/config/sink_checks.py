@@ -12,7 +12,7 @@ from appliance.config.tables import Config
 
 __all__ = ["check_outlets", "check_sinks", "outlets"]
 
-_NO_LOGS = ("event:", "print:")
+_NO_LOGS = ("event:", "print:", "node:")
 _LONGEST_TOPIC = (1 << 16) - 1  # Broker counts its bytes in 16 bits
 _LOCAL = "<$>"  # where Broker's endpoints talk to themselves and about their peerings
 
@@ -32,8 +32,9 @@ def check_sinks(config: Config, report: Report) -> None:
 def outlets(config: Config) -> list[str]:
     """The doors through which the appliance can publish."""
     found = []
+    is_node = any(backend == "broker" for _, backend in select(config, "cluster", "backend"))
     for _, broker in select(config, "broker"):
-        if HOLE in (broker.listen, broker.connect) or broker.is_endpoint:
+        if is_node or HOLE in (broker.listen, broker.connect) or broker.is_endpoint:
             found.append("broker")
     if not found and any(backend == "broker" for _, backend in select(config, "cluster", "backend")):
         found.append("broker")
@@ -83,9 +84,14 @@ def _check_foreign_keys(key: Key, sink: Any, report: Report) -> None:
 
 
 def _check_topic(key: Key, sink: Any, report: Report) -> None:
+    for place, entry in select(sink, "on", EACH):
+        if entry.startswith("node:"):
+            report.add(
+                (*key, *place), f"{quote(entry)} is not published", "every node of the cluster sees it by itself"
+            )
     if sink.topic is HOLE:
         return
-    if not sink.topic and any(entry.startswith(_NO_LOGS) for _, entry in select(sink, "on", EACH)):
+    if not sink.topic and any(entry.startswith(_NO_LOGS[:2]) for _, entry in select(sink, "on", EACH)):
         report.add((*key, "topic"), "missing", "events and prints need one")
     elif sink.topic.startswith(_LOCAL):
         report.add((*key, "topic"), f"{quote(sink.topic)} is one of Broker's own")

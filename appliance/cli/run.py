@@ -18,7 +18,7 @@ def call(arguments: argparse.Namespace) -> int:
 
     loaded = load(arguments.config)
     if arguments.print_config:
-        print(render(loaded.config), end="")
+        print(render(loaded.config, loaded.taken), end="")
         return 0
 
     from appliance.parts import prepare

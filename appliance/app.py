@@ -356,7 +356,8 @@ class Appliance:
 
     def _show_config(self) -> dict[str, Any]:
         files = [os.fspath(file) for file in self._prepared.loaded.files]
-        return {"generation": self._generation, "files": files, **show(self._prepared.config)}
+        shown = show(self._prepared.config, self._prepared.loaded.taken)
+        return {"generation": self._generation, "files": files, **shown}
 
 
 async def _watch_signals(signals: AsyncIterator[int], appliance: Appliance, nursery: trio.Nursery) -> None:

@@ -30,7 +30,7 @@ from .assembly import Assembly
 from .errands import finish_packages, rotate_files
 from .hook_parts import Packages, look_at_packages
 from .parts import DOORS, Parts, Prepared, prepare
-from .status import LedgerLine, ServiceLine, Status
+from .status import LedgerLine, ServiceLine, Status, cluster_document
 
 if TYPE_CHECKING:
     from appliance.runtime.packets import PacketStore
@@ -112,6 +112,7 @@ class Appliance:
             documents = {
                 "/v1/status": self._document,
                 "/v1/config": self._config_document,
+                "/v1/cluster": lambda: cluster_document(self.status()),
                 "/healthz": lambda: b'{"status":"ok"}',
             }
             parts = self._make_parts(
@@ -158,6 +159,7 @@ class Appliance:
 
     def _enter_service(self) -> None:
         self._state = "running"
+        self._tell_remarks()
         self.ready.set()
         self._notifier.ready(self._summary())
         log.info("ready", name=self._prepared.config.appliance.name, version=__version__, pid=os.getpid())
@@ -222,6 +224,10 @@ class Appliance:
                 raise ApplianceError(_TOLD_TO_STOP)
         return done
 
+    def _tell_remarks(self) -> None:
+        for remark in self._prepared.loaded.remarks:
+            log.warning("the layout is odd", remark=remark)
+
     def _adopt(self, candidate: Prepared, done: dict[str, How]) -> tuple[Change, ...]:
         """What runs is what the candidate says: one generation more."""
         difference = diff(self._prepared.config, candidate.config)
@@ -231,6 +237,7 @@ class Appliance:
             self._parts.queues.reconfigure(candidate.config)
         logs = candidate.config.log
         configure_logs(level=logs.level, style=logs.format)
+        self._tell_remarks()
         log.info(
             "reloaded", generation=self._generation,
             added=difference.added, removed=difference.removed, changed=tuple(difference.changed),

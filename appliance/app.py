@@ -8,9 +8,8 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import msgspec
 import structlog
 import trio
 
@@ -30,7 +29,7 @@ from .assembly import Assembly
 from .errands import finish_packages, rotate_files
 from .hook_parts import Packages, look_at_packages
 from .parts import DOORS, Parts, Prepared, prepare
-from .status import LedgerLine, ServiceLine, Status, cluster_document
+from .status import LedgerLine, ServiceLine, Status
 
 if TYPE_CHECKING:
     from appliance.runtime.packets import PacketStore
@@ -109,16 +108,10 @@ class Appliance:
         """
         async with trio.open_nursery() as nursery:
             supervisor = Supervisor(nursery)
-            documents = {
-                "/v1/status": self._document,
-                "/v1/config": self._config_document,
-                "/v1/cluster": lambda: cluster_document(self.status()),
-                "/healthz": lambda: b'{"status":"ok"}',
-            }
             parts = self._make_parts(
                 ledger=self.ledger,
                 dispatcher=self.dispatcher,
-                documents=documents,
+                configuration=self._show_config,
                 status=self.status,
                 outlet=self.outlet,
                 captures=lambda: self.captures,
@@ -367,12 +360,10 @@ class Appliance:
             lost=self.ledger.lost,
         )
 
-    def _document(self) -> bytes:
-        return msgspec.json.encode(self.status())
-
-    def _config_document(self) -> bytes:
+    def _show_config(self) -> dict[str, Any]:
         files = [os.fspath(file) for file in self._prepared.loaded.files]
-        return msgspec.json.encode({"generation": self._generation, "files": files, **show(self._prepared.config)})
+        shown = show(self._prepared.config, self._prepared.loaded.taken)
+        return {"generation": self._generation, "files": files, **shown}
 
 
 async def _watch_signals(signals: AsyncIterator[int], appliance: Appliance, nursery: trio.Nursery) -> None:

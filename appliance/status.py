@@ -13,7 +13,7 @@ from appliance.runtime.rates import Rates
 from appliance.runtime.reloads import ReloadOutcome
 from appliance.runtime.supervisor import ServiceFigures
 
-__all__ = ["LedgerLine", "ReloadOutcome", "ServiceLine", "Status", "cluster_document"]
+__all__ = ["LedgerLine", "ReloadOutcome", "ServiceLine", "Status"]
 
 
 class ServiceLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,9 +58,3 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """What durable queues hold; None: there are none."""
     lost: int
     """What was dropped although it was valid and wanted, over all accounts."""
-
-
-def cluster_document(status: Status) -> bytes:
-    """What ``/v1/cluster`` tells: how each service that is a node sees its cluster, by the service's name."""
-    seen = {line.service.name: getattr(line.figures, "cluster", None) for line in status.services}
-    return msgspec.json.encode({name: figures for name, figures in seen.items() if figures is not None})

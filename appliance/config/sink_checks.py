@@ -62,12 +62,27 @@ def check_outlets(config: Config, report: Report) -> None:
                 "there is no endpoint to publish with",
                 "write [broker] with listen or connect, [cluster.zeromq] with read and write, or [[websocket]]",
             )
+    _check_carried(config, doors, report)
     for consumer in ("hook", "sink"):
         for key, entry in select(config, consumer, EACH, "via", EACH):
             if not any(fnmatch.fnmatchcase(door, entry) for door in doors):
                 meant = nearest(entry, doors)
                 hint = f"did you mean {quote(meant)}?" if meant else f"there is {one_of(doors)}" if doors else ""
                 report.add(key, f"nothing can be published through {quote(entry)}", hint)
+
+
+def _check_carried(config: Config, doors: list[str], report: Report) -> None:
+    """Report logs and prints that are to go out through nothing but WebSockets, which carry only events."""
+    for key, sink in select(config, "sink", EACH):
+        if sink.kind != "broker" or sink.via is HOLE or HOLE in sink.via:
+            continue
+        open_ = [door for door in doors if not sink.via or any(fnmatch.fnmatchcase(door, glob) for glob in sink.via)]
+        if not open_ or not all(door.startswith("websocket.") for door in open_):
+            continue
+        for place, entry in select(sink, "on", EACH):
+            if entry.startswith(("log:", "print:")):
+                told = f"{quote(entry)} cannot go out through a WebSocket, only events can"
+                report.add((*key, *place), told, 'write [broker], or on = ["event:*"]')
 
 
 def _check_foreign_keys(key: Key, sink: Any, report: Report) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -50,6 +51,14 @@ def test_everything_is_there(tree: Path) -> None:
         "usr/share/man/man8/broappliance.8.gz",
     ):
         assert (tree / name).exists(), name
+
+
+def test_what_the_unit_names_is_there(tree: Path) -> None:
+    """Program, configuration and documentation."""
+    text = (tree / "usr/lib/systemd/system/broappliance.service").read_text()
+    paths = set(re.findall(r"(?:file://|=|\s)(/(?:usr|etc)/\S+)", text))
+    assert "/usr/share/doc/broappliance/docs/install.md" in paths
+    assert [path for path in sorted(paths) if not (tree / path[1:]).exists()] == []
 
 
 def test_no_library_looks_elsewhere(tree: Path) -> None:

@@ -38,6 +38,7 @@ def test_everything_is_there(tree: Path) -> None:
         "usr/lib/systemd/system/broappliance.service",
         "usr/lib/sysusers.d/broappliance.conf",
         "usr/lib/tmpfiles.d/broappliance.conf",
+        "usr/share/bash-completion/completions/broappliance",
         "usr/share/broappliance/broappliance.schema.json",
         "usr/share/broappliance/zeek/broappliance-writer.zeek",
         "usr/share/doc/broappliance/broappliance.cdx.json",
@@ -49,6 +50,7 @@ def test_everything_is_there(tree: Path) -> None:
         "usr/share/doc/broappliance/examples/broappliance.schema.json",
         "usr/share/doc/broappliance/notify-reload.conf",
         "usr/share/man/man8/broappliance.8.gz",
+        "usr/share/zsh/vendor-completions/_broappliance",
     ):
         assert (tree / name).exists(), name
 

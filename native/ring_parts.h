@@ -110,6 +110,10 @@ int output_advance(struct ring_output *output);
 /* Nothing more is ready: show a reader what there is, if that is cheap. 0 or the errno, also of writes under way. */
 int output_rest(struct ring_output *output);
 
+/* The common case, without a tap: packets of the block into the segment as they are, up to the first one that is
+ * tagged or cut, or for which a bound of the segment or of the buffer comes too near. */
+void ring_copy(struct ring *ring, struct ring_output *output);
+
 /* The helpers of files. */
 int output_pwrite(int fd, const uint8_t *data, size_t len, uint64_t offset, size_t *done);
 /* Of a file that is good up to good: the last boundary between records, counted on from one of the marks. */

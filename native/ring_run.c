@@ -195,6 +195,8 @@ static int walk(struct ring *ring, struct ring_output *output)
             /* Header, packet, header, packet is how the processor fetches ahead by itself; to look at many headers
              * first costs IMIX two thirds more. */
             size_t most = is_judging ? RING_BATCH : 1;
+            if (ring->tap == NULL && output != NULL)
+                ring_copy(ring, output);
             if (damage != 0 || ring_gather(&ring->cursor, most, &ring->batch, &ring->counts, &damage) == 0)
                 break;
             judge(ring, is_judging);

@@ -255,7 +255,7 @@ class Link:
 
     async def _watch(self, interval_s: float) -> None:
         """Ask for signs of life. Time in which we do not read ourselves says nothing about the server."""
-        missed, heard = 0, -1
+        missed, heard = 0, self._bytes_in
         while True:
             await trio.sleep(interval_s)
             if self._bytes_in != heard or self._reading is None:

@@ -18,6 +18,7 @@ __all__ = ["NONCE_BYTES", "Upgrade"]
 NONCE_BYTES = 16
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _APPLICATION = re.compile(r"[-A-Za-z0-9/_.=:*@]{1,128}")
+_HUNG_UP = "the server hung up before it answered"
 _MAX_HEADERS = 16384
 """Bytes of the answer, as h11 limits them by default."""
 
@@ -81,8 +82,10 @@ class Upgrade:
                 if isinstance(event, h11.Response):
                     raise RemoteProtocolError(f"the server answers {event.status_code} instead of 101")
                 if not isinstance(event, h11.InformationalResponse):
-                    raise RemoteProtocolError("the server hung up before it answered")
+                    raise RemoteProtocolError(_HUNG_UP)
         except h11.RemoteProtocolError as exc:
+            if not data:
+                raise RemoteProtocolError(_HUNG_UP) from exc
             raise RemoteProtocolError(f"the server does not answer in HTTP: {exc}") from exc
 
     def _check(self, answer: h11.InformationalResponse) -> None:

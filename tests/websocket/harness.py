@@ -28,7 +28,7 @@ from appliance.zeek.values import Value
 from tests.broker.harness import DEADLINE_S, wait_until
 from tests.wire.websocket import server_frame
 
-__all__ = ["Conn", "House", "Stub", "data", "event", "run_house", "serve", "table", "wait_until"]
+__all__ = ["DEADLINE_S", "Conn", "House", "Stub", "data", "event", "run_house", "serve", "table", "wait_until"]
 
 _NAME = re.compile(rb"[-A-Za-z0-9/_.=:*@]+")
 _DURATIONS = frozenset({"retry_interval", "retry_max", "connect_timeout", "ack_timeout", "ping_interval", "max_wait"})
@@ -172,8 +172,9 @@ class Conn:
 
     async def end(self) -> None:
         """Answer the goodbye, if the connection is still open."""
-        with suppress(trio.ClosedResourceError):
-            await self.wait_closed()
+        if self.headers:
+            with suppress(trio.ClosedResourceError):
+                await self.wait_closed()
         await self.close()
 
     async def send(self, payload: bytes, opcode: int = 1) -> None:

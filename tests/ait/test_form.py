@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance.ait.form import Start, parse_start
@@ -92,6 +92,7 @@ def test_what_is_wrong_is_told(fields: dict[str, str], told: str) -> None:
         parse(**fields)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from([*LEAST, "loc", "path", "rotate_log", "rotate_log_delta", "x"]), st.text()))
 def test_any_form_is_understood_or_refused(form: dict[str, str]) -> None:
     """And nothing else happens."""

@@ -82,6 +82,8 @@ def call(arguments: argparse.Namespace) -> int:
         body["operation"] = "index"
     if verb.operation == "insert" and "value" not in body:
         body["value"] = body.pop("index")
+    if verb.operation in ("increment", "decrement"):
+        body.setdefault("value", parse_literal("1"))
     answer = _ask(arguments, "POST", _target(arguments.name), body)
     if arguments.json:
         print(json.dumps(answer, indent=2))

@@ -32,8 +32,10 @@ VERBS = (
     Verb("size", "size", (), "how many keys there are"),
     Verb("put", "put", ("key", "value"), "set a value", True),
     Verb("put-unique", "put_unique", ("key", "value"), "set a value if there is none; else exit code 1", True),
-    Verb("increment", "increment", ("key", "value"), "add a count, int, double or interval", True),
-    Verb("decrement", "decrement", ("key", "value"), "take away a count, int, double or interval", True),
+    Verb("increment", "increment", ("key", "[value]"), "add a count, int, double or interval; 1 if not given", True),
+    Verb(
+        "decrement", "decrement", ("key", "[value]"), "take away a count, int, double or interval; 1 if not given", True
+    ),
     Verb("append", "append", ("key", "value"), "append to a string", True),
     Verb("insert", "insert", ("key", "index", "[value]"), "put INDEX into a set, or VALUE at INDEX of a table", True),
     Verb(

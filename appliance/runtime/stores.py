@@ -195,5 +195,5 @@ class Stores:
                 await self._waiting.park()
                 if (store := self._open.get(name)) is not None:
                     return store
-            raise StoreError(StoreFailure.NO_STORE, name, "there is none of that name")
+            raise StoreError(StoreFailure.NO_STORE, name, f"there is no store {name!r}")
         raise StoreError(StoreFailure.CLOSED, name, f"it is not open, and was not within {timeout_s:g} s")

@@ -55,6 +55,7 @@ __all__ = [
     "Vector",
     "is_same",
     "sort_key",
+    "type_name",
 ]
 
 Key: TypeAlias = tuple[Any, ...]
@@ -251,6 +252,11 @@ def is_same(left: Value, right: Value) -> bool:
     return sort_key(left) == sort_key(right)
 
 
+def type_name(value: Value) -> str:
+    """Broker's word for the type of a value: "count", "string"."""
+    return _NAMES[type(value)]
+
+
 def _find(keys: Sequence[Key], key: Key) -> int | None:
     """Where a key is among sorted ones."""
     index = bisect_left(keys, key)
@@ -285,4 +291,14 @@ _KEYS: dict[type, Callable[[Any], Key]] = {
     Set: Set.sort_key,
     Table: Table.sort_key,
     Vector: Vector.sort_key,
+}
+
+_NAMES: dict[type, str] = {
+    NoneType: "none",
+    bool: "boolean",
+    int: "integer",
+    float: "real",
+    bytes: "string",
+    EnumValue: "enum",
+    **{each: each.__name__.lower() for each in (Count, Address, Subnet, Port, Timestamp, Timespan, Set, Table, Vector)},
 }

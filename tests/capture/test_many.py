@@ -41,7 +41,7 @@ async def test_a_thousand_handlers_on_one_socket(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 async def test_handlers_that_come_and_go_leave_nothing(tmp_path: Path) -> None:
-    """Ten thousand times on an open socket, several at once, every tenth with a packet: no descriptor, no memory, exact
+    """Thousands of times on an open socket, several at once, every tenth with a packet: no descriptor, no memory, exact
     books.
     """
     bench = Bench(tmp_path, "always.pcap")
@@ -65,12 +65,12 @@ async def test_handlers_that_come_and_go_leave_nothing(tmp_path: Path) -> None:
         await all_of_them(500)
         gc.collect()
         before = descriptors(), resident_bytes()
-        await all_of_them(10_000)
+        await all_of_them(3000)
         gc.collect()
         after = descriptors(), resident_bytes()
     assert after[0] <= before[0] + 1  # a worker thread may hold one for a moment
     assert after[1] - before[1] < 8 << 20
-    assert bench.books(names[0]).received == 1050
+    assert bench.books(names[0]).received == 350
     assert all(bench.books(name).received == bench.books(name).delivered for name in names)
 
 
@@ -89,7 +89,7 @@ async def test_captures_that_start_and_stop_leave_nothing(tmp_path: Path) -> Non
     await round_trips(300)
     gc.collect()
     before = descriptors(), resident_bytes()
-    await round_trips(3000)
+    await round_trips(2000)
     gc.collect()
     after = descriptors(), resident_bytes()
     assert after[0] <= before[0] + 1
@@ -107,7 +107,7 @@ async def test_memory_is_flat_under_steady_traffic(tmp_path: Path) -> None:
         for _ in range(count):
             await bench.send(*burst)
 
-    rounds = int(os.environ.get("SOAK_ROUNDS", "200"))
+    rounds = int(os.environ.get("SOAK_ROUNDS", "100"))
     async with bench.running():
         await steady(50)
         gc.collect()

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "seconds", "every_s"), [("tsv", 12, 1.0), ("json", 12, 1.0), ("tsv", 4, 0.05)])
+@pytest.mark.parametrize(("kind", "seconds", "every_s"), [("tsv", 4, 0.5), ("json", 4, 0.5), ("tsv", 3, 0.05)])
 async def test_each_record_arrives_once_and_in_order(tmp_path: Path, kind: str, seconds: int, every_s: float) -> None:
     """Whatever is rotated under way, nothing is lost, repeated, or out of order, and the ledger agrees."""
     command = [sys.executable, "-m", "tests.tail.writer", str(tmp_path), str(seconds), str(every_s), kind, "100"]
@@ -32,7 +32,7 @@ async def test_each_record_arrives_once_and_in_order(tmp_path: Path, kind: str, 
 @pytest.mark.slow
 async def test_rotated_files_may_leave_our_sight(tmp_path: Path) -> None:
     """As above, with globs that name only the current file."""
-    command = [sys.executable, "-m", "tests.tail.writer", str(tmp_path), "5", "0.5", "tsv", "100"]
+    command = [sys.executable, "-m", "tests.tail.writer", str(tmp_path), "3", "0.3", "tsv", "100"]
     async with open_bench(tmp_path, logs_in(tmp_path, "conn.log")) as bench:
         bench.consumer.keeps = False
         writer = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)

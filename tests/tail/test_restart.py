@@ -234,13 +234,13 @@ async def test_killed_tail_loses_nothing_and_repeats_little(tmp_path: Path) -> N
     path = tmp_path / "out"
     path.touch()
     output = Output(path)
-    command = [sys.executable, "-m", "tests.tail.writer", str(tmp_path), "10", "0.7", "tsv", "20"]
+    command = [sys.executable, "-m", "tests.tail.writer", str(tmp_path), "4", "0.4", "tsv", "20"]
     writer = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
     for i in range(5):
         life = subprocess.Popen([sys.executable, "-c", PROGRAM, str(tmp_path)], cwd=ROOT)
         if i == 4:
             break
-        with trio.move_on_after(1.7 + 0.3 * i):
+        with trio.move_on_after(0.8 + 0.1 * i):
             await trio.sleep_forever()
         life.send_signal(signal.SIGKILL)
         life.wait()

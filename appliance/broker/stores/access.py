@@ -14,7 +14,7 @@ from appliance.wire.stores.commands import NOBODY, Action, Add, Clear, Erase, Pu
 from appliance.wire.stores.content import Content
 from appliance.wire.stores.operations import INIT_TYPES
 from appliance.zeek.binary import decode, encode
-from appliance.zeek.values import Count, Set, Table, Value, Vector, is_same
+from appliance.zeek.values import Count, Set, Table, Value, Vector, is_same, type_name
 
 __all__ = ["Kept", "StoreAccess"]
 
@@ -158,4 +158,4 @@ def _element(value: Value, index: Value) -> tuple[Value] | None:
         if not isinstance(index, Count):
             raise _ClashError("the index of a vector is a count")
         return (value[index.value],) if index.value < len(value) else None
-    raise _ClashError(f"a {type(value).__name__} has no elements")
+    raise _ClashError(f"a {type_name(value)} has no elements")

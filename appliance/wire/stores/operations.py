@@ -5,7 +5,7 @@ Source: Broker, ``detail/appliers.hh``, ``detail/memory_backend.cc``.
 
 from __future__ import annotations
 
-from appliance.zeek.values import Count, Set, Table, Timespan, Timestamp, Value, Vector, is_same
+from appliance.zeek.values import Count, Set, Table, Timespan, Timestamp, Value, Vector, is_same, type_name
 
 __all__ = ["INIT_TYPES", "TypeClashError", "add", "initial", "subtract"]
 
@@ -84,7 +84,7 @@ def _sum(old: Value, value: Value, sign: int) -> Value:
         return Timespan(_wrap(old.ns + sign * value.ns))
     if isinstance(old, Timestamp) and isinstance(value, Timespan):
         return Timestamp(_wrap(old.ns + sign * value.ns))
-    raise TypeClashError(f"a {type(value).__name__} cannot be added to or taken from a {type(old).__name__}")
+    raise TypeClashError(f"a {type_name(value)} cannot be added to or taken from a {type_name(old)}")
 
 
 def _wrap(number: int) -> int:

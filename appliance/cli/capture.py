@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from appliance.errors import ApplianceError, ConfigError
 
-from .client import ask, find_socket
+from .client import Endpoint, ask, find_endpoint, refusal
 
 __all__ = ["call_list", "call_rotate", "call_start", "call_stop"]
 
@@ -25,11 +24,11 @@ HANDLER_KEYS = (
 SOCKET_KEYS = ("mode", "framing", "filter", "interface", "multicast")
 
 
-def _socket(arguments: argparse.Namespace) -> Path:
-    return find_socket(arguments.config, arguments.socket)
+def _socket(arguments: argparse.Namespace) -> Endpoint:
+    return find_endpoint(arguments)
 
 
-def _ask(socket: Path, method: str, target: str, body: Any = None) -> Any:
+def _ask(socket: Endpoint, method: str, target: str, body: Any = None) -> Any:
     """The answer; what is no success is raised in the appliance's words."""
     status, document = ask(socket, method, target, body, timeout_s=PATIENCE_S)
     if status in (200, 201):
@@ -40,8 +39,7 @@ def _ask(socket: Path, method: str, target: str, body: Any = None) -> Any:
             "the capture has mistakes",
             [ConfigError(each["message"], key=each["key"], hint=each["hint"]) for each in mistakes],
         )
-    told = ": ".join(filter(None, (document.get("title"), document.get("detail"))))
-    raise ApplianceError(told or f"{socket} answered with HTTP {status}")
+    raise refusal(socket, status, document)
 
 
 # ── list ──
@@ -130,7 +128,7 @@ def _parse_address(conn_type: str, text: str) -> list[str | int]:
 # ── stop, rotate ──
 
 
-def _find(socket: Path, names: list[str]) -> list[str]:
+def _find(socket: Endpoint, names: list[str]) -> list[str]:
     """Paths of the handlers of those names; ``capture/handler`` names one exactly.
 
     Raises:

@@ -7,7 +7,7 @@ import json
 
 from appliance.errors import ApplianceError
 
-from .client import ask, find_socket
+from .client import ask, find_endpoint
 
 __all__ = ["call"]
 
@@ -16,7 +16,7 @@ PATH = "/v1/config"
 
 def call(arguments: argparse.Namespace) -> int:
     """Print it."""
-    socket = find_socket(arguments.config, arguments.socket)
+    socket = find_endpoint(arguments)
     status, document = ask(socket, "GET", PATH)
     if status != 200 or not isinstance(document, dict) or not {"toml", "config", "generation"} <= document.keys():
         raise ApplianceError(f"{socket} answered with something that is no configuration")

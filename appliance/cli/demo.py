@@ -27,11 +27,11 @@ def call(arguments: argparse.Namespace) -> int:
 
     from appliance.demo.show import Demo
 
-    from .client import fetch_status, find_socket
+    from .client import fetch_status, find_endpoint
     from .tables import make_console, make_status
 
     console = make_console()
-    endpoint = find_socket(config, None)
+    endpoint = find_endpoint(argparse.Namespace(config=config))
 
     def show(status: dict[str, Any]) -> None:
         console.print(make_status(status))

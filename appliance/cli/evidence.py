@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from appliance.errors import ApplianceError, ConfigError
 
-from .client import ask, find_socket
+from .client import ask, find_endpoint, refusal
 
 __all__ = ["call_list", "call_request"]
 
@@ -23,15 +23,14 @@ _CHOICES = ("conn", "host", "uid", "community_id", "all")
 
 def _ask(arguments: argparse.Namespace, method: str, target: str, body: Any = None) -> Any:
     """The answer; what is no success is raised in the appliance's words."""
-    socket = find_socket(arguments.config, arguments.socket)
+    socket = find_endpoint(arguments)
     status, document = ask(socket, method, target, body, timeout_s=PATIENCE_S)
     if status == 200:
         return document
     document = document if isinstance(document, dict) else {}
     if status == 400:
         raise ConfigError(document.get("detail", ""), key=document.get("where", "").replace("_", "-"))
-    told = ": ".join(filter(None, (document.get("title"), document.get("detail"))))
-    raise ApplianceError(told or f"{socket} answered with HTTP {status}")
+    raise refusal(socket, status, document)
 
 
 def call_list(arguments: argparse.Namespace) -> int:

@@ -74,7 +74,7 @@ def _extract(arguments: argparse.Namespace, values: dict[str, list[str]], max_by
         from .extract_remote import download, find_appliance
 
         given = getattr(arguments, "config", None)
-        place = find_appliance(given, arguments.socket)
+        place = find_appliance(arguments)
         if place is not None:
             with _output(arguments) as out:
                 return download(place, values, arguments.recorder, max_bytes, out)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from appliance.errors import ApplianceError, ConfigError
 
-from .client import DEFAULT_SOCKET, ask, fetch, find_socket
+from .client import Endpoint, NoAnswerError, ask, fetch, find_endpoint, refusal
 
 if TYPE_CHECKING:
     from .extract import Sink
@@ -21,30 +21,30 @@ PATIENCE_S = 86400.0
 """It says nothing while it searches, and whoever records comes first. That it has died shows at once."""
 
 
-def find_appliance(config: Path | None, path: Path | None) -> Path | None:
-    """The socket of an appliance that records; None: none was asked for by name, and none answers.
+def find_appliance(arguments: argparse.Namespace) -> Endpoint | None:
+    """An appliance that records; None: none was asked for by name, and none answers.
 
     Raises:
-        ApplianceError: the one at `path` does not answer.
+        ApplianceError: the one that was named does not answer.
     """
-    if config is None and path is None and not DEFAULT_SOCKET.exists():
-        return None
-    socket = find_socket(config, path)
+    endpoint = find_endpoint(arguments)
+    is_named = endpoint.said.startswith(("-", "$"))
     try:
-        status, _ = ask(socket, "GET", EXTRACT)
-    except ApplianceError:
-        if path is not None:
+        status, _ = ask(endpoint, "GET", EXTRACT)
+    except ApplianceError as exc:
+        has_files = getattr(arguments, "config", None) is not None
+        if is_named or not (has_files or isinstance(exc, NoAnswerError)):
             raise
         return None
     if status == 200:
-        return socket
-    if path is not None:
-        raise ApplianceError(f"the appliance at {path} has no recorder")
+        return endpoint
+    if is_named:
+        raise ApplianceError(f"the appliance at {endpoint} has no recorder")
     return None
 
 
 def download(
-    socket: Path, values: dict[str, list[str]], recorder: str | None, max_bytes: int | None, out: Sink
+    socket: Endpoint, values: dict[str, list[str]], recorder: str | None, max_bytes: int | None, out: Sink
 ) -> dict[str, Any]:
     """Let the appliance extract; returns its report.
 
@@ -67,8 +67,7 @@ def download(
     return dict(document)
 
 
-def _refusal(socket: Path, status: int, body: bytes) -> ApplianceError:
+def _refusal(socket: Endpoint, status: int, body: bytes) -> ApplianceError:
     document = json.loads(body)
-    title, detail = document.get("title"), document.get("detail")
-    told = f"{title}: {detail}" if detail else str(title or f"{socket} answered with HTTP {status}")
-    return ConfigError(told, key=document.get("where", "")) if status == 400 else ApplianceError(told)
+    told = refusal(socket, status, document)
+    return ConfigError(told.message, key=document.get("where", "")) if status == 400 else told

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 from appliance.errors import ApplianceError, ConfigError
 
-from .client import NoAnswerError, ask, find_socket
+from .client import NoAnswerError, ask, find_endpoint, refusal
 
 __all__ = ["call_failed", "call_list", "call_purge", "call_retry", "call_show"]
 
@@ -24,13 +24,11 @@ PATIENCE_S = 70.0
 
 def _ask(arguments: argparse.Namespace, method: str, target: str, body: Any = None) -> Any:
     """The answer; what is no success is raised in the appliance's words."""
-    socket = find_socket(arguments.config, arguments.socket)
+    socket = find_endpoint(arguments)
     status, document = ask(socket, method, target, body, timeout_s=PATIENCE_S)
     if status == 200:
         return document
-    document = document if isinstance(document, dict) else {}
-    told = ": ".join(filter(None, (document.get("title"), document.get("detail"))))
-    raise ApplianceError(told or f"{socket} answered with HTTP {status}")
+    raise refusal(socket, status, document)
 
 
 @contextmanager

@@ -33,7 +33,10 @@ def add_operation(
     status = command(commands, "status", "services, rates, queues, and the ledger by reason", STATUS, "status")
     add_socket(status)
     status.add_argument("--json", action="store_true", help="print the whole status document")
-    status.add_argument("--watch", action="store_true", help="show it again every second until q or Ctrl-C")
+    status.add_argument("--watch", action="store_true", help="show it again and again, until q or Ctrl-C")
+    status.add_argument(
+        "--interval", type=_seconds, default=1.0, metavar="SECONDS", help="with --watch: between two (default: 1)"
+    )
 
     reload = command(commands, "reload", "apply what has changed in the configuration", RELOAD, "reload")
     add_socket(reload)

@@ -65,9 +65,13 @@ def _later(module: str, function: str = "call") -> Callable[[argparse.Namespace]
 
 
 def _add_socket(parser: argparse.ArgumentParser) -> None:
-    place = parser.add_mutually_exclusive_group()
-    place.add_argument("--config", **_CONFIG, help="take the socket from this file's [api] listen")
-    place.add_argument("--socket", type=Path, metavar="PATH", help="the socket (default: /run/broappliance/api.sock)")
+    where = parser.add_argument_group("which appliance")
+    place = where.add_mutually_exclusive_group()
+    place.add_argument("--config", **_CONFIG, help="the one that runs with this file: asked at its [api] listen")
+    place.add_argument("--socket", type=Path, metavar="PATH", help="its socket (default: /run/broappliance/api.sock)")
+    place.add_argument("--url", metavar="URL", help="somewhere else: https://HOST:PORT")
+    where.add_argument("--token-file", type=Path, metavar="FILE", help="with --url: who we are")
+    where.add_argument("--ca", type=Path, metavar="FILE", help="with --url: who signed its certificate, PEM")
 
 
 def _command(

@@ -8,7 +8,7 @@ from typing import Any
 
 from appliance.errors import ConfigError
 
-from .client import RefusedError, find_socket, publish
+from .client import RefusedError, find_endpoint, publish
 
 __all__ = ["call_event", "call_print"]
 
@@ -37,7 +37,7 @@ def _publish(arguments: argparse.Namespace, publication: dict[str, Any]) -> int:
     if arguments.via:
         publication["via"] = arguments.via
     try:
-        peers = publish(find_socket(arguments.config, arguments.socket), publication)
+        peers = publish(find_endpoint(arguments), publication)
     except RefusedError as exc:
         if not exc.where:
             raise

@@ -10,7 +10,7 @@ from typing import Any
 
 from appliance.errors import ApplianceError
 
-from .client import ask, find_socket
+from .client import ask, find_endpoint, refusal
 
 __all__ = ["call"]
 
@@ -48,13 +48,11 @@ def call(arguments: argparse.Namespace) -> int:
 
 
 def _ask(arguments: argparse.Namespace, method: str, target: str, timeout_s: float = 10.0) -> Any:
-    socket = find_socket(arguments.config, arguments.socket)
+    socket = find_endpoint(arguments)
     status, document = ask(socket, method, target, timeout_s=timeout_s)
     if status in (200, 202) and isinstance(document, dict) and {"number", "state", "outcome"} <= document.keys():
         return document
-    document = document if isinstance(document, dict) else {}
-    told = ": ".join(filter(None, (document.get("title"), document.get("detail"))))
-    raise ApplianceError(told or f"{socket} answered with HTTP {status}")
+    raise refusal(socket, status, document)
 
 
 def _wait(arguments: argparse.Namespace, line: dict[str, Any]) -> dict[str, Any]:

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import time
-from pathlib import Path
-from typing import NoReturn
 
-from .client import fetch_status, find_socket
+from .client import Endpoint, fetch_status, find_endpoint
 
 __all__ = ["call"]
-
-INTERVAL_S = 1.0
 
 
 def call(arguments: argparse.Namespace) -> int:
     """Print the status, once or again and again; 3 if something needs attention."""
-    socket = find_socket(arguments.config, arguments.socket)
+    endpoint = find_endpoint(arguments)
     if arguments.watch:
-        try:
-            _watch(socket, as_json=arguments.json)
-        except KeyboardInterrupt:  # which is how one ends it
-            return 0
-    status = fetch_status(socket)
+        with contextlib.suppress(KeyboardInterrupt):  # which is how one ends it
+            _watch(endpoint, arguments.interval, as_json=arguments.json)
+        return 0
+    status = fetch_status(endpoint)
     from .tables import make_console, make_status, needs_attention
 
     if arguments.json:
@@ -33,21 +29,20 @@ def call(arguments: argparse.Namespace) -> int:
     return 3 if needs_attention(status) else 0
 
 
-def _watch(socket: Path, *, as_json: bool) -> NoReturn:
+def _watch(endpoint: Endpoint, interval_s: float, *, as_json: bool) -> None:
+    """Until it is ended: on a terminal the newest, else one after the other, JSON in one line each."""
     from .tables import make_console, make_status
 
     console = make_console()
-    if as_json or not console.is_terminal:
-        while True:
-            status = fetch_status(socket)
-            if as_json:
-                print(json.dumps(status), flush=True)
-            else:
-                console.print(make_status(status))
-            time.sleep(INTERVAL_S)
-    from rich.live import Live
+    if console.is_terminal and not as_json:
+        from .watch import show
 
-    with Live(make_status(fetch_status(socket)), console=console, screen=True, auto_refresh=False) as live:
-        while True:
-            time.sleep(INTERVAL_S)
-            live.update(make_status(fetch_status(socket)), refresh=True)
+        show(lambda: fetch_status(endpoint), interval_s)
+        return
+    while True:
+        status = fetch_status(endpoint)
+        if as_json:
+            print(json.dumps(status), flush=True)
+        else:
+            console.print(make_status(status))
+        time.sleep(interval_s)

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from appliance.errors import ApplianceError, ConfigError
 
-from .client import RefusedError, ask, find_socket, stream
+from .client import RefusedError, ask, find_endpoint, refusal, stream
 from .literals import parse_literal, parse_span_ns
 from .store_arguments import Verb
 from .subscribe import render_time, render_value
@@ -24,15 +24,15 @@ PATIENCE_S = 30.0
 
 def _ask(arguments: argparse.Namespace, method: str, target: str, body: Any = None) -> Any:
     """The answer; what is no success is raised in the appliance's words."""
-    socket = find_socket(arguments.config, arguments.socket)
+    socket = find_endpoint(arguments)
     status, document = ask(socket, method, target, body, timeout_s=PATIENCE_S)
     if status == 200:
         return document
     document = document if isinstance(document, dict) else {}
-    told = ": ".join(filter(None, (document.get("title"), document.get("detail"))))
+    told = refusal(socket, status, document)
     if status == 400 and document.get("where"):
         raise ConfigError(f"{document['where']}: {document.get('detail', told)}")
-    raise ApplianceError(told or f"{socket} answered with HTTP {status}")
+    raise told
 
 
 def _target(name: str) -> str:
@@ -120,7 +120,7 @@ def _members(arguments: argparse.Namespace, verb: Verb) -> dict[str, Any]:
 
 def call_watch(arguments: argparse.Namespace) -> int:
     """Print a line for each change, until there were enough or Ctrl-C ends it."""
-    path = find_socket(arguments.config, arguments.socket)
+    path = find_endpoint(arguments)
     left = arguments.count
     try:
         for kind, data in stream(path, f"{_target(arguments.name)}/watch"):

@@ -10,7 +10,7 @@ from typing import Any
 
 from appliance.errors import ApplianceError
 
-from .client import find_socket, follow
+from .client import find_endpoint, follow
 
 __all__ = ["call", "render_item", "render_time", "render_value"]
 
@@ -19,7 +19,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def call(arguments: argparse.Namespace) -> int:
     """Print a line for each event and print, until there were enough or Ctrl-C ends it."""
-    path = find_socket(arguments.config, arguments.socket)
+    path = find_endpoint(arguments)
     left = arguments.count
     try:
         for kind, data in follow(path, arguments.prefix):

@@ -257,17 +257,18 @@ def _make_services(status: dict[str, Any]) -> Table:
     return table
 
 
-def make_status(status: dict[str, Any]) -> RenderableType:
-    """The whole document."""
+def make_status(status: dict[str, Any], *, is_verdict_first: bool = False) -> RenderableType:
+    """The whole document. What matters most is where one looks first: at the prompt, or at the top of a screen."""
     head = Text.assemble(
         (status["name"], "bold"),
-        f"  {status['state']}, generation {status['generation']}, up {status['uptime_s']:,.0f} s, "
+        f"  {status['state']}, generation {status['generation']}, up {_span(status['uptime_s'])}, "
         f"pid {status['pid']}, version {status['version']}, {', '.join(status['files'])}",
     )
     trouble = needs_attention(status)
     verdict = Text("needs attention: " + "; ".join(trouble), "bold red") if trouble else Text("all is well", "green")
     peers = _make_peers(status)
-    return Group(head, Text(), _make_services(status), Text(), *peers, make_ledger(status), Text(), verdict)
+    tables = [_make_services(status), Text(), *peers, make_ledger(status)]
+    return Group(head, verdict, Text(), *tables) if is_verdict_first else Group(head, Text(), *tables, Text(), verdict)
 
 
 def print_ledger(status: dict[str, Any], *, title: str, file: IO[str]) -> None:

@@ -68,7 +68,7 @@ def serve(tmp_path: Path) -> Iterator[Any]:
         path = tmp_path / f"{len(servers)}.sock"
         server = UnixStreamServer(os.fspath(path), Handler)
         servers.append(server)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         return path
 
     yield start

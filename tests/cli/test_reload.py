@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from socketserver import ThreadingUnixStreamServer
 from typing import Any
 
 import pytest
 
 from appliance.cli import main
+
+from .answers import Answers
 
 CHANGES = [
     {"name": "log", "how": "applied", "keys": ["level"]},
@@ -36,63 +34,25 @@ FAILED = {
 RUNNING = {"number": 3, "state": "running", "outcome": None}
 
 
-class Endpoint:
-    """A server that gives prepared answers, by method and path, one after the other; the last one stays."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.answers: dict[str, list[tuple[int, Any]]] = {}
-        self.asked: list[str] = []
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                name = f"{self.command} {self.path.partition('?')[0]}"
-                outer.asked.append(name)
-                answers = outer.answers[name]
-                status, document = answers.pop(0) if len(answers) > 1 else answers[0]
-                if not status:  # it hangs up
-                    return
-                body = json.dumps(document).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def do_POST(self) -> None:
-                self.do_GET()
-
-            def address_string(self) -> str:
-                return "unix"
-
-            def log_message(self, *_: Any) -> None:
-                """Say nothing."""
-
-        self.server = ThreadingUnixStreamServer(os.fspath(path), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-
 @pytest.fixture
-def endpoint(tmp_path: Path) -> Iterator[Endpoint]:
-    made = Endpoint(tmp_path / "api.sock")
-    made.answers["POST /v1/reload"] = [(202, {"number": 3, "state": "waiting", "outcome": None})]
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
+def endpoint(tmp_path: Path) -> Iterator[Answers]:
+    with Answers(tmp_path / "api.sock") as made:
+        made.answers["POST /v1/reload"] = [(202, {"number": 3, "state": "waiting", "outcome": None})]
+        yield made
 
 
 def done(outcome: dict[str, Any]) -> tuple[int, Any]:
     return 200, {"number": 3, "state": "done", "outcome": outcome}
 
 
-def test_without_waiting_it_only_asks(endpoint: Endpoint, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_waiting_it_only_asks(endpoint: Answers, capsys: pytest.CaptureFixture[str]) -> None:
     """And says where the outcome is told."""
     assert main(["reload", "--socket", str(endpoint.path)]) == 0
     assert endpoint.asked == ["POST /v1/reload"]
     assert "reload 3 was asked for" in capsys.readouterr().out
 
 
-def test_what_became_of_every_service(endpoint: Endpoint, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_became_of_every_service(endpoint: Answers, capsys: pytest.CaptureFixture[str]) -> None:
     """What weighs most first; what is unchanged in one line."""
     endpoint.answers["GET /v1/reload/3"] = [(200, RUNNING), (200, RUNNING), done(DONE)]
     assert main(["reload", "--wait", "--socket", str(endpoint.path)]) == 0
@@ -111,7 +71,7 @@ def test_what_became_of_every_service(endpoint: Endpoint, capsys: pytest.Capture
 
 @pytest.mark.parametrize(("outcome", "code"), [(DONE, 0), (REFUSED, 2), (FAILED, 1)])
 def test_programs_get_the_outcome(
-    endpoint: Endpoint, capsys: pytest.CaptureFixture[str], outcome: dict[str, Any], code: int
+    endpoint: Answers, capsys: pytest.CaptureFixture[str], outcome: dict[str, Any], code: int
 ) -> None:
     """Whole, and nothing else, with the same exit code."""
     endpoint.answers["GET /v1/reload/3"] = [done(outcome)]
@@ -125,7 +85,7 @@ def test_programs_get_the_outcome(
     [(REFUSED, 2, "site.toml:4: zmq[0].bind: missing"), (FAILED, 1, "broappliance: cannot listen")],
 )
 def test_a_refusal_is_told(
-    endpoint: Endpoint, capsys: pytest.CaptureFixture[str], outcome: dict[str, Any], code: int, told: str
+    endpoint: Answers, capsys: pytest.CaptureFixture[str], outcome: dict[str, Any], code: int, told: str
 ) -> None:
     """A mistake begins with its file, as compilers write it; and it is said what goes on."""
     endpoint.answers["GET /v1/reload/3"] = [done(outcome)]
@@ -136,28 +96,28 @@ def test_a_refusal_is_told(
     ]
 
 
-def test_an_endpoint_that_is_restarted_is_asked_again(endpoint: Endpoint, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_endpoint_that_is_restarted_is_asked_again(endpoint: Answers, capsys: pytest.CaptureFixture[str]) -> None:
     """It may be among what the reload changes."""
     endpoint.answers["GET /v1/reload/3"] = [(0, None), (0, None), done(DONE)]
     assert main(["reload", "--wait", "--socket", str(endpoint.path)]) == 0
     assert "generation 7" in capsys.readouterr().out
 
 
-def test_an_appliance_that_ends_is_told(endpoint: Endpoint, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_appliance_that_ends_is_told(endpoint: Answers, capsys: pytest.CaptureFixture[str]) -> None:
     """The reload was not done: exit code 1."""
     endpoint.answers["GET /v1/reload/3"] = [(200, {**RUNNING, "state": "dropped"})]
     assert main(["reload", "--wait", "--socket", str(endpoint.path)]) == 1
     assert "reload 3 was not done: the appliance ends" in capsys.readouterr().err
 
 
-def test_patience_has_an_end(endpoint: Endpoint, capsys: pytest.CaptureFixture[str]) -> None:
+def test_patience_has_an_end(endpoint: Answers, capsys: pytest.CaptureFixture[str]) -> None:
     """The reload goes on without anybody waiting: exit code 1."""
     endpoint.answers["GET /v1/reload/3"] = [(200, RUNNING)]
     assert main(["reload", "--wait", "--timeout", "0.05", "--socket", str(endpoint.path)]) == 1
     assert "has not ended within 0.05 s" in capsys.readouterr().err
 
 
-def test_the_configuration_is_toml(endpoint: Endpoint, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_configuration_is_toml(endpoint: Answers, capsys: pytest.CaptureFixture[str]) -> None:
     """Or JSON, for programs."""
     document = {"generation": 7, "files": ["a", "b"], "toml": "[log]\n", "config": {"log": {}}}
     endpoint.answers["GET /v1/config"] = [(200, document)]
@@ -169,7 +129,7 @@ def test_the_configuration_is_toml(endpoint: Endpoint, capsys: pytest.CaptureFix
 
 @pytest.mark.parametrize("command", ["reload", "config"])
 def test_an_older_appliance_says_that_it_cannot(
-    endpoint: Endpoint, capsys: pytest.CaptureFixture[str], command: str
+    endpoint: Answers, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
     """One line, exit code 1."""
     endpoint.answers |= {

@@ -87,6 +87,10 @@ ROWS = {
         '[cluster]\nbackend = "zeromq"\n[cluster.zeromq]\nlog_bind = "tcp://127.0.0.1:0"\nmax_wait = "1s"\n',
         ("added", "applied", "removed"), is_base=True,
     ),
+    "websocket": entry(
+        "websocket", "second", named("first", 'url = "ws://127.0.0.1:9"'), named("second", 'url = "ws://127.0.0.1:9"'),
+        'topics = ["zeek.event."]\n',
+    ),
     "tail": entry(
         "tail", "second", named("first", 'paths = ["spool/*.log"]'), named("second", 'paths = ["more/*.log"]'),
         "from_start = false\n",

@@ -1,4 +1,7 @@
-"""How long the command takes to answer, and the appliance to be ready."""
+"""How long the command takes to answer, and the appliance to be ready; how much memory it has then.
+
+Of the sources, and of the bundle that ``BROAPPLIANCE_BINARY`` names or `make binary` has built.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 RUNS = 9
-PROGRAM = [sys.executable, "-m", "appliance"]
-SITE = """\
+BUNDLE = Path(os.environ.get("BROAPPLIANCE_BINARY", Path(__file__).parents[1] / "dist/broappliance/broappliance"))
+PLAIN = """\
 [appliance]
 state_dir = "{folder}"
 [api]
@@ -31,22 +34,67 @@ name = "raw"
 [[sink]]
 name = "archive"
 on = ["log:*"]
+"""
+WITH_HOOK = """\
 [[hook]]
 name = "executables"
 on = ["log:files"]
 where = 'mime_type == "application/x-dosexec"'
 run = "appliance.demo.hooks:on_executable"
 """
+EVERY_ROOM = """\
+[broker]
+listen = ["127.0.0.1:0"]
+[cluster]
+backend = "zeromq"
+[cluster.zeromq]
+log_bind = "tcp://127.0.0.1:0"
+[[store]]
+name = "hosts"
+persistent = true
+[[tail]]
+name = "files"
+paths = ["{folder}/*.log"]
+[[watch]]
+name = "captures"
+directory = "{folder}"
+match = ["*.pcap"]
+[[hook]]
+name = "apart"
+on = ["log:http"]
+run = "appliance.demo.hooks:on_executable"
+isolation = "process"
+[[hook]]
+name = "program"
+on = ["file:captures"]
+command = ["true", "{{path}}"]
+"""
+RECORDER = """\
+[[recorder]]
+name = "edge"
+interface = "lo"
+directory = "edge"
+ring = "4MiB"
+min_free = "1MiB"
+budget = "64MiB"
+segment_size = "16MiB"
+filter = "port 9"
+[[evidence]]
+name = "notices"
+on = ["log:notice"]
+recorder = "edge"
+directory = "evidence"
+"""
 
 
-def version() -> float:
+def version(program: Sequence[str]) -> float:
     began = time.perf_counter()
-    subprocess.run([*PROGRAM, "--version"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([*program, "--version"], check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - began
 
 
-def ready(site: str) -> float:
-    """Seconds from the start of the process to READY=1."""
+def ready(program: Sequence[str], site: str) -> tuple[float, float]:
+    """Seconds from the start of the process to READY=1, and the MiB that are resident then."""
     with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
         notify.bind(f"{folder}/notify")
         notify.settimeout(30)
@@ -54,28 +102,42 @@ def ready(site: str) -> float:
         config.write_text(site.format(folder=folder))
         began = time.perf_counter()
         environ = {**os.environ, "NOTIFY_SOCKET": f"{folder}/notify"}
-        process = subprocess.Popen([*PROGRAM, "--config", config], env=environ, stderr=subprocess.DEVNULL)
-        while b"READY=1" not in notify.recv(4096):
-            pass
-        took = time.perf_counter() - began
-        process.terminate()
-        process.wait()
-        return took
+        process = subprocess.Popen([*program, "--config", config], env=environ, stderr=subprocess.DEVNULL)
+        try:
+            while b"READY=1" not in notify.recv(4096):
+                pass
+            took = time.perf_counter() - began
+            fields = Path(f"/proc/{process.pid}/status").read_text().split()
+            return took, int(fields[fields.index("VmRSS:") + 1]) / 1024
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def middle(values: Iterable[float]) -> str:
+    return f"{statistics.median(values):.0f}"
 
 
 def main() -> None:
     # Byte code as an installed program has it, whatever the environment says.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    plain = SITE.partition("[[hook]]")[0]
-    cases: dict[str, Callable[[], float]] = {
-        "--version": version,
-        "ready: subscriber, capturer, sink": lambda: ready(plain),
-        "ready: the same and a hook with `where`": lambda: ready(SITE),
+    programs = {"sources": [sys.executable, "-m", "appliance"]}
+    if BUNDLE.exists():
+        programs["bundle"] = [os.fspath(BUNDLE)]
+    sites = {
+        "subscriber, capturer, sink": PLAIN,
+        "the same and a hook with `where`": PLAIN + WITH_HOOK,
+        "every room but a recorder": PLAIN + WITH_HOOK + EVERY_ROOM,
+        "every room": PLAIN + WITH_HOOK + EVERY_ROOM + RECORDER,
     }
-    print(f"\nStart, medians of {RUNS} runs\n\n| | ms |\n|---|--:|")
-    for name, case in cases.items():
-        case()
-        print(f"| {name} | {statistics.median(case() for _ in range(RUNS)) * 1e3:.0f} |")
+    print(f"\nStart, medians of {RUNS} runs\n\n| | | ms | MiB |\n|---|---|--:|--:|")
+    for name, program in programs.items():
+        version(program)
+        print(f"| {name} | `--version` | {middle(version(program) * 1e3 for _ in range(RUNS))} | |")
+        for what, site in sites.items():
+            ready(program, site)
+            took, resident = zip(*(ready(program, site) for _ in range(RUNS)), strict=True)
+            print(f"| {name} | ready: {what} | {middle(each * 1e3 for each in took)} | {middle(resident)} |")
 
 
 if __name__ == "__main__":

@@ -28,9 +28,8 @@ _NO_PACKAGES = frozenset({"__pycache__", "site-packages", "dist-packages", "lib-
 
 def standard_library() -> list[str]:
     """Full names of the modules of this interpreter's standard library, in order, without what is left out."""
-    folder, extensions = (Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib"))
-    extensions /= "lib-dynload"
-    found = {*sys.builtin_module_names, *_modules(folder)}
+    extensions = Path(sysconfig.get_config_var("DESTSHARED"))  # of the interpreter, also in a virtual environment
+    found = {*sys.builtin_module_names, *_modules(Path(sysconfig.get_path("stdlib")))}
     found |= {path.name.partition(".")[0] for path in extensions.glob("*.so")}
     return sorted(name for name in found if name.partition(".")[0] not in LEFT_OUT and not name.startswith(_TESTED))
 
@@ -43,7 +42,7 @@ def _modules(folder: Path, prefix: str = "") -> Iterator[str]:
                 if name not in _NO_PACKAGES and suffix == "" and Path(entry.path, "__init__.py").exists():
                     yield prefix + name
                     yield from _modules(Path(entry.path), f"{prefix}{name}.")
-            elif suffix == ".py" and name not in ("__init__", "__main__"):
+            elif suffix == ".py" and name not in ("__init__", "__main__", "sitecustomize"):
                 yield prefix + name
 
 

@@ -64,6 +64,8 @@ class Peer:
         self.address, self.dialed = address, dialed
         self.announced: dict[str, bytes] = {}
         """What was announced to it, by key."""
+        self.is_greeted = False
+        """Whether we have said hello, as a node of a cluster."""
         self.ending = ""
         """Why the peering has ended, or is about to; empty as long as all is well."""
         self.is_ours = False

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from appliance.errors import ApplianceError, ConfigError
+from appliance.runtime.bundle import settle_in
 
 from .bundled import find_work
 
@@ -22,6 +23,7 @@ def _leaves(exc: BaseException) -> list[BaseException]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0 success, 1 failure, 2 configuration or usage, 3 attention."""
     argv = sys.argv[1:] if argv is None else argv
+    settle_in()
     work = find_work(argv)
     if work is not None:
         return work()

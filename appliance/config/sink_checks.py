@@ -12,7 +12,7 @@ from appliance.config.tables import Config
 
 __all__ = ["check_outlets", "check_sinks", "outlets"]
 
-_NO_LOGS = ("event:", "print:")
+_NO_LOGS = ("event:", "print:", "node:")
 _LONGEST_TOPIC = (1 << 16) - 1  # Broker counts its bytes in 16 bits
 _LOCAL = "<$>"  # where Broker's endpoints talk to themselves and about their peerings
 
@@ -32,8 +32,9 @@ def check_sinks(config: Config, report: Report) -> None:
 def outlets(config: Config) -> list[str]:
     """The doors through which the appliance can publish."""
     found = []
+    is_node = any(backend == "broker" for _, backend in select(config, "cluster", "backend"))
     for _, broker in select(config, "broker"):
-        if HOLE in (broker.listen, broker.connect) or broker.is_endpoint:
+        if is_node or HOLE in (broker.listen, broker.connect) or broker.is_endpoint:
             found.append("broker")
     if not found and any(backend == "broker" for _, backend in select(config, "cluster", "backend")):
         found.append("broker")
@@ -52,12 +53,27 @@ def check_outlets(config: Config, report: Report) -> None:
                 "there is no endpoint to publish with",
                 "write [broker] with listen or connect, [cluster.zeromq] with read and write, or [[websocket]]",
             )
+    _check_carried(config, doors, report)
     for consumer in ("hook", "sink"):
         for key, entry in select(config, consumer, EACH, "via", EACH):
             if not any(fnmatch.fnmatchcase(door, entry) for door in doors):
                 meant = nearest(entry, doors)
                 hint = f"did you mean {quote(meant)}?" if meant else f"there is {one_of(doors)}" if doors else ""
                 report.add(key, f"nothing can be published through {quote(entry)}", hint)
+
+
+def _check_carried(config: Config, doors: list[str], report: Report) -> None:
+    """Report logs and prints that are to go out through nothing but WebSockets, which carry only events."""
+    for key, sink in select(config, "sink", EACH):
+        if sink.kind != "broker" or sink.via is HOLE or HOLE in sink.via:
+            continue
+        open_ = [door for door in doors if not sink.via or any(fnmatch.fnmatchcase(door, glob) for glob in sink.via)]
+        if not open_ or not all(door.startswith("websocket.") for door in open_):
+            continue
+        for place, entry in select(sink, "on", EACH):
+            if entry.startswith(("log:", "print:")):
+                told = f"{quote(entry)} cannot go out through a WebSocket, only events can"
+                report.add((*key, *place), told, 'write [broker], or on = ["event:*"]')
 
 
 def _check_foreign_keys(key: Key, sink: Any, report: Report) -> None:
@@ -68,9 +84,14 @@ def _check_foreign_keys(key: Key, sink: Any, report: Report) -> None:
 
 
 def _check_topic(key: Key, sink: Any, report: Report) -> None:
+    for place, entry in select(sink, "on", EACH):
+        if entry.startswith("node:"):
+            report.add(
+                (*key, *place), f"{quote(entry)} is not published", "every node of the cluster sees it by itself"
+            )
     if sink.topic is HOLE:
         return
-    if not sink.topic and any(entry.startswith(_NO_LOGS) for _, entry in select(sink, "on", EACH)):
+    if not sink.topic and any(entry.startswith(_NO_LOGS[:2]) for _, entry in select(sink, "on", EACH)):
         report.add((*key, "topic"), "missing", "events and prints need one")
     elif sink.topic.startswith(_LOCAL):
         report.add((*key, "topic"), f"{quote(sink.topic)} is one of Broker's own")

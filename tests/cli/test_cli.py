@@ -90,6 +90,21 @@ def test_simple_questions_are_answered_without_heavy_imports(argument: str) -> N
     assert done.stdout.splitlines()[-1] == "loaded"
 
 
+def test_starting_imports_no_library_that_only_tables_and_tests_need(tmp_path: Path) -> None:
+    """Neither rich, which the log's library takes if it may, nor what a file without such tables has no use for."""
+    file = tmp_path / "site.toml"
+    file.write_text("[[zmq]]\nname = 'z'\nbind = ['tcp://127.0.0.1:0']\n[[sink]]\nname = 's'\non = ['log:*']\n")
+    code = (
+        "import sys\nfrom appliance.cli import main\n"
+        f"assert main(['--config', {os.fspath(file)!r}, '--check']) == 0\nprint(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert {"trio", "structlog"} <= loaded
+    unused = {"rich", "pygments", "rule_engine", "yaml", "h11", "zmq", "sqlite3", "multiprocessing", "unittest"}
+    assert not loaded & unused
+
+
 def test_every_mistake_of_a_file_is_one_line_and_the_exit_code_is_two(tmp_path: Path) -> None:
     """Each line begins with file and line, and there is no traceback."""
     file = tmp_path / "site.toml"

@@ -206,3 +206,19 @@ def test_doors_of_a_node(mistakes: Mistakes) -> None:
     """Its events come from the peers, its news of nodes from the cluster."""
     sink = '[[sink]]\nname = "s"\non = ["log:*"]\nfrom = ["broker", "cluster"]\n'
     assert mistakes(as_node("logger-1") + sink) == []
+
+
+@pytest.mark.parametrize(
+    ("entry", "more", "told"),
+    [
+        ("node:gone", "", 'a node is never "gone", use "node:up", "node:down" or "node:*"'),
+        ("node:up", 'kind = "tsv"\n', 'has no columns for "node:up", only for logs, write kind = "jsonl"'),
+        ("node:up", 'kind = "broker"\ntopic = "t"\n',
+         '"node:up" is not published, every node of the cluster sees it by itself'),
+    ],
+    ids=["status", "tsv", "broker"],
+)  # fmt: skip
+def test_sinks_that_cannot_take_nodes(mistakes: Mistakes, entry: str, more: str, told: str) -> None:
+    """Of any status, or of any kind."""
+    (line,) = mistakes(f'{as_node("logger-1")}[[sink]]\nname = "s"\n{more}on = ["{entry}"]\n')
+    assert line.partition(": ")[2] == f"sink[0].on[0]: {told}"

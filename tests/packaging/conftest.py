@@ -1,9 +1,11 @@
 """Tests of what is installed. Without BROAPPLIANCE_PACKAGES, the folder of the packages, only those that need none are
-run; `make install-test` sets it, and must be run as root.
+run; `make install-test` sets it, and must be run as root. The bundle under test is what BROAPPLIANCE_BINARY names, or
+what `make binary` has built of these sources.
 """
 
 from __future__ import annotations
 
+import filecmp
 import os
 import subprocess
 from collections.abc import Iterator
@@ -16,6 +18,28 @@ from .machines import Network, open_network
 PACKAGES = os.environ.get("BROAPPLIANCE_PACKAGES", "")
 if not PACKAGES:
     collect_ignore = ["test_packages.py", "test_install.py", "test_rpm.py", "test_boot.py"]
+
+
+ROOT = Path(__file__).parents[2]
+
+
+def _is_of_these_sources(copied: Path) -> bool:
+    files = [path.relative_to(ROOT) for path in (ROOT / "appliance").rglob("*.py")]
+    return all((copied / name).exists() and filecmp.cmp(ROOT / name, copied / name) for name in files)
+
+
+@pytest.fixture(scope="session")
+def binary() -> Path:
+    """The bundled program."""
+    named = os.environ.get("BROAPPLIANCE_BINARY")
+    if named:
+        return Path(named).resolve(strict=True)
+    built = ROOT / "dist" / "broappliance" / "broappliance"
+    if not built.exists():
+        pytest.skip("no bundle: `make binary` makes one")
+    if not _is_of_these_sources(ROOT / "build" / "binary" / "source"):
+        pytest.skip("the bundle in dist/ is of other sources: `make binary` makes it anew")
+    return built
 
 
 def _package(pattern: str) -> Path:

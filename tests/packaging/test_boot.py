@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zmq
 
 from tests.system.harness import wait_for
 
@@ -53,6 +54,7 @@ log_dir = "captures"
 name = "edge"
 interface = "veth0"
 ring = "8MiB"
+filter = "udp port 4001"
 min_free = "1MiB"
 """
 HOOKS = """\
@@ -64,6 +66,14 @@ run = "site_hooks:look"
 name = "program"
 on = ["log:conn"]
 command = ["cp", "/proc/self/status", "/var/lib/broappliance/program"]
+"""
+CLUSTER = """\
+[cluster]
+zeek_version = "8.0"
+backend = "zeromq"
+[cluster.zeromq]
+log_bind = "tcp://127.0.0.1:27790"
+curve_secret_key_file = "${CREDENTIALS_DIRECTORY}/curve.key"
 """
 STUCK = """\
 [[hook]]
@@ -160,6 +170,7 @@ def test_unit_is_right_and_tight(machine: Machine) -> None:
     shown = machine.run("systemd-analyze", "security", "--no-pager", UNIT, check=False).stdout
     level = re.search(r"Overall exposure level for broappliance.service: ([\d.]+)", shown)
     assert level is not None, shown
+    print(shown)
     assert float(level[1]) <= 2.5, shown
 
 
@@ -247,6 +258,19 @@ def test_a_mistake_in_the_file_is_not_tried_again(machine: Machine) -> None:
     assert show(machine, "ExecMainStatus") == "2"
     assert show(machine, "NRestarts") == "0"
     assert f"{CONFIGURATION}:" in journal(machine)
+
+
+def test_secrets_come_from_the_manager(machine: Machine) -> None:
+    """A key that only root may read is where the file says, also when it is checked for a reload."""
+    private = machine.path("/etc/broappliance/private")
+    private.mkdir(mode=0o700)
+    (private / "curve.key").write_bytes(zmq.curve_keypair()[1])
+    conf = BASE + CLUSTER
+    with running(machine, conf, "[Service]\nLoadCredential=curve.key:/etc/broappliance/private/curve.key\n"):
+        machine.path(CONFIGURATION).write_text(conf.replace("archive", "files"))
+        reloaded = machine.run("systemctl", "reload", UNIT, check=False)
+        assert reloaded.returncode == 0, journal(machine)
+        assert status(machine)["generation"] == 2
 
 
 def test_programs_of_hooks_get_no_capabilities(machine: Machine, network: Network) -> None:

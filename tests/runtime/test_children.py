@@ -241,4 +241,5 @@ def test_variables_that_are_not_for_children_are_taken_out() -> None:
     kept = {"PATH": "/bin", "HOME": "/root"}
     assert child_environment(ours | libraries | kept) == kept | {"LD_LIBRARY_PATH": "/opt/lib"}
     assert child_environment(ours | kept | {"LD_LIBRARY_PATH": "/tmp/_MEI1"}) == kept
+    assert child_environment(kept | {"LD_LIBRARY_PATH": "/b/_internal", "_PYI_ARCHIVE_FILE": "/b/program"}) == kept
     assert child_environment(kept | {"LD_LIBRARY_PATH": "/opt/lib"}) == kept | {"LD_LIBRARY_PATH": "/opt/lib"}

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +24,7 @@ from appliance.cli.client import fetch_status
 from appliance.errors import ApplianceError
 
 T = TypeVar("T")
+PROGRAM = (sys.executable, "-m", "appliance")
 DEADLINE_S = 20.0
 GOLDEN = Path(__file__).parents[1] / "golden" / "logwriter" / "messages.jsonl.gz"
 RATE = 10_000
@@ -56,8 +57,9 @@ def wait_for(look: Callable[[], T], *, timeout_s: float = DEADLINE_S) -> T:
 class Program:
     """One run of the program. Its folder holds ``conf.toml``, the state, the log and the notification socket."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, argv: Sequence[str | Path] = PROGRAM) -> None:
         self.folder = folder
+        self._argv = argv
         self.state = folder / "state"
         self.conf = folder / "conf.toml"
         self._log = folder / "log"
@@ -71,7 +73,7 @@ class Program:
         """Start; see `wait_ready`."""
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "appliance", "--config", self.conf],
+                [*self._argv, "--config", self.conf],
                 stdout=log,
                 stderr=log,
                 env={**os.environ, "NOTIFY_SOCKET": os.fspath(self.folder / "notify")},
@@ -177,9 +179,9 @@ class Program:
 
 
 @contextmanager
-def open_program(folder: Path, conf: str) -> Iterator[Program]:
+def open_program(folder: Path, conf: str, argv: Sequence[str | Path] = PROGRAM) -> Iterator[Program]:
     """A program that is ready; killed at the end if it still runs."""
-    program = Program(folder)
+    program = Program(folder, argv)
     try:
         write_conf(program, conf)
         program.start()

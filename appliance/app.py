@@ -366,7 +366,9 @@ class Appliance:
 
     def _config_document(self) -> bytes:
         files = [os.fspath(file) for file in self._prepared.loaded.files]
-        return msgspec.json.encode({"generation": self._generation, "files": files, **show(self._prepared.config)})
+        return msgspec.json.encode(
+            {"generation": self._generation, "files": files, **show(self._prepared.config, self._prepared.loaded.taken)}
+        )
 
 
 async def _watch_signals(signals: AsyncIterator[int], appliance: Appliance, nursery: trio.Nursery) -> None:

@@ -21,7 +21,7 @@ def call(arguments: argparse.Namespace) -> int:
 
     loaded = load(arguments.config)
     if arguments.print_config:
-        print(render(loaded.config), end="")
+        print(render(loaded.config, loaded.taken), end="")
         return 0
 
     _import_log_library()

@@ -8,9 +8,8 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import msgspec
 import structlog
 import trio
 
@@ -109,15 +108,10 @@ class Appliance:
         """
         async with trio.open_nursery() as nursery:
             supervisor = Supervisor(nursery)
-            documents = {
-                "/v1/status": self._document,
-                "/v1/config": self._config_document,
-                "/healthz": lambda: b'{"status":"ok"}',
-            }
             parts = self._make_parts(
                 ledger=self.ledger,
                 dispatcher=self.dispatcher,
-                documents=documents,
+                configuration=self._show_config,
                 status=self.status,
                 outlet=self.outlet,
                 captures=lambda: self.captures,
@@ -361,14 +355,10 @@ class Appliance:
             lost=self.ledger.lost,
         )
 
-    def _document(self) -> bytes:
-        return msgspec.json.encode(self.status())
-
-    def _config_document(self) -> bytes:
+    def _show_config(self) -> dict[str, Any]:
         files = [os.fspath(file) for file in self._prepared.loaded.files]
-        return msgspec.json.encode(
-            {"generation": self._generation, "files": files, **show(self._prepared.config, self._prepared.loaded.taken)}
-        )
+        shown = show(self._prepared.config, self._prepared.loaded.taken)
+        return {"generation": self._generation, "files": files, **shown}
 
 
 async def _watch_signals(signals: AsyncIterator[int], appliance: Appliance, nursery: trio.Nursery) -> None:

@@ -263,6 +263,7 @@ class Parts:
             captures=self._captures,
             running=self._running,
             reloads=self._reloads,
+            metrics=self.metrics,
         )
         return parts.make(table, prepared)
 

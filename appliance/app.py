@@ -14,7 +14,7 @@ import structlog
 import trio
 
 from appliance import __version__
-from appliance.config import diff, load, show
+from appliance.config import diff, load, node_name, show
 from appliance.errors import ApplianceError, ConfigError
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.ledger import Ledger
@@ -343,6 +343,7 @@ class Appliance:
         now = RateMeter(trio.current_time())
         return Status(
             name=appliance.name,
+            node=node_name(self._prepared.config),
             version=__version__,
             pid=os.getpid(),
             state=self._state,

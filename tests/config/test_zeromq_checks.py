@@ -169,3 +169,10 @@ def test_a_logger_alone_is_no_node(tmp_path: Path) -> None:
     config = load(load_text(tmp_path, HEAD + "log_bind = 'tcp://*:1'\n"), environ={}).config
     assert plan_node(config) is None
     assert config.cluster.is_logger
+
+
+def test_only_events_go_out_over_zeromq(mistakes: Mistakes) -> None:
+    """Logs and prints have no way there."""
+    sink = "[[sink]]\nname = 's'\nkind = 'broker'\non = ['print:']\ntopic = 't'\n"
+    told = 'site.toml:9: sink[0].on[0]: "print:" cannot go out through ZeroMQ, only events can, '
+    assert mistakes(HEAD + PLACES + sink) == [told + 'write [broker], or on = ["event:*"]']

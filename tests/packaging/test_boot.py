@@ -321,6 +321,17 @@ def test_stop_under_load(machine: Machine, network: Network) -> None:
         assert not list(machine.path(STATE).rglob("*.part"))
 
 
+def test_upgrade_is_done_although_the_service_does_not_come_back(machine: Machine, next_deb: Path, deb: Path) -> None:
+    """A mistake in the file, made while it ran, is told; the package is whole."""
+    force = ("dpkg", "--force-confdef", "--force-confold", "--install")
+    with running(machine, BASE):
+        machine.path(CONFIGURATION).write_text(BASE + "[[sink]]\nnmae = 5\n")
+        assert "not restarted; see: journalctl" in machine.run(*force, machine.put(next_deb)).stdout
+        assert show(machine, "ActiveState") == "failed"
+        assert "install ok installed" in machine.run("dpkg", "--status", "broappliance").stdout
+    machine.run(*force, machine.put(deb))
+
+
 def test_upgrade_restarts_what_runs_and_removal_stops_it(machine: Machine, next_deb: Path, deb: Path) -> None:
     """Nothing of it is left running, or known to the manager."""
     with running(machine, BASE):

@@ -34,6 +34,7 @@ from appliance.config import (
     Zmq,
     group_captures,
     mistakes_in_captures,
+    plan_metrics,
     plan_peering,
 )
 from appliance.runtime.dispatcher import Dispatcher
@@ -100,8 +101,8 @@ def tables_of(config: Config, captures: Sequence[CaptureGroup] | None = None) ->
     if config.has_uids:
         tables["uids"] = config.uids
     tables["api"] = config.api
-    if config.metrics is not None:
-        tables["metrics"] = config.metrics
+    if (metrics := plan_metrics(config)) is not None:
+        tables["metrics"] = metrics
     tables |= store_tables(config)
     for kind in ("zmq", "websocket", "tail", "watch"):
         tables |= {f"{kind}.{table.name}": table for table in getattr(config, kind)}
@@ -262,6 +263,7 @@ class Parts:
             captures=self._captures,
             running=self._running,
             reloads=self._reloads,
+            metrics=self.metrics,
         )
         return parts.make(table, prepared)
 

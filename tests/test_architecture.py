@@ -46,7 +46,7 @@ MAY_IMPORT = {
     "logfile": BASE | {"zeek", "native"},
     "pcap": {"errors", "units", "native", "runtime"},
     "extract": {"errors", "units", "model", "native", "pcap", "runtime"},
-    "ait": LOWER | {"capture"},
+    "ait": LOWER | {"api", "capture"},
     **dict.fromkeys(DOORS_AND_CONSUMERS, LOWER),
     "api": LOWER | {"extract"},
     "recorder": LOWER | {"extract"},
@@ -63,7 +63,7 @@ MAY_IMPORT = {
     | {"preparation", "cluster_parts", "evidence_parts", "hook_parts", "metric_parts", "status", "store_parts"}
     | {"api_parts"}
     | DOORS_AND_CONSUMERS - {"demo"},
-    "api_parts": LOWER | {"api", "preparation", "status", "store_parts"},
+    "api_parts": LOWER | {"ait", "api", "metric_parts", "preparation", "status", "store_parts"},
     "assembly": LOWER | {"cluster_parts", "parts"},
     "errands": LOWER | {"parts", "hook_parts"},
     "sites": LOWER | {"hooks", "hook_parts", "preparation", "parts", "assembly"},

@@ -43,8 +43,17 @@ def outlets(config: Config) -> list[str]:
     return found + [f"websocket.{name}" for _, name in select(config, "websocket", EACH, "name")]
 
 
+def _check_node(config: Config, report: Report) -> None:
+    """Report sinks for a pool, if we are no node of a cluster."""
+    backends = [backend for _, backend in select(config, "cluster", "backend")]
+    for key, pool in select(config, "sink", EACH, "pool"):
+        if pool and backends == ["none"]:
+            report.add(key, "we are no node of a cluster", "write [cluster] with a backend")
+
+
 def check_outlets(config: Config, report: Report) -> None:
     """Report sinks that publish, if there is nothing to publish with, and doors through which nothing goes out."""
+    _check_node(config, report)
     doors = outlets(config)
     for key, kind in select(config, "sink", EACH, "kind"):
         if kind == "broker" and not doors:
@@ -89,7 +98,10 @@ def _check_topic(key: Key, sink: Any, report: Report) -> None:
             report.add(
                 (*key, *place), f"{quote(entry)} is not published", "every node of the cluster sees it by itself"
             )
-    if sink.topic is HOLE:
+    if HOLE in (sink.topic, sink.pool, sink.key):
+        return
+    if sink.pool or sink.key:
+        _check_pool(key, sink, report)
         return
     if not sink.topic and any(entry.startswith(_NO_LOGS[:2]) for _, entry in select(sink, "on", EACH)):
         report.add((*key, "topic"), "missing", "events and prints need one")
@@ -97,6 +109,15 @@ def _check_topic(key: Key, sink: Any, report: Report) -> None:
         report.add((*key, "topic"), f"{quote(sink.topic)} is one of Broker's own")
     elif len(sink.topic.encode()) > _LONGEST_TOPIC:
         report.add((*key, "topic"), f"is longer than {_LONGEST_TOPIC} bytes")
+
+
+def _check_pool(key: Key, sink: Any, report: Report) -> None:
+    if not sink.pool:
+        report.add((*key, "key"), "needs a pool", 'write pool = "proxy", or leave it out')
+        return
+    for name in ("topic", "unsolicited"):
+        if getattr(sink, name):
+            report.add((*key, name), "has no effect with pool", "leave it out")
 
 
 def _check_tsv(key: Key, sink: Any, report: Report) -> None:

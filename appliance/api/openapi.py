@@ -89,11 +89,14 @@ class _Key:
 def _operation(endpoint: Endpoint, schema_of: dict[_Key, dict[str, Any]], components: dict[str, Any]) -> dict[str, Any]:
     answers: dict[str, Any] = {}
     for code in codes_of(endpoint):
+        if code < 400:  # success of another kind
+            continue
         answers[str(code)] = {"description": HTTPStatus(code).phrase, "content": {PROBLEM: {"schema": _ref("Problem")}}}
     success: dict[str, Any] = {"description": HTTPStatus(endpoint.status).phrase}
     schema = schema_of[_Key(endpoint.reply)] if endpoint.reply is not None else {}
     success["content"] = {endpoint.produces: {"schema": schema}}
-    answers[str(endpoint.status)] = success
+    for code in (endpoint.status, *(each for each in endpoint.refusals if each < 400)):
+        answers[str(code)] = {**success, "description": HTTPStatus(code).phrase}
     made: dict[str, Any] = {
         "summary": endpoint.summary,
         "operationId": _operation_id(endpoint),
@@ -107,7 +110,7 @@ def _operation(endpoint: Endpoint, schema_of: dict[_Key, dict[str, Any]], compon
         "responses": answers,
     }
     if endpoint.query is not None:
-        made["parameters"] += _query(components[endpoint.query.__name__])
+        made["parameters"] += _query(components[schema_of[_Key(endpoint.query)]["$ref"].rpartition("/")[2]])
     if endpoint.body is not None:
         schema = schema_of[_Key(endpoint.body)]
         made["requestBody"] = {"required": True, "content": {each: {"schema": schema} for each in endpoint.consumes}}

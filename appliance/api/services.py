@@ -5,12 +5,14 @@ GET    /readyz         whether it serves, or starts, reloads or drains
 GET    /v1/status      everything in one document
 GET    /v1/services    the services, page by page
 GET    /v1/ledger      the accounts, page by page
+GET    /v1/recorders   the recorders
+GET    /v1/peers       what is connected with us: Broker's peers, WebSocket servers, writers, nodes of the cluster
 GET    /v1/config      the configuration in force, without secrets
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -18,12 +20,13 @@ import msgspec
 from .exchange import Answer, Request, parameters, problem, to_json
 from .paging import Page, page
 from .roles import Role
-from .schemas import Configuration, Health
+from .schemas import Configuration, Health, PeerList, RecorderList
 from .table import Endpoint
 
 __all__ = ["ServiceRoutes", "Status", "configuration_endpoint"]
 
 _SERVING = ("running", "reloading")
+_CONNECTED = ("broker", "websocket", "cluster", "node", "proxy", "zmq")
 
 
 class Status(Protocol):
@@ -77,6 +80,14 @@ class ServiceRoutes:
                 method="GET", path="/v1/ledger", role=Role.READ, summary="The accounts of everything that passes",
                 handle=self._list_accounts, query=Page, reply=self._ledger,
             ),
+            Endpoint(
+                method="GET", path="/v1/recorders", role=Role.READ, summary="The recorders",
+                handle=self._list_recorders, reply=RecorderList,
+            ),
+            Endpoint(
+                method="GET", path="/v1/peers", role=Role.READ, summary="Who is connected with us",
+                handle=self._list_peers, reply=PeerList,
+            ),
         ]  # fmt: skip
 
     async def _health(self, request: Request) -> Answer:
@@ -101,6 +112,44 @@ class ServiceRoutes:
     async def _list_accounts(self, request: Request) -> Answer:
         chosen, following = page(self._status().ledger, lambda each: each.account.name, parameters(request, Page))
         return to_json({"ledger": chosen, "next": following})
+
+    async def _list_recorders(self, request: Request) -> Answer:
+        del request
+        found = [
+            {"name": name, "state": line.service.state, "figures": line.figures}
+            for kind, name, line in self._lines()
+            if kind == "recorder"
+        ]
+        return to_json({"recorders": found})
+
+    async def _list_peers(self, request: Request) -> Answer:
+        del request
+        found = []
+        for kind, _, line in self._lines():
+            if kind not in _CONNECTED:
+                continue
+            figures = msgspec.to_builtins(line.figures) or {}
+            cluster = figures.get("cluster") or {}
+            found.append(
+                {
+                    "service": line.service.name,
+                    "state": line.service.state,
+                    "peers": _several(figures.get("peers")),
+                    "dialers": _several(figures.get("dialers")),
+                    "nodes": figures.get("nodes", cluster.get("nodes")),
+                }
+            )
+        return to_json({"peers": found})
+
+    def _lines(self) -> Iterator[tuple[str, str, Any]]:
+        for line in self._status().services:
+            kind, _, name = line.service.name.partition(".")
+            yield kind, name, line
+
+
+def _several(found: Any) -> list[Any]:
+    """Some services only count."""
+    return found if isinstance(found, list) else []
 
 
 def configuration_endpoint(show: Callable[[], dict[str, Any]]) -> Endpoint:

@@ -13,6 +13,7 @@ from appliance.runtime.outlet import Outlet
 from appliance.runtime.queues import Queues
 from appliance.runtime.reloads import Reloads
 
+from .metric_parts import MetricParts
 from .preparation import Prepared
 from .status import LedgerLine, ServiceLine, Status
 from .store_parts import StoreParts
@@ -36,6 +37,7 @@ class ApiParts:
         captures: gives what changes captures; None: nobody does.
         running: gives every unit that runs; None: hooks and stores cannot be looked at.
         reloads: where reloads are asked for; None: nobody can.
+        metrics: what Prometheus is told.
     """
 
     def __init__(
@@ -52,11 +54,13 @@ class ApiParts:
         captures: Callable[[], Any] | None,
         running: Callable[[], Iterable[Any]] | None,
         reloads: Reloads | None,
+        metrics: MetricParts,
     ) -> None:
         self._ledger, self._dispatcher, self._outlet = ledger, dispatcher, outlet
         self._queues, self._stores, self._recorders = queues, stores, recorders
         self._status, self._captures, self._running = status, captures, running
         self._configuration, self._reloads = configuration, reloads
+        self._metrics = metrics
 
     def make(self, table: Api, prepared: Prepared) -> ApiServer:
         """A service that is not running yet."""
@@ -66,6 +70,7 @@ class ApiParts:
         from appliance.api.extract import ExtractRoutes
         from appliance.api.files import FileRoutes
         from appliance.api.hooks import HookRoutes
+        from appliance.api.metrics import metrics_endpoint
         from appliance.api.reload import ReloadRoutes
         from appliance.api.server import ApiServer
         from appliance.api.services import ServiceRoutes, configuration_endpoint
@@ -77,6 +82,7 @@ class ApiParts:
         if self._status is not None:
             about = ServiceRoutes(self._status, kind=Status, service=ServiceLine, account=LedgerLine)
             endpoints += about.endpoints()
+            endpoints.append(metrics_endpoint(self._read_metrics))
         if self._configuration is not None:
             endpoints.append(configuration_endpoint(self._configuration))
         if self._reloads is not None:
@@ -90,6 +96,10 @@ class ApiParts:
             endpoints += self._stores.routes(self._running, events.feeds).endpoints()
         endpoints += EvidenceRoutes(self._windows).endpoints()
         endpoints += ExtractRoutes(lambda: self._recorders, state_dir=state_dir).endpoints()
+        if table.legacy_routes and self._captures is not None:
+            from appliance.ait.routes import LegacyRoutes
+
+            endpoints += LegacyRoutes(self._captures, state_dir=state_dir).endpoints()
         return ApiServer(
             table,
             endpoints,
@@ -97,6 +107,9 @@ class ApiParts:
             name=config.appliance.name,
             is_optional=not prepared.loaded.is_set("api.listen"),
         )
+
+    async def _read_metrics(self, accept: str) -> tuple[str, bytes]:
+        return await self._metrics.source.read(accept)
 
     def _units(self) -> Iterable[Any]:
         return self._running() if self._running is not None else ()

@@ -7,6 +7,7 @@ GET    /v1/services    the services, page by page
 GET    /v1/ledger      the accounts, page by page
 GET    /v1/recorders   the recorders
 GET    /v1/peers       what is connected with us: Broker's peers, WebSocket servers, writers, nodes of the cluster
+GET    /v1/cluster     who is up, as each service that is a node of a cluster sees it
 GET    /v1/config      the configuration in force, without secrets
 """
 
@@ -20,7 +21,7 @@ import msgspec
 from .exchange import Answer, Request, parameters, problem, to_json
 from .paging import Page, page
 from .roles import Role
-from .schemas import Configuration, Health, PeerList, RecorderList
+from .schemas import ClusterViews, Configuration, Health, PeerList, RecorderList
 from .table import Endpoint
 
 __all__ = ["ServiceRoutes", "Status", "configuration_endpoint"]
@@ -88,6 +89,10 @@ class ServiceRoutes:
                 method="GET", path="/v1/peers", role=Role.READ, summary="Who is connected with us",
                 handle=self._list_peers, reply=PeerList,
             ),
+            Endpoint(
+                method="GET", path="/v1/cluster", role=Role.READ, summary="The nodes of the cluster",
+                handle=self._show_cluster, reply=ClusterViews,
+            ),
         ]  # fmt: skip
 
     async def _health(self, request: Request) -> Answer:
@@ -112,6 +117,11 @@ class ServiceRoutes:
     async def _list_accounts(self, request: Request) -> Answer:
         chosen, following = page(self._status().ledger, lambda each: each.account.name, parameters(request, Page))
         return to_json({"ledger": chosen, "next": following})
+
+    async def _show_cluster(self, request: Request) -> Answer:
+        del request
+        seen = {each.service.name: getattr(each.figures, "cluster", None) for each in self._status().services}
+        return to_json({"views": {name: view for name, view in seen.items() if view is not None}})
 
     async def _list_recorders(self, request: Request) -> Answer:
         del request

@@ -36,6 +36,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """
     consumes: Sequence[str] = (JSON,)
     produces: str = JSON
+    also: Sequence[str] = ()
+    """Other forms of the answer, for who asks for them."""
     max_body: int = MAX_BODY
     is_stream: bool = False
     """Without an end of its own, or long: HEAD is not served."""

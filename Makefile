@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 SOURCES := pyproject.toml appliance/__init__.py $(wildcard native/*.c native/*.h native/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup setup-dev check format test test-fast bench fuzz native-asan schema man binary onefile \
+.PHONY: help run setup setup-dev check format test test-fast bench fuzz native-asan schema man completion binary onefile \
 	packages install-test clean
 
 help: ## this list
@@ -42,7 +42,7 @@ check: $(VENV)/.dev ## lint, types, architecture, spelling, generated files up t
 	$(BIN)/mypy
 	$(BIN)/codespell appliance native conf packaging tests docs benchmarks README.md CHANGELOG.md
 	$(BIN)/python -m pytest -q tests/test_architecture.py
-	@$(MAKE) --no-print-directory schema man CHECK=1
+	@$(MAKE) --no-print-directory schema man completion CHECK=1
 
 format: $(VENV)/.dev ## put the code into its standard form
 	$(BIN)/ruff check --fix .
@@ -85,6 +85,10 @@ packages: binary ## deb and rpm in dist/, from that folder
 install-test: $(VENV)/.dev packages ## as root: install, upgrade, boot and purge them in small Debian systems
 	@sh packaging/prerequisites.sh install-test
 	BROAPPLIANCE_PACKAGES=dist timeout 900 $(BIN)/python -m pytest tests/packaging $(ARGS)
+
+completion: $(VENV)/.dev ## write packaging/completion/
+	@$(BIN)/python packaging/make_completion.py bash | $(if $(CHECK),diff -u packaging/completion/broappliance.bash -,tee packaging/completion/broappliance.bash >/dev/null)
+	@$(BIN)/python packaging/make_completion.py zsh | $(if $(CHECK),diff -u packaging/completion/_broappliance -,tee packaging/completion/_broappliance >/dev/null)
 
 clean: ## remove what was built
 	rm -rf $(VENV) build dist *.egg-info demo-data appliance/*.so

@@ -8,14 +8,13 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import msgspec
 import structlog
 import trio
 
 from appliance import __version__
-from appliance.config import diff, load, show
+from appliance.config import diff, load, node_name, show
 from appliance.errors import ApplianceError, ConfigError
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.ledger import Ledger
@@ -109,15 +108,10 @@ class Appliance:
         """
         async with trio.open_nursery() as nursery:
             supervisor = Supervisor(nursery)
-            documents = {
-                "/v1/status": self._document,
-                "/v1/config": self._config_document,
-                "/healthz": lambda: b'{"status":"ok"}',
-            }
             parts = self._make_parts(
                 ledger=self.ledger,
                 dispatcher=self.dispatcher,
-                documents=documents,
+                configuration=self._show_config,
                 status=self.status,
                 outlet=self.outlet,
                 captures=lambda: self.captures,
@@ -158,6 +152,7 @@ class Appliance:
 
     def _enter_service(self) -> None:
         self._state = "running"
+        self._tell_remarks()
         self.ready.set()
         self._notifier.ready(self._summary())
         log.info("ready", name=self._prepared.config.appliance.name, version=__version__, pid=os.getpid())
@@ -222,6 +217,10 @@ class Appliance:
                 raise ApplianceError(_TOLD_TO_STOP)
         return done
 
+    def _tell_remarks(self) -> None:
+        for remark in self._prepared.loaded.remarks:
+            log.warning("the layout is odd", remark=remark)
+
     def _adopt(self, candidate: Prepared, done: dict[str, How]) -> tuple[Change, ...]:
         """What runs is what the candidate says: one generation more."""
         difference = diff(self._prepared.config, candidate.config)
@@ -231,6 +230,7 @@ class Appliance:
             self._parts.queues.reconfigure(candidate.config)
         logs = candidate.config.log
         configure_logs(level=logs.level, style=logs.format)
+        self._tell_remarks()
         log.info(
             "reloaded", generation=self._generation,
             added=difference.added, removed=difference.removed, changed=tuple(difference.changed),
@@ -343,6 +343,7 @@ class Appliance:
         now = RateMeter(trio.current_time())
         return Status(
             name=appliance.name,
+            node=node_name(self._prepared.config),
             version=__version__,
             pid=os.getpid(),
             state=self._state,
@@ -360,12 +361,10 @@ class Appliance:
             lost=self.ledger.lost,
         )
 
-    def _document(self) -> bytes:
-        return msgspec.json.encode(self.status())
-
-    def _config_document(self) -> bytes:
+    def _show_config(self) -> dict[str, Any]:
         files = [os.fspath(file) for file in self._prepared.loaded.files]
-        return msgspec.json.encode({"generation": self._generation, "files": files, **show(self._prepared.config)})
+        shown = show(self._prepared.config, self._prepared.loaded.taken)
+        return {"generation": self._generation, "files": files, **shown}
 
 
 async def _watch_signals(signals: AsyncIterator[int], appliance: Appliance, nursery: trio.Nursery) -> None:

@@ -8,7 +8,17 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["EventBatch", "FileReady", "FolderReady", "Item", "LogBatch", "Print", "Segment", "StoreEvent"]
+__all__ = [
+    "EventBatch",
+    "FileReady",
+    "FolderReady",
+    "Item",
+    "LogBatch",
+    "NodeStatus",
+    "Print",
+    "Segment",
+    "StoreEvent",
+]
 
 
 class LogBatch(msgspec.Struct, frozen=True, kw_only=True):
@@ -279,4 +289,37 @@ class StoreEvent(msgspec.Struct, frozen=True, kw_only=True):
         return len(self.key) + len(self.value or b"") + len(self.old or b"")
 
 
-Item = LogBatch | EventBatch | Print | Segment | FileReady | FolderReady | StoreEvent
+class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A node of the cluster has come or gone."""
+
+    node: str
+    """Its name in the layout."""
+    status: str
+    """``up`` or ``down``: what ``on`` names."""
+    type: str
+    """What it does, as in ``[cluster.nodes.NAME]``."""
+    id: str
+    """The ID that it has, or had, in the cluster's backend."""
+    source: str
+    """The door, ``cluster``, whichever backend it is."""
+    received_ns: int
+    """When we learnt of it, nanoseconds since the epoch."""
+
+    @property
+    def kind(self) -> str:
+        return "node"
+
+    @property
+    def name(self) -> str:
+        return self.status
+
+    @property
+    def count(self) -> int:
+        return 1
+
+    @property
+    def size(self) -> int:
+        return len(self.node) + len(self.id)
+
+
+Item = LogBatch | EventBatch | Print | Segment | FileReady | FolderReady | StoreEvent | NodeStatus

@@ -5,7 +5,7 @@ that his file does not use.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,7 @@ from appliance.config import (
     Zmq,
     group_captures,
     mistakes_in_captures,
+    plan_metrics,
     plan_peering,
 )
 from appliance.runtime.dispatcher import Dispatcher
@@ -49,10 +50,10 @@ from .evidence_parts import EvidenceParts
 from .hook_parts import Callee, SitesTable, make_call, make_host, spread
 from .metric_parts import MetricParts
 from .preparation import Prepared, prepare
+from .status import Status
 from .store_parts import StoreParts, store_tables
 
 if TYPE_CHECKING:
-    from appliance.api.hooks import HookRoutes
     from appliance.capture.changes import Changes
     from appliance.capture.control import CaptureControl as CaptureControl
     from appliance.capture.disks import Disks
@@ -63,11 +64,10 @@ if TYPE_CHECKING:
     from appliance.runtime.packets import PacketStore
     from appliance.status import Status
 
-__all__ = ["CONSUMERS", "DOORS", "Documents", "Parts", "Prepared", "Unit", "prepare", "tables_of"]
+__all__ = ["CONSUMERS", "DOORS", "Parts", "Prepared", "Unit", "prepare", "tables_of"]
 
 CONSUMERS = ("sink", "hook", "evidence", "uids")
 DOORS = ("zmq", "websocket", "cluster", "tail", "watch", "capture", "recorder", "broker")
-Documents = Mapping[str, Callable[[], bytes]]
 Door = Zmq | Websocket | Cluster | NodePlan | ProxyPlan | Tail | Peering
 Table = Door | Watch | CaptureGroup | Recorder | StorePlan | Hook | Evidence | Uids | Sink | Api | Metrics | SitesTable
 
@@ -101,8 +101,8 @@ def tables_of(config: Config, captures: Sequence[CaptureGroup] | None = None) ->
     if config.has_uids:
         tables["uids"] = config.uids
     tables["api"] = config.api
-    if config.metrics is not None:
-        tables["metrics"] = config.metrics
+    if (metrics := plan_metrics(config)) is not None:
+        tables["metrics"] = metrics
     tables |= store_tables(config)
     for kind in ("zmq", "websocket", "tail", "watch"):
         tables |= {f"{kind}.{table.name}": table for table in getattr(config, kind)}
@@ -121,8 +121,8 @@ class Parts:
     Args:
         ledger: where accounts are opened.
         dispatcher: what doors hand their items to.
-        documents: what the status endpoint serves.
-        status: what metrics are made from; None: there are none.
+        status: what the endpoint and the metrics tell about everything; None: nothing.
+        configuration: what the endpoint shows of the configuration in force; None: nothing.
         outlet: through which consumers publish; one of its own if it is left out.
         captures: gives what changes captures over the endpoint; None: nobody does.
         running: gives every unit that runs; None: hooks cannot be looked at over the endpoint.
@@ -134,8 +134,8 @@ class Parts:
         *,
         ledger: Ledger,
         dispatcher: Dispatcher,
-        documents: Documents,
         status: Callable[[], Status] | None = None,
+        configuration: Callable[[], dict[str, Any]] | None = None,
         outlet: Outlet | None = None,
         captures: Callable[[], CaptureControl] | None = None,
         running: Callable[[], Iterable[Unit]] | None = None,
@@ -144,9 +144,10 @@ class Parts:
         self._reloads = reloads
         self._ledger = ledger
         self._dispatcher = dispatcher
-        self._documents = documents
         self.metrics = MetricParts(status)
         self._outlet = outlet or Outlet()
+        self._status = status
+        self._configuration = configuration
         self._captures = captures
         self._running = running
         self._disks: Disks | None = None
@@ -248,47 +249,23 @@ class Parts:
         return Unit(key=key, table=table, service=self._door(key, table, prepared.config.appliance))
 
     def _api(self, table: Api, prepared: Prepared) -> Service:
-        from appliance.api.captures import CaptureRoutes
-        from appliance.api.events import EventsApi
-        from appliance.api.evidence import EvidenceRoutes
-        from appliance.api.extract import ExtractRoutes
-        from appliance.api.reload import ReloadRoutes
-        from appliance.api.server import StatusServer
+        from .api_parts import ApiParts
 
-        events = EventsApi(outlet=self._outlet, dispatcher=self._dispatcher, ledger=self._ledger)
-        return StatusServer(
-            tuple(address.removeprefix("unix:") for address in table.listen),
-            self._documents,
-            events=events,
-            captures=self._captures and CaptureRoutes(self._captures, state_dir=prepared.config.appliance.state_dir),
-            hooks=self._running and self._hook_routes(self._running, prepared.config),
-            stores=self._running and self.stores.routes(self._running, events.feeds),
-            evidence=EvidenceRoutes(self._windows),
-            extract=ExtractRoutes(lambda: self.recorders, state_dir=prepared.config.appliance.state_dir),
-            reloads=None if self._reloads is None else ReloadRoutes(self._reloads),
-            is_optional=not prepared.loaded.is_set("api.listen"),
+        parts = ApiParts(
+            ledger=self._ledger,
+            dispatcher=self._dispatcher,
+            outlet=self._outlet,
+            queues=self.queues,
+            stores=self.stores,
+            recorders=self.recorders,
+            status=self._status,
+            configuration=self._configuration,
+            captures=self._captures,
+            running=self._running,
+            reloads=self._reloads,
+            metrics=self.metrics,
         )
-
-    def _windows(self) -> dict[str, Any]:
-        """Where tables of evidence that run can be asked."""
-        units = self._running() if self._running is not None else ()
-        return {unit.table.name: unit.service.window for unit in units if isinstance(unit.table, Evidence)}
-
-    def _hook_routes(self, running: Callable[[], Iterable[Unit]], config: Config) -> HookRoutes:
-        from appliance.api.hooks import HookLine, HookRoutes
-
-        def lines() -> dict[str, HookLine]:
-            return {
-                unit.table.name: HookLine(unit.handle.state.value, unit.service.statistics(), unit.queue.statistics())
-                for unit in running()
-                if isinstance(unit.table, Hook) and unit.handle is not None and unit.queue is not None
-            } | {
-                f"evidence:{unit.table.name}": HookLine(unit.handle.state.value, None, unit.queue.statistics())
-                for unit in running()
-                if isinstance(unit.table, Evidence) and unit.handle is not None and unit.queue is not None
-            }
-
-        return HookRoutes(partial(self.queues.desk, config), lines)
+        return parts.make(table, prepared)
 
     def _consumer(self, key: str, table: Hook | Sink, prepared: Prepared) -> Unit:
         if isinstance(table, Hook):

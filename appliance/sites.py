@@ -133,7 +133,7 @@ class RemoteHooks:
             self._started.set()
 
     async def _run(self) -> None:
-        parts = _HookParts(ledger=self._ledger, dispatcher=self._dispatcher, documents={})
+        parts = _HookParts(ledger=self._ledger, dispatcher=self._dispatcher)
         async with trio.open_nursery() as nursery:
             assembly = Assembly(supervisor=Supervisor(nursery), dispatcher=self._dispatcher, parts=parts)
             try:

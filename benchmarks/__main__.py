@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import broker, cluster, hooks, journal, logs, neighbours, start, stores, tail, transcode, udp
+from benchmarks import broker, cluster, hooks, journal, logs, neighbours, start, stores, tail, transcode, udp, websocket
 
 PARTS = {
     "logs": logs.main,
     "cluster": cluster.main,
     "broker": broker.main,
+    "websocket": websocket.main,
     "transcode": transcode.main,
     "tail": tail.main,
     "udp": udp.main,

@@ -35,7 +35,7 @@ from appliance.model import EventBatch, LogBatch
 from appliance.parts import Parts, Prepared, Table, Unit
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.ledger import Account
-from appliance.runtime.outlet import Published
+from appliance.runtime.outlet import PoolKey, Published
 from appliance.runtime.queue import ItemQueue
 
 __all__ = [
@@ -278,6 +278,12 @@ class FakePublisher:
             return Published(0, refused)
         self.published.append((topic, message))
         return Published(self.peers)
+
+    def pool_topic(self, pool: str, key: PoolKey, *, by_hash: bool) -> str:
+        """Says what was asked for, as long as there is anybody."""
+        if pool not in ("worker", "proxy", "logger"):
+            raise ValueError(f"{pool!r} is no pool")
+        return f"{'hrw' if by_hash else 'rr'}/{pool}/{key!r}" if self.peers else ""
 
     @contextmanager
     def subscribed(self, prefixes: Sequence[str]) -> Iterator[None]:

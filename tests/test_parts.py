@@ -102,7 +102,7 @@ async def test_endpoint_that_nobody_asked_for_is_optional(
 ) -> None:
     """Written in the file it is not, even with the default's value."""
     found = prepared(text)
-    parts = Parts(ledger=Ledger(), dispatcher=Dispatcher(), documents={})
+    parts = Parts(ledger=Ledger(), dispatcher=Dispatcher())
     unit = parts.make("api", found.config.api, found)
     assert unit.service._is_optional is is_optional
 
@@ -116,7 +116,7 @@ async def test_every_table_becomes_a_unit_with_an_account(prepared: Callable[[st
         + '[[capture]]\nname = "c"\nconn_type = "udp"\naddress = ["127.0.0.1", 0]\n[[capture.handler]]\nname = "r"\n'
     )
     ledger = Ledger()
-    parts = Parts(ledger=ledger, dispatcher=Dispatcher(), documents={})
+    parts = Parts(ledger=ledger, dispatcher=Dispatcher())
     units = [parts.make(key, table, found) for key, table in tables_of(found.config).items()]
     assert [(unit.key, unit.kind, unit.queue is not None) for unit in units] == [
         ("sink.s", "sink", True),
@@ -134,7 +134,7 @@ async def test_whoever_publishes_has_the_same_way_out(prepared: Callable[[str], 
     """A sink of kind broker and the local endpoint use the outlet behind which a reload may put another endpoint."""
     found = prepared('[broker]\nlisten = ["127.0.0.1:0"]\n[[sink]]\nname = "s"\non = ["log:*"]\nkind = "broker"\n')
     outlet = Outlet()
-    parts = Parts(ledger=Ledger(), dispatcher=Dispatcher(), documents={}, outlet=outlet)
+    parts = Parts(ledger=Ledger(), dispatcher=Dispatcher(), outlet=outlet)
     tables = tables_of(found.config)
     sink, api = (parts.make(key, tables[key], found) for key in ("sink.s", "api"))
     assert isinstance(sink.service, BrokerSink)
@@ -146,5 +146,6 @@ async def test_whoever_publishes_has_the_same_way_out(prepared: Callable[[str], 
         sink.queue.put_nowait(Print(topic="a", source="broker", text=b"x", received_ns=1))
         sink.service.stop()
     assert [topic for topic, _ in publisher.published] == ["zeek/logs/"]
-    request = Request("POST", "/v1/events", "", b'{"topic":"t","print":"x"}')
-    assert api.service._answer(request).status == 202
+    publish = next(each for each in api.service.endpoints if (each.method, each.path) == ("POST", "/v1/events"))
+    answer = await publish.handle(Request("POST", "/v1/events", body=b'{"topic":"t","print":"x"}'))
+    assert answer.status == 202

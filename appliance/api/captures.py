@@ -12,7 +12,7 @@ from here has no transforms, and its files are below ``state_dir`` or the folder
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -26,9 +26,12 @@ from appliance.model import Segment
 from appliance.runtime.pattern import PathPattern
 from appliance.runtime.supervisor import describe, leaf_of
 
-from .exchange import Answer, Request, problem
+from .exchange import Answer, Request, problem, to_json
+from .roles import Role
+from .schemas import CaptureList, HandlerDocument, Rotated, Started, Stopped
+from .table import Endpoint
 
-__all__ = ["PATH", "CaptureRoutes", "Control"]
+__all__ = ["PATH", "CaptureRoutes", "Control", "refuse_beyond"]
 
 log = structlog.get_logger("api")
 
@@ -68,43 +71,46 @@ class CaptureRoutes:
         self._control = control
         self._state_dir = state_dir
 
-    @staticmethod
-    def owns(path: str) -> bool:
-        """Whether `answer` is for this path."""
-        return path == PATH or path.startswith(f"{PATH}/")
+    def endpoints(self) -> list[Endpoint]:
+        """Cancellation: as in `Control`; a segment that is rotated ends all the same."""
+        one = f"{PATH}/{{capture}}/{{handler}}"
+        refusals = (403, 404, 409, 422, 504)
+        return [
+            Endpoint(
+                method="GET", path=PATH, role=Role.READ, summary="Every capture with its handlers",
+                handle=_guarded(self._list), reply=CaptureList,
+            ),
+            Endpoint(
+                method="POST", path=PATH, role=Role.OPERATE, summary="Start handlers",
+                handle=_guarded(self._start), body=dict[str, Any], reply=Started, status=201, refusals=refusals,
+            ),
+            Endpoint(
+                method="GET", path=one, role=Role.READ, summary="One handler",
+                handle=_guarded(self._show), reply=HandlerDocument, refusals=(404,),
+            ),
+            Endpoint(
+                method="DELETE", path=one, role=Role.OPERATE, summary="Stop a handler",
+                handle=_guarded(self._stop), reply=Stopped, refusals=refusals,
+            ),
+            Endpoint(
+                method="POST", path=f"{one}/rotate", role=Role.OPERATE, summary="End a handler's file",
+                handle=_guarded(self._rotate), reply=Rotated, refusals=refusals,
+            ),
+        ]  # fmt: skip
 
-    async def answer(self, request: Request) -> Answer:
-        """Do what is asked for.
+    async def _list(self, request: Request) -> Answer:
+        del request
+        return to_json({"captures": describe_captures(self._control())})
 
-        Cancellation: as in `Control`; a segment that is rotated ends all the same.
-        """
-        try:
-            return await self._answer(request)
-        except Exception as exc:  # noqa: BLE001 - whatever it was, nothing has changed and the client must know
-            return _refusal(exc)
+    async def _show(self, request: Request) -> Answer:
+        return to_json(_one(self._control(), request.params["capture"], request.params["handler"]))
 
-    async def _answer(self, request: Request) -> Answer:
+    async def _stop(self, request: Request) -> Answer:
         control = self._control()
-        match [request.method, *request.path.removeprefix(PATH).split("/")[1:]]:
-            case ["GET" | "HEAD"]:
-                return _json(200, {"captures": describe_captures(control)})
-            case ["POST"]:
-                return await self._start(control, request.body)
-            case ["GET" | "HEAD", capture, handler]:
-                return _json(200, _one(control, capture, handler))
-            case ["DELETE", capture, handler]:
-                return _json(200, {"stopped": await control.stop(_known(control, capture, handler))})
-            case ["POST", capture, handler, "rotate"]:
-                return await self._rotate(control, _known(control, capture, handler))
-            case [_]:
-                return problem(405, "not done here", allow=("GET", "HEAD", "POST"))
-            case [_, _, _]:
-                return problem(405, "not done here", allow=("GET", "HEAD", "DELETE"))
-            case [_, _, _, "rotate"]:
-                return problem(405, "not done here", allow=("POST",))
-        return problem(404, "no such document")
+        return to_json({"stopped": await control.stop(_known(control, request.params))})
 
-    async def _start(self, control: Control, body: bytes) -> Answer:
+    async def _start(self, request: Request) -> Answer:
+        control, body = self._control(), request.body
         try:
             data = msgspec.json.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError) as exc:
@@ -114,38 +120,45 @@ class CaptureRoutes:
         if isinstance(data, dict):
             data = {"name": _name_for(control, data), **data}
         capture = parse_capture(data, state_dir=self._state_dir)
-        self._refuse_beyond(control, capture)
+        refuse_beyond(control, capture, self._state_dir)
         for handler in capture.handler:
             if control.find(f"{capture.name}/{handler.name}"):
                 return problem(409, "there is such a handler", detail=f"{capture.name}/{handler.name} runs already")
         await control.start(capture)
         started = [_one(control, capture.name, handler.name) for handler in capture.handler]
-        return _json(201, {"capture": capture.name, "handlers": started})
+        return to_json({"capture": capture.name, "handlers": started}, 201)
 
-    async def _rotate(self, control: Control, name: str) -> Answer:
+    async def _rotate(self, request: Request) -> Answer:
+        control = self._control()
+        name = _known(control, request.params)
         with trio.move_on_after(PATIENCE_S):
-            return _json(200, {"segments": msgspec.to_builtins(await control.rotate(name))})
+            return to_json({"segments": msgspec.to_builtins(await control.rotate(name))})
         return problem(504, "not done in time", detail=f"the file ends, which takes longer than {PATIENCE_S:.0f} s")
 
-    def _refuse_beyond(self, control: Control, capture: Capture) -> None:
-        """Raise unless everything is within what the file allows; see the module."""
-        mistakes = []
-        roots = {self._state_dir} | {_root(each) for table in control.captures() for each in table.handler}
-        for number, handler in enumerate(capture.handler):
-            key = f"handler[{number}]"
-            if handler.pre_write_transforms:
-                told = "transforms can only be named in the file"
-                mistakes.append(ConfigError(told, key=f"{key}.pre_write_transforms"))
-            if not any(_is_below(_root(handler), root) for root in roots):
-                told = f"{handler.log_dir!r} is neither below {self._state_dir} nor below the folder of a handler"
-                mistakes.append(ConfigError(told, key=f"{key}.log_dir"))
-        mistakes += [
-            ConfigError("files with keys can only be named in the file", key=name)
-            for name in ("ca", "certificate", "key")
-            if getattr(capture, name)
-        ]
-        if mistakes:
-            raise ExceptionGroup("the capture goes beyond what is allowed", mistakes)
+
+def refuse_beyond(control: Control, capture: Capture, state_dir: str) -> None:
+    """Refuse what only the file may name; see the module.
+
+    Raises:
+        ExceptionGroup: of `ConfigError`.
+    """
+    mistakes = []
+    roots = {state_dir} | {_root(each) for table in control.captures() for each in table.handler}
+    for number, handler in enumerate(capture.handler):
+        key = f"handler[{number}]"
+        if handler.pre_write_transforms:
+            told = "transforms can only be named in the file"
+            mistakes.append(ConfigError(told, key=f"{key}.pre_write_transforms"))
+        if not any(_is_below(_root(handler), root) for root in roots):
+            told = f"{handler.log_dir!r} is neither below {state_dir} nor below the folder of a handler"
+            mistakes.append(ConfigError(told, key=f"{key}.log_dir"))
+    mistakes += [
+        ConfigError("files with keys can only be named in the file", key=name)
+        for name in ("ca", "certificate", "key")
+        if getattr(capture, name)
+    ]
+    if mistakes:
+        raise ExceptionGroup("the capture goes beyond what is allowed", mistakes)
 
 
 def describe_captures(control: Control) -> list[dict[str, Any]]:
@@ -184,8 +197,8 @@ def _one(control: Control, capture: str, handler: str) -> dict[str, Any]:
     raise KeyError(f"{capture}/{handler}")
 
 
-def _known(control: Control, capture: str, handler: str) -> str:
-    name = f"{capture}/{handler}"
+def _known(control: Control, params: Mapping[str, str]) -> str:
+    name = f"{params['capture']}/{params['handler']}"
     if not control.find(name):
         raise KeyError(name)
     return name
@@ -209,8 +222,14 @@ def _is_below(path: str, root: str) -> bool:
     return root != "/" and (path == root or path.startswith(f"{root}/"))
 
 
-def _json(status: int, document: object) -> Answer:
-    return Answer(status, msgspec.json.encode(document))
+def _guarded(handle: Callable[[Request], Awaitable[Answer]]) -> Callable[[Request], Awaitable[Answer]]:
+    async def answer(request: Request) -> Answer:
+        try:
+            return await handle(request)
+        except Exception as exc:  # noqa: BLE001 - whatever it was, nothing has changed and the client must know
+            return _refusal(exc)
+
+    return answer
 
 
 def _refusal(exc: Exception) -> Answer:

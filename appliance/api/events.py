@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.ledger import Ledger
 from appliance.runtime.outlet import Outlet
 
-from .exchange import Answer, Exchange, Request, problem
-from .publish import BadInputError, answer_to, parse_publication
-from .subscribers import Subscribers, parse_topics
+from .exchange import Answer, Reply, Request, problem
+from .publish import BadInputError, Message, answer_to, parse_publication
+from .roles import Role
+from .schemas import PublishedTo
+from .subscribers import EVENT_STREAM, Subscribers, Topics, parse_topics
+from .table import Endpoint
 
 __all__ = ["PATH", "EventsApi"]
 
@@ -37,28 +42,31 @@ class EventsApi:
         """Those who follow anything."""
         return self._subscribers
 
-    def answer(self, request: Request) -> Answer | None:
-        """The answer to a request, or None if it is to be followed by `follow`."""
-        if request.method == "POST":
-            return self._publish(request.body)
-        if request.method != "GET":
-            return problem(405, "only GET and POST are served here", allow=("GET", "POST"))
+    def endpoints(self) -> list[Endpoint]:
+        return [
+            Endpoint(
+                method="POST", path=PATH, role=Role.OPERATE, summary="Publish an event or a print",
+                handle=self._publish, body=Message, reply=PublishedTo, status=202, refusals=(409, 413),
+            ),
+            Endpoint(
+                method="GET", path=PATH, role=Role.READ, summary="Events and prints as they arrive",
+                handle=self._follow, query=Topics, produces=EVENT_STREAM, refusals=(409, 503), is_stream=True,
+            ),
+        ]  # fmt: skip
+
+    async def _follow(self, request: Request) -> Reply:
         try:
-            parse_topics(request.query)
+            topics = parse_topics(request.query)
         except ValueError as exc:
             return problem(400, "not subscribed", where="topic", detail=str(exc))
-        return self._subscribers.refuse()
+        return self._subscribers.refuse() or partial(self._subscribers.serve, prefixes=topics)
 
-    def _publish(self, body: bytes) -> Answer:
+    async def _publish(self, request: Request) -> Answer:
         try:
-            topic, message, via = parse_publication(body)
+            topic, message, via = parse_publication(request.body)
         except BadInputError as exc:
             return problem(400, "not published", where=exc.where, detail=exc.what)
         return answer_to(self._outlet.publish_via(via, topic, [message]))
-
-    async def follow(self, exchange: Exchange, request: Request) -> None:
-        """Serve a subscriber to his end."""
-        await self._subscribers.serve(exchange, parse_topics(request.query))
 
     async def close(self) -> None:
         """Let the subscribers read what waits for them, and tell them that it was all.

@@ -8,19 +8,29 @@ POST   /v1/evidence/NAME       ask for packets: ``{"conn": "10.0.0.1:1025-192.0.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
-from urllib.parse import parse_qs
+from typing import Annotated, Any, Protocol
 
 import msgspec
 
 from appliance.errors import ApplianceError, ConfigError
 
-from .exchange import Answer, Request, problem
+from .exchange import Answer, Request, parameters, problem, to_json
+from .roles import Role
+from .schemas import EvidenceList, Job
+from .table import Endpoint
 
 __all__ = ["PATH", "EvidenceRoutes", "Window"]
 
 PATH = "/v1/evidence"
 LISTED = 20
+
+
+class _Listing(msgspec.Struct, frozen=True):
+    limit: Annotated[int, msgspec.Meta(ge=0, le=999_999_999)] = LISTED
+
+
+class _Waiting(msgspec.Struct, frozen=True):
+    wait: Annotated[int, msgspec.Meta(ge=0, le=999_999_999, description="seconds until it is finished")] = 0
 
 
 class Window(Protocol):
@@ -43,49 +53,46 @@ class EvidenceRoutes:
     def __init__(self, windows: Callable[[], Mapping[str, Window]]) -> None:
         self._windows = windows
 
-    @staticmethod
-    def owns(path: str) -> bool:
-        """Whether `answer` is for this path."""
-        return path == PATH or path.startswith(f"{PATH}/")
+    def endpoints(self) -> list[Endpoint]:
+        return [
+            Endpoint(
+                method="GET", path=PATH, role=Role.READ, summary="What is pending, and the newest files",
+                handle=self._list, query=_Listing, reply=EvidenceList, refusals=(409,),
+            ),
+            Endpoint(
+                method="GET", path=f"{PATH}/{{name}}/{{id}}", role=Role.READ, summary="What became of a request",
+                handle=self._show, query=_Waiting, reply=Job, refusals=(404, 409),
+            ),
+            Endpoint(
+                method="POST", path=f"{PATH}/{{name}}", role=Role.OPERATE, summary="Ask for packets",
+                handle=self._ask, body=dict[str, Any], reply=Job, refusals=(404, 409),
+            ),
+        ]  # fmt: skip
 
-    async def answer(self, request: Request) -> Answer:
-        """Do what is asked for."""
+    async def _list(self, request: Request) -> Answer:
+        limit = parameters(request, _Listing).limit
         try:
-            return await self._answer(request)
+            found = [await window.overview(limit) for _, window in sorted(self._windows().items())]
+        except (ApplianceError, OSError) as exc:
+            return problem(409, "it cannot be done now", detail=str(exc))
+        return to_json({"evidence": found})
+
+    async def _show(self, request: Request) -> Answer:
+        wait_s = parameters(request, _Waiting).wait
+        window, number = self._windows().get(request.params["name"]), request.params["id"]
+        if window is None or not (number.isascii() and number.isdecimal()):
+            return problem(404, "no such document")
+        found = await window.wait(int(number[:18]), wait_s)
+        return to_json(found) if found is not None else problem(404, "nobody knows of this request (any more)")
+
+    async def _ask(self, request: Request) -> Answer:
+        windows, name = self._windows(), request.params["name"]
+        if name not in windows:
+            told = ", ".join(sorted(windows)) or "none"
+            return problem(404, f"there is no evidence {name!r} that runs; there is: {told}")
+        try:
+            return to_json(await windows[name].request(request.body))
         except ConfigError as exc:
             return problem(400, "this makes no sense", detail=exc.message, where=exc.key)
         except (ApplianceError, OSError) as exc:
             return problem(409, "it cannot be done now", detail=str(exc))
-
-    async def _answer(self, request: Request) -> Answer:
-        windows = self._windows()
-        match [request.method, *request.path.removeprefix(PATH).split("/")[1:]]:
-            case ["GET"]:
-                limit = _number(request.query, "limit", LISTED)
-                return _json({"evidence": [await window.overview(limit) for _, window in sorted(windows.items())]})
-            case ["GET", name, number] if name in windows and number.isascii() and number.isdecimal():
-                wait_s = _number(request.query, "wait", 0)
-                found = await windows[name].wait(int(number[:18]), wait_s)
-                return _json(found) if found is not None else problem(404, "nobody knows of this request (any more)")
-            case ["POST", name] if name in windows:
-                return _json(await windows[name].request(request.body))
-            case [_] | [_, _] | [_, _, _] if request.method not in ("GET", "POST"):
-                return problem(405, "not done here", allow=("GET", "POST"))
-            case ["POST", name]:
-                told = ", ".join(sorted(windows)) or "none"
-                return problem(404, f"there is no evidence {name!r} that runs; there is: {told}")
-        return problem(404, "no such document")
-
-
-def _json(document: dict[str, Any]) -> Answer:
-    return Answer(200, msgspec.json.encode(document))
-
-
-def _number(query: str, key: str, default: int) -> int:
-    try:
-        given = parse_qs(query, max_num_fields=8).get(key, [str(default)])
-    except ValueError as exc:
-        raise ConfigError(str(exc)) from None
-    if len(given) > 1 or not given[0].isascii() or not given[0].isdecimal() or len(given[0]) > 9:
-        raise ConfigError("is no number", key=key)
-    return int(given[0])

@@ -1,23 +1,42 @@
-"""One request and its answer over HTTP/1.1, parsed by h11; the connection ends with it.
+"""A request, its answer, and the answers that have no end of their own: what handlers see of HTTP.
 
-Bounded in size: what is longer is refused before it is read. Bounding the time is up to the caller.
+A handler gets a `Request` and returns an `Answer`, or a function of an `Exchange` that sends the answer bit by bit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import parse_qsl
 
-import h11
 import msgspec
 import trio
 
-__all__ = ["MAX_BODY", "Answer", "Exchange", "RefusedError", "Request", "problem"]
+from .roles import NOBODY, Identity
+
+__all__ = [
+    "JSON",
+    "MAX_BODY",
+    "PROBLEM",
+    "Answer",
+    "Exchange",
+    "RefusedError",
+    "Reply",
+    "Request",
+    "decode_body",
+    "parameters",
+    "problem",
+    "to_json",
+]
 
 MAX_BODY = 1 << 20
-"""Bytes of a request's body. h11 bounds what stands before it to 16 KiB."""
+"""Bytes of a request's body, unless its endpoint says otherwise."""
 JSON = "application/json"
-_RECEIVE = 16384
+PROBLEM = "application/problem+json"
+_PART = 1 << 16
+_MAX_FIELDS = 64
+
+Struct = TypeVar("Struct")
 
 
 class Request(NamedTuple):
@@ -25,9 +44,14 @@ class Request(NamedTuple):
 
     method: str
     path: str
-    """Without the query."""
-    query: str
-    body: bytes
+    """As it came, without the query."""
+    query: str = ""
+    body: bytes = b""
+    params: Mapping[str, str] = {}
+    """What the path has in place of the names in braces, decoded."""
+    who: Identity = NOBODY
+    headers: Mapping[str, str] = {}
+    """Names in lower case; of several with one name, the last."""
 
 
 class Answer(NamedTuple):
@@ -36,122 +60,155 @@ class Answer(NamedTuple):
     status: int
     body: bytes
     content_type: str = JSON
-    allow: Sequence[str] = ()
-    """The methods that there are, for status 405."""
+    headers: Mapping[str, str] = {}
 
 
 class RefusedError(Exception):
-    """What came is no request that could be answered otherwise than so."""
+    """Raised by a handler: this is the answer."""
 
     def __init__(self, answer: Answer) -> None:
         super().__init__(answer.status)
         self.answer = answer
 
 
-def problem(status: int, title: str, *, allow: Sequence[str] = (), **members: object) -> Answer:
+def to_json(document: object, status: int = 200) -> Answer:
+    """A document as an answer."""
+    return Answer(status, msgspec.json.encode(document))
+
+
+def problem(
+    status: int, title: str, *, allow: Iterable[str] = (), headers: Mapping[str, str] | None = None, **members: object
+) -> Answer:
     """A refusal, for programs and people.
 
     Args:
         status: of HTTP.
         title: what is the matter, in a few words.
-        allow: as in `Answer`.
+        allow: the methods that there are, for status 405.
+        headers: that go with it.
         members: what else there is to say: ``detail`` for people, ``reason`` and ``where`` for programs.
 
     Source: RFC 9457.
     """
     body = msgspec.json.encode({"title": title, "status": status, **members})
-    return Answer(status, body, "application/problem+json", allow)
+    given = dict(headers or {})
+    if named := ", ".join(allow):
+        given["allow"] = named
+    return Answer(status, body, PROBLEM, given)
+
+
+def parameters(request: Request, kind: type[Struct]) -> Struct:
+    """The query of a request as a struct; a field that is a list may come several times.
+
+    Raises:
+        RefusedError: unknown, repeated or wrong fields.
+    """
+    try:
+        pairs = parse_qsl(request.query, keep_blank_values=True, max_num_fields=_MAX_FIELDS)
+    except ValueError as exc:
+        raise RefusedError(problem(400, "this makes no sense", detail=str(exc))) from None
+    fields = {each.encode_name: each for each in msgspec.structs.fields(kind)}  # type: ignore[arg-type]
+    given: dict[str, Any] = {}
+    for name, value in pairs:
+        if name not in fields:
+            detail = f"there is no field {name!r}; there are: {', '.join(sorted(fields))}"
+            raise RefusedError(problem(400, "this makes no sense", where=name, detail=detail))
+        if name in given:
+            raise RefusedError(problem(400, "this makes no sense", where=name, detail="given twice"))
+        given[name] = value
+    try:
+        return msgspec.convert(given, kind, strict=False)
+    except msgspec.ValidationError as exc:
+        told, where = _split(exc)
+        raise RefusedError(problem(400, "this makes no sense", where=where, detail=told)) from None
+
+
+def decode_body(request: Request, kind: type[Struct]) -> Struct:
+    """The body of a request as what it should be.
+
+    Raises:
+        RefusedError: no JSON (400), or not what is taken here (422).
+    """
+    try:
+        return msgspec.json.decode(request.body or b"{}", type=kind)
+    except msgspec.ValidationError as exc:
+        told, where = _split(exc)
+        raise RefusedError(problem(422, "there are mistakes in it", where=where, detail=told)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise RefusedError(problem(400, "the body is not JSON", detail=str(exc))) from None
+    except RecursionError:
+        raise RefusedError(problem(400, "the body is nested too deeply")) from None
+
+
+def _split(exc: msgspec.ValidationError) -> tuple[str, str]:
+    """What is wrong, and where."""
+    told, _, where = str(exc).partition(" - at `$")
+    return told, where.rstrip("`").lstrip(".")
 
 
 class Exchange:
-    """See the module.
+    """The answer to one request, as it is sent.
 
     Args:
-        stream: a connection on which nothing was read yet; the caller closes it.
+        receive, send: as ASGI defines them.
     """
 
-    def __init__(self, stream: trio.abc.Stream) -> None:
-        self._stream = stream
-        self._connection = h11.Connection(h11.SERVER)
-        self._is_head = False
+    def __init__(
+        self,
+        receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
+        send: Callable[[MutableMapping[str, Any]], Awaitable[None]],
+    ) -> None:
+        self._receive, self._send = receive, send
+        self._gone = trio.Event()
+        self.status = 0
+        """Of the response that was begun; 0 if none was."""
 
-    async def read(self) -> Request | None:
-        """The request; None if the client went away before its end.
-
-        Raises:
-            RefusedError: too large, or no HTTP; its answer is to be sent.
-            trio.BrokenResourceError: the connection broke.
-        """
-        try:
-            return await self._read()
-        except h11.RemoteProtocolError as exc:
-            raise RefusedError(problem(exc.error_status_hint, "this is no request")) from None
-
-    async def _read(self) -> Request | None:
-        head = await self._next_event()
-        if not isinstance(head, h11.Request):
-            return None
-        self._is_head = head.method == b"HEAD"
-        if _announced_length(head) > MAX_BODY:
-            raise RefusedError(problem(413, f"more than {MAX_BODY} bytes"))
-        if self._connection.they_are_waiting_for_100_continue:
-            await self._send(h11.InformationalResponse(status_code=100, headers=[]))
-        body = bytearray()
-        while isinstance(event := await self._next_event(), h11.Data):
-            body += event.data
-            if len(body) > MAX_BODY:
-                raise RefusedError(problem(413, f"more than {MAX_BODY} bytes"))
-        path, _, query = head.target.decode("ascii", "replace").partition("?")
-        return Request(head.method.decode("ascii"), path, query, bytes(body))
-
-    async def _next_event(self) -> object:
-        while (event := self._connection.next_event()) is h11.NEED_DATA:
-            self._connection.receive_data(bytes(await self._stream.receive_some(_RECEIVE)))
-        return event
-
-    async def _send(self, *events: h11.Event) -> None:
-        await self._stream.send_all(b"".join([self._connection.send(event) or b"" for event in events]))
-
-    async def answer(self, answer: Answer) -> None:
-        """Send a response.
+    async def answer(self, answer: Answer, timeout_s: float) -> None:
+        """Send a whole response.
 
         Raises:
-            trio.BrokenResourceError: the connection broke.
+            trio.TooSlowError: for so long the client took nothing.
         """
-        headers = [
-            ("content-type", answer.content_type),
-            ("content-length", str(len(answer.body))),
-            ("connection", "close"),
-        ]
-        if answer.allow:
-            headers.append(("allow", ", ".join(answer.allow)))
-        body = b"" if self._is_head else answer.body
-        await self._send(h11.Response(status_code=answer.status, headers=headers), h11.Data(data=body))
+        headers = {"content-type": answer.content_type, "content-length": str(len(answer.body)), **answer.headers}
+        with trio.fail_after(timeout_s):
+            await self._begin(answer.status, headers)
+        for start in range(0, len(answer.body), _PART):
+            with trio.fail_after(timeout_s):
+                await self.send_part(answer.body[start : start + _PART])
+        with trio.fail_after(timeout_s):
+            await self.end_stream()
 
-    # ── an answer without an end of its own ──
+    async def _begin(self, status: int, headers: Mapping[str, str]) -> None:
+        self.status = status
+        raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        await self._send({"type": "http.response.start", "status": status, "headers": raw})
 
-    async def begin_stream(self, content_type: str, more: Mapping[str, str] | None = None) -> None:
+    async def begin_stream(
+        self, content_type: str, more: Mapping[str, str] | None = None, *, status: int = 200
+    ) -> None:
         """Send the head of a response that goes on, with `more` headers."""
-        headers = [("content-type", content_type), ("cache-control", "no-store"), ("connection", "close")]
-        headers += (more or {}).items()
-        await self._send(h11.Response(status_code=200, headers=headers))
+        await self._begin(status, {"content-type": content_type, "cache-control": "no-store", **(more or {})})
 
     async def send_part(self, data: bytes) -> None:
-        """Send some of it."""
-        await self._send(h11.Data(data=data))
+        """Send some of it.
+
+        Raises:
+            trio.BrokenResourceError: the client is gone.
+        """
+        if self._gone.is_set():
+            raise trio.BrokenResourceError
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
     async def end_stream(self) -> None:
         """Tell the client that this was all."""
-        await self._send(h11.EndOfMessage())
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def wait_gone(self) -> None:
         """Wait until the client has closed the connection, or its sending half; what it sends is thrown away."""
-        try:
-            while await self._stream.receive_some(_RECEIVE):
-                pass
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            return
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._gone.set()
 
 
-def _announced_length(head: h11.Request) -> int:
-    return next((int(value) for name, value in head.headers if name == b"content-length"), 0)
+Reply = Answer | Callable[[Exchange], Awaitable[Answer | None]]
+"""What a handler returns: the answer, or what sends it; that may still have an answer if it has sent nothing."""

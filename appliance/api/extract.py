@@ -27,7 +27,10 @@ from appliance.extract.query import Query, parse_query
 from appliance.extract.uids import apply_uid, find_uid
 from appliance.runtime.packets import Gap, PacketStore, Source
 
-from .exchange import Answer, Exchange, Request, problem
+from .exchange import Answer, Exchange, Reply, Request, problem, to_json
+from .roles import Role
+from .schemas import Conditions, ExtractReport, Recorded
+from .table import Endpoint
 
 __all__ = ["MAX_AT_ONCE", "MAX_BYTES", "PATH", "ExtractRoutes"]
 
@@ -70,41 +73,48 @@ class ExtractRoutes:
         self.running = 0
         """Extractions at this moment."""
 
-    def owns(self, path: str) -> bool:
-        return path == PATH or path.startswith(f"{PATH}/")
+    def endpoints(self) -> list[Endpoint]:
+        return [
+            Endpoint(
+                method="GET", path=PATH, role=Role.READ, summary="The recorders, and since when they have packets",
+                handle=self._list, reply=Recorded, refusals=(404,),
+            ),
+            Endpoint(
+                method="GET", path=f"{PATH}/reports/{{number}}", role=Role.READ,
+                summary="What an extraction gave, and what is missing in it",
+                handle=self._report, reply=ExtractReport, refusals=(404,),
+            ),
+            Endpoint(
+                method="GET", path=f"{PATH}/pcap", role=Role.READ, summary="Packets, as a PCAP",
+                handle=self._pcap, query=Conditions, produces=_CONTENT_TYPE, refusals=(404, 409, 503), is_stream=True,
+            ),
+        ]  # fmt: skip
 
-    async def serve(self, exchange: Exchange, request: Request) -> None:
-        """Answer one request.
-
-        Raises:
-            trio.BrokenResourceError: the client went away.
-        """
-        try:
-            answer = await self._answer(exchange, request)
-        except ConfigError as exc:
-            answer = problem(400, "a condition is wrong", detail=exc.message, where=exc.key)
-        except ApplianceError as exc:
-            answer = problem(409, "it cannot be done now", detail=str(exc))
-        if answer is not None:
-            await exchange.answer(answer)
-
-    async def _answer(self, exchange: Exchange, request: Request) -> Answer | None:
-        """The answer; None if it has been sent."""
-        if request.method != "GET":
-            return problem(405, "only GET is served here", allow=("GET",))
-        recorders = self._recorders()
-        if not recorders:
+    async def _list(self, request: Request) -> Answer:
+        del request
+        if not (recorders := self._recorders()):
             return problem(404, "there is no recorder")
-        match request.path.split("/")[3:]:
-            case []:
-                found = [{"name": name, "oldest_ns": store.oldest_ns} for name, store in sorted(recorders.items())]
-                return Answer(200, msgspec.json.encode({"recorders": found, "running": self.running}))
-            case ["reports", number]:
-                report = self._reports.get(int(number)) if number.isdecimal() else None
-                return Answer(200, report) if report else problem(404, "no such report")
-            case ["pcap"]:
+        found = [{"name": name, "oldest_ns": store.oldest_ns} for name, store in sorted(recorders.items())]
+        return to_json({"recorders": found, "running": self.running})
+
+    async def _report(self, request: Request) -> Answer:
+        number = request.params["number"]
+        report = self._reports.get(int(number[:18])) if number.isascii() and number.isdecimal() else None
+        return Answer(200, report) if report else problem(404, "no such report")
+
+    async def _pcap(self, request: Request) -> Reply:
+        if not (recorders := self._recorders()):
+            return problem(404, "there is no recorder")
+
+        async def send(exchange: Exchange) -> Answer | None:
+            try:
                 return await self._extract(exchange, request.query, recorders)
-        return problem(404, "no such document")
+            except ConfigError as exc:
+                return problem(400, "a condition is wrong", detail=exc.message, where=exc.key)
+            except ApplianceError as exc:
+                return problem(409, "it cannot be done now", detail=str(exc))
+
+        return send
 
     async def _extract(self, exchange: Exchange, text: str, recorders: Mapping[str, PacketStore]) -> Answer | None:
         try:
@@ -112,7 +122,8 @@ class ExtractRoutes:
         except ValueError as exc:
             raise ConfigError(str(exc)) from None
         if self.running >= MAX_AT_ONCE:
-            return problem(503, "too many extractions at once", detail=f"{MAX_AT_ONCE} are running; try again later")
+            detail = f"{MAX_AT_ONCE} are running; try again later"
+            return problem(503, "too many extractions at once", detail=detail, headers={"retry-after": "10"})
         self.running += 1
         try:
             stores = _stores(recorders, values.pop("recorder", None))

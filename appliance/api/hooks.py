@@ -13,8 +13,8 @@ A letter that is not dead any more is left alone, so asking twice does nothing t
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NamedTuple
-from urllib.parse import parse_qs
+from functools import partial
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import structlog
@@ -27,7 +27,11 @@ from appliance.runtime.journal.documents import full_document, short_document
 from appliance.runtime.supervisor import describe
 from appliance.zeek.plain import plain_record
 
-from .exchange import Answer, Request, problem
+from .exchange import Answer, Request, parameters, problem, to_json
+from .paging import Page, cursor_of, read_cursor
+from .roles import Role
+from .schemas import Changed, DeadLetter, DeadLetters, HookList
+from .table import Endpoint
 
 __all__ = ["PATH", "HookLine", "HookRoutes"]
 
@@ -36,7 +40,6 @@ log = structlog.get_logger("api")
 PATH = "/v1/hooks"
 PATIENCE_S = 60.0
 """For one request: the journal's disk may be slow."""
-MAX_LETTERS = 1000
 MAX_IDS = 10_000
 _MAX_ID = (1 << 63) - 1
 
@@ -49,13 +52,18 @@ class HookLine(NamedTuple):
     queue: QueueFigures
 
 
-class _Choice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Choice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which letters are meant."""
 
     ids: list[int] | None = None
     hook: str | None = None
     all: bool = False
     waiting: bool = False
+
+
+class _DeadQuery(Page, frozen=True):
+    hook: str | None = None
+    after: Annotated[int, msgspec.Meta(ge=0, le=_MAX_ID, description="letters with higher ids")] = 0
 
 
 class _BadRequestError(ValueError):
@@ -76,45 +84,34 @@ class HookRoutes:
         self._desk = desk
         self._running = running
 
-    @staticmethod
-    def owns(path: str) -> bool:
-        """Whether `answer` is for this path."""
-        return path == PATH or path.startswith(f"{PATH}/")
+    def endpoints(self) -> list[Endpoint]:
+        """Cancellation: as in `Desk`; a change is made or not, as a whole."""
+        refusals = (409, 504)
+        return [
+            Endpoint(
+                method="GET", path=PATH, role=Role.READ, summary="Every hook with its queue",
+                handle=_guarded(self._list), reply=HookList, refusals=refusals,
+            ),
+            Endpoint(
+                method="GET", path=f"{PATH}/dead", role=Role.READ, summary="Dead letters",
+                handle=_guarded(self._dead), query=_DeadQuery, reply=DeadLetters, refusals=refusals,
+            ),
+            Endpoint(
+                method="GET", path=f"{PATH}/dead/{{id}}", role=Role.READ, summary="One dead letter with its record",
+                handle=_guarded(self._show), reply=DeadLetter, refusals=(404, *refusals),
+            ),
+            Endpoint(
+                method="POST", path=f"{PATH}/retry", role=Role.OPERATE, summary="Try dead letters again",
+                handle=_guarded(partial(self._change, "retry")), body=Choice, reply=Changed, refusals=refusals,
+            ),
+            Endpoint(
+                method="POST", path=f"{PATH}/purge", role=Role.OPERATE, summary="Delete dead letters",
+                handle=_guarded(partial(self._change, "purge")), body=Choice, reply=Changed, refusals=refusals,
+            ),
+        ]  # fmt: skip
 
-    async def answer(self, request: Request) -> Answer:
-        """Do what is asked for.
-
-        Cancellation: as in `Desk`; a change is made or not, as a whole.
-        """
-        with trio.move_on_after(PATIENCE_S):
-            try:
-                return await self._answer(request)
-            except _BadRequestError as exc:
-                return problem(400, "this makes no sense", detail=str(exc))
-            except (ApplianceError, OSError, trio.ClosedResourceError) as exc:
-                return problem(409, "it cannot be done now", detail=describe(exc))
-            except Exception as exc:
-                log.error("a request failed", error=describe(exc), exc_info=exc)
-                return problem(500, "it failed", detail=describe(exc))
-        return problem(504, "not done in time", detail=f"the journal did not answer within {PATIENCE_S:.0f} s")
-
-    async def _answer(self, request: Request) -> Answer:
-        match [request.method, *request.path.removeprefix(PATH).split("/")[1:]]:
-            case ["GET" | "HEAD"]:
-                return _json(await self._list())
-            case ["GET" | "HEAD", "dead"]:
-                return _json(await self._dead(request.query))
-            case ["GET" | "HEAD", "dead", number]:
-                return await self._show(number)
-            case ["POST", "retry" | "purge" as verb]:
-                return await self._change(verb, request.body)
-            case [_] | [_, "dead"] | [_, "dead", _]:
-                return problem(405, "not done here", allow=("GET", "HEAD"))
-            case [_, "retry" | "purge"]:
-                return problem(405, "not done here", allow=("POST",))
-        return problem(404, "no such document")
-
-    async def _list(self) -> dict[str, Any]:
+    async def _list(self, request: Request) -> Answer:
+        del request
         desk = await self._desk()
         kept = {each.hook: each for each in (await desk.backlogs() if desk is not None else ())}
         running = self._running()
@@ -137,28 +134,27 @@ class HookRoutes:
                 }
             )
         letters = await desk.statistics() if desk is not None else None
-        return {"hooks": hooks, "dead_letters": letters}
+        return to_json({"hooks": hooks, "dead_letters": letters})
 
-    async def _dead(self, query: str) -> dict[str, Any]:
-        fields = parse_qs(query, keep_blank_values=True)
-        if unknown := fields.keys() - {"hook", "after", "limit"}:
-            raise _BadRequestError(f"there is no field {min(unknown)!r}")
-        hook = fields["hook"][-1] if "hook" in fields else None
-        after, limit = _number(fields, "after", 0, _MAX_ID), _number(fields, "limit", 100, MAX_LETTERS)
+    async def _dead(self, request: Request) -> Answer:
+        given = parameters(request, _DeadQuery)
+        after = max(given.after, read_cursor(given.cursor, int, 0))
         desk = await self._desk()
-        letters = await desk.dead(hook, after=after, limit=limit) if desk is not None else []
-        return {"letters": [short_document(letter) for letter in letters]}
+        letters = await desk.dead(given.hook, after=after, limit=given.limit) if desk is not None else []
+        following = cursor_of(letters[-1].id) if letters and len(letters) == given.limit else None
+        return to_json({"letters": [short_document(letter) for letter in letters], "next": following})
 
-    async def _show(self, number: str) -> Answer:
+    async def _show(self, request: Request) -> Answer:
+        number = request.params["id"]
         desk = await self._desk()
         is_number = number.isascii() and number.isdecimal() and int(number[:20]) <= _MAX_ID
         letter = await desk.show(int(number)) if desk is not None and is_number else None
         if letter is None:
             return problem(404, "there is no such dead letter", detail=f"{number}: tried again, purged, or never there")
-        return _json(full_document(letter, plain_record(letter.item)))
+        return to_json(full_document(letter, plain_record(letter.item)))
 
-    async def _change(self, verb: str, body: bytes) -> Answer:
-        choice = _choice(verb, body)
+    async def _change(self, verb: str, request: Request) -> Answer:
+        choice = _choice(verb, request.body)
         desk = await self._desk()
         if desk is None:
             count = 0
@@ -169,17 +165,31 @@ class HookRoutes:
             change = desk.retry if verb == "retry" else desk.purge
             count = await change(choice.hook, ids=choice.ids)
         log.info(f"{verb} of dead letters", count=count, hook=choice.hook, by_id=choice.ids is not None)
-        return _json({"count": count})
+        return to_json({"count": count})
 
 
-def _choice(verb: str, body: bytes) -> _Choice:
+def _guarded(handle: Callable[[Request], Awaitable[Answer]]) -> Callable[[Request], Awaitable[Answer]]:
+    async def answer(request: Request) -> Answer:
+        with trio.move_on_after(PATIENCE_S):
+            try:
+                return await handle(request)
+            except _BadRequestError as exc:
+                return problem(400, "this makes no sense", detail=str(exc))
+            except (ApplianceError, OSError, trio.ClosedResourceError) as exc:
+                return problem(409, "it cannot be done now", detail=describe(exc))
+        return problem(504, "not done in time", detail=f"the journal did not answer within {PATIENCE_S:.0f} s")
+
+    return answer
+
+
+def _choice(verb: str, body: bytes) -> Choice:
     """What the body of a change says.
 
     Raises:
         _BadRequestError: nothing, or too much.
     """
     try:
-        choice = msgspec.json.decode(body or b"{}", type=_Choice)
+        choice = msgspec.json.decode(body or b"{}", type=Choice)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
         raise _BadRequestError(f"the body is not what is taken here: {exc}") from None
     if choice.waiting and (verb != "purge" or choice.hook is None or choice.ids is not None):
@@ -193,14 +203,3 @@ def _choice(verb: str, body: bytes) -> _Choice:
     if any(not 0 < each <= _MAX_ID for each in choice.ids or ()):
         raise _BadRequestError("ids are positive numbers")
     return choice
-
-
-def _number(fields: dict[str, list[str]], name: str, default: int, highest: int) -> int:
-    text = fields[name][-1] if name in fields else str(default)
-    if not (text.isascii() and text.isdecimal() and len(text) < 20 and int(text) <= highest):
-        raise _BadRequestError(f"{name} is a number up to {highest}")
-    return int(text)
-
-
-def _json(document: object) -> Answer:
-    return Answer(200, msgspec.json.encode(document))

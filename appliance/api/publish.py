@@ -23,7 +23,7 @@ from appliance.zeek.values import Value
 
 from .exchange import Answer, problem
 
-__all__ = ["BadInputError", "Publication", "answer_to", "parse_publication", "read_value"]
+__all__ = ["BadInputError", "Message", "Publication", "answer_to", "parse_publication", "read_value"]
 
 _KEYS = frozenset({"topic", "event", "args", "print", "via"})
 _REFUSALS = {
@@ -36,6 +36,15 @@ _REFUSALS = {
     "no_json": (400, "a number that JSON does not have, or a text that is not UTF-8, cannot go out through this door"),
     "events_only": (409, "only events can go out through this door"),
 }
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is sent: either an event or a print."""
+
+    topic: str
+    event: str = ""
+    args: list[Any] = []
+    print: str = ""
 
 
 class Publication(NamedTuple):

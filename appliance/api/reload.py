@@ -7,14 +7,16 @@ GET  /v1/reload/{number}?wait=S     one of the last; waits up to S seconds for i
 
 from __future__ import annotations
 
-from urllib.parse import parse_qs
+from typing import Annotated
 
 import msgspec
 import structlog
 
-from appliance.runtime.reloads import Reloads
+from appliance.runtime.reloads import ReloadLine, ReloadOutcome, Reloads
 
-from .exchange import Answer, Request, problem
+from .exchange import Answer, Request, parameters, problem, to_json
+from .roles import Role
+from .table import Endpoint
 
 __all__ = ["PATH", "ReloadRoutes"]
 
@@ -22,6 +24,10 @@ log = structlog.get_logger("api")
 
 PATH = "/v1/reload"
 LONGEST_WAIT_S = 30.0
+
+
+class _Waiting(msgspec.Struct, frozen=True):
+    wait: Annotated[float, msgspec.Meta(ge=0, le=LONGEST_WAIT_S, description="seconds until it has ended")] = 0.0
 
 
 class ReloadRoutes:
@@ -34,40 +40,36 @@ class ReloadRoutes:
     def __init__(self, reloads: Reloads) -> None:
         self._reloads = reloads
 
-    @staticmethod
-    def owns(path: str) -> bool:
-        """Whether `answer` is for this path."""
-        return path == PATH or path.startswith(f"{PATH}/")
+    def endpoints(self) -> list[Endpoint]:
+        """Cancellation: nothing is taken back."""
+        return [
+            Endpoint(
+                method="POST", path=PATH, role=Role.OPERATE, summary="Read the configuration again",
+                handle=self._ask, reply=ReloadLine, status=202,
+            ),
+            Endpoint(
+                method="GET", path=PATH, role=Role.READ, summary="The reload that ended last",
+                handle=self._last, reply=ReloadOutcome | None,
+            ),
+            Endpoint(
+                method="GET", path=f"{PATH}/{{number}}", role=Role.READ, summary="One of the last reloads",
+                handle=self._wait, query=_Waiting, reply=ReloadLine, refusals=(404,),
+            ),
+        ]  # fmt: skip
 
-    async def answer(self, request: Request) -> Answer:
-        """Do what is asked for.
+    async def _ask(self, request: Request) -> Answer:
+        number = self._reloads.request()
+        log.info("reload requested", number=number, who=request.who.name)
+        return to_json(self._reloads.look(number), 202)
 
-        Cancellation: nothing is taken back.
-        """
-        match [request.method, *request.path.removeprefix(PATH).split("/")[1:]]:
-            case ["POST"]:
-                number = self._reloads.request()
-                log.info("reload requested", number=number)
-                return Answer(202, msgspec.json.encode(self._reloads.look(number)))
-            case ["GET" | "HEAD"]:
-                return Answer(200, msgspec.json.encode(self._reloads.last))
-            case ["GET" | "HEAD", text]:
-                return await self._wait(text, request.query)
-            case [_]:
-                return problem(405, "not done here", allow=("GET", "HEAD", "POST"))
-            case [_, _]:
-                return problem(405, "not done here", allow=("GET", "HEAD"))
-        return problem(404, "no such document")
+    async def _last(self, request: Request) -> Answer:
+        del request
+        return to_json(self._reloads.last)
 
-    async def _wait(self, text: str, query: str) -> Answer:
-        try:
-            wait_s = float(parse_qs(query).get("wait", ["0"])[-1])
-        except ValueError:
-            wait_s = -1.0
-        if not 0 <= wait_s <= LONGEST_WAIT_S:
-            return problem(400, "this makes no sense", detail=f"wait is a number of seconds up to {LONGEST_WAIT_S:.0f}")
+    async def _wait(self, request: Request) -> Answer:
+        wait_s, text = parameters(request, _Waiting).wait, request.params["number"]
         is_number = text.isascii() and text.isdecimal() and len(text) < 19
         line = await self._reloads.wait(int(text), wait_s) if is_number else None
         if line is None:
             return problem(404, "there is no such reload", detail="never asked for, or long ago")
-        return Answer(200, msgspec.json.encode(line))
+        return to_json(line)

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
-from urllib.parse import parse_qs, unquote
+from typing import Annotated, Any
+from urllib.parse import parse_qs
 
 import msgspec
 
@@ -32,9 +32,12 @@ from appliance.runtime.stores import (
 from appliance.zeek.binary import decode, encode
 from appliance.zeek.json_text import load
 
-from .exchange import Answer, Exchange, Request, problem
+from .exchange import Answer, Exchange, Reply, Request, problem, to_json
 from .publish import BadInputError, read_value
-from .subscribers import Subscribers, both_forms
+from .roles import Role
+from .schemas import StoreAnswer, StoreList, StoreOperation
+from .subscribers import EVENT_STREAM, Subscribers, both_forms
+from .table import Endpoint, require
 
 __all__ = ["PATH", "StoreRoutes"]
 
@@ -65,6 +68,11 @@ _STATUS = {
 _NUMBER = re.compile(r"[0-9]{1,9}")
 
 
+class _Listing(msgspec.Struct, frozen=True):
+    limit: Annotated[int, msgspec.Meta(ge=0, le=_MOST)] = _DEFAULT_LIMIT
+    values: bool = True
+
+
 class StoreRoutes:
     """See the module.
 
@@ -79,42 +87,59 @@ class StoreRoutes:
     ) -> None:
         self._stores, self._figures, self._subscribers = stores, figures, subscribers
 
-    @staticmethod
-    def owns(path: str) -> bool:
-        """Whether `answer` is for this path."""
-        return path == PATH or path.startswith(f"{PATH}/")
+    def endpoints(self) -> list[Endpoint]:
+        one = f"{PATH}/{{name}}"
+        refusals = (404, 409, 503, 504)
+        return [
+            Endpoint(
+                method="GET", path=PATH, role=Role.READ, summary="Every data store with its figures",
+                handle=self._list, reply=StoreList,
+            ),
+            Endpoint(
+                method="GET", path=one, role=Role.READ, summary="Entries of a store",
+                handle=self._entries, query=_Listing, reply=StoreAnswer, refusals=refusals,
+            ),
+            Endpoint(
+                method="POST", path=one, role=Role.READ,
+                summary="One operation; those that change something need the role operate",
+                handle=self._operate, body=StoreOperation, reply=StoreAnswer, refusals=refusals,
+            ),
+            Endpoint(
+                method="GET", path=f"{one}/watch", role=Role.READ, summary="What happens to a store",
+                handle=self._watch, produces=EVENT_STREAM, refusals=(404, 503), is_stream=True,
+            ),
+        ]  # fmt: skip
 
-    async def answer(self, request: Request) -> Answer | None:
-        """The answer to a request, or None if it is to be followed by `follow`."""
-        match [request.method, *map(unquote, request.path.removeprefix(PATH).split("/")[1:])]:
-            case ["GET" | "HEAD"]:
-                figures = self._figures()
-                return _json({"stores": [figures[name] for name in self._stores if name in figures]})
-            case ["GET" | "HEAD", name]:
-                return await self._perform(name, lambda: _listing(request.query))
-            case ["POST", name]:
-                return await self._perform(name, lambda: _parse(request.body))
-            case ["GET", name, "watch"]:
-                return self._refuse(name)
-            case [_, _] | [_]:
-                return problem(405, "this is not served here", allow=("GET", "POST"))
-        return problem(404, "no such document")
+    async def _list(self, request: Request) -> Answer:
+        del request
+        figures = self._figures()
+        return to_json({"stores": [figures[name] for name in self._stores if name in figures]})
 
-    def _refuse(self, name: str) -> Answer | None:
+    async def _entries(self, request: Request) -> Answer:
+        return await self._perform(request, lambda: _listing(request.query))
+
+    async def _operate(self, request: Request) -> Answer:
+        return await self._perform(request, lambda: _parse(request.body))
+
+    async def _watch(self, request: Request) -> Reply:
+        name, subscribers = request.params["name"], self._subscribers
         if name not in self._stores:
             return problem(404, "there is no such store", reason=str(StoreFailure.NO_STORE))
-        return problem(404, "nobody can watch") if self._subscribers is None else self._subscribers.refuse_watcher()
+        if subscribers is None:
+            return problem(404, "nobody can watch")
 
-    async def follow(self, exchange: Exchange, request: Request) -> None:
-        """Tell what happens to a store, to the end."""
-        assert self._subscribers is not None
-        await self._subscribers.serve_store(exchange, unquote(request.path.split("/")[-2]))
+        async def follow(exchange: Exchange) -> None:
+            await subscribers.serve_store(exchange, name)
 
-    async def _perform(self, name: str, parse: Callable[[], StoreRequest]) -> Answer:
+        return subscribers.refuse_watcher() or follow
+
+    async def _perform(self, asked: Request, parse: Callable[[], StoreRequest]) -> Answer:
         try:
             request = parse()
-            reply = await self._stores.perform(name, request)
-            return _json(_document(request, reply))
+            if request.operation in CHANGES:
+                require(asked, Role.OPERATE)
+            reply = await self._stores.perform(asked.params["name"], request)
+            return to_json(_document(request, reply))
         except BadInputError as exc:
             return problem(400, "this makes no sense", where=exc.where, detail=exc.what)
         except StoreError as exc:
@@ -123,10 +148,6 @@ class StoreRoutes:
         except (RemoteProtocolError, LocalProtocolError) as exc:
             detail = f"an entry cannot be shown: {exc.message}"
             return problem(500, "it was not done", reason=str(StoreFailure.BAD_VALUE), detail=detail)
-
-
-def _json(document: object) -> Answer:
-    return Answer(200, msgspec.json.encode(document))
 
 
 def _listing(query: str) -> StoreRequest:

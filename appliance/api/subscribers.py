@@ -33,9 +33,20 @@ from appliance.zeek.values import Value
 
 from .exchange import Answer, Exchange, problem
 
-__all__ = ["ACCOUNT", "HEARTBEAT_S", "MAX_SUBSCRIBERS", "SEND_TIMEOUT_S", "Subscribers", "both_forms", "parse_topics"]
+__all__ = [
+    "ACCOUNT",
+    "EVENT_STREAM",
+    "HEARTBEAT_S",
+    "MAX_SUBSCRIBERS",
+    "SEND_TIMEOUT_S",
+    "Subscribers",
+    "Topics",
+    "both_forms",
+    "parse_topics",
+]
 
 ACCOUNT = "api.subscribers"
+EVENT_STREAM = "text/event-stream"
 MAX_SUBSCRIBERS = 8
 """Half of the connections that the endpoint serves: the other half is for short questions."""
 QUEUE_RECORDS = 1000
@@ -47,7 +58,6 @@ SEND_TIMEOUT_S = 10.0
 LEASE = 100
 """Records for each write."""
 
-_CONTENT_TYPE = "text/event-stream"
 _VALUES = ("key", "value", "old")
 _BEAT = b":\n\n"
 _STRAY = re.compile("[\udc80-\udcff]")
@@ -63,6 +73,13 @@ def parse_topics(query: str) -> tuple[str, ...]:
     if not pairs or any(name != "topic" for name, _ in pairs):
         raise ValueError("expected topic=PREFIX, once or several times")
     return tuple(dict.fromkeys(prefix for _, prefix in pairs))
+
+
+class Topics(msgspec.Struct, frozen=True):
+    """The query of a subscription."""
+
+    topic: list[str]
+    """Prefixes."""
 
 
 class _ChosenQueue(ItemQueue):
@@ -199,7 +216,7 @@ class _Feed:
             trio.BrokenResourceError: it went.
         """
         with trio.fail_after(SEND_TIMEOUT_S):
-            await self._exchange.begin_stream(_CONTENT_TYPE)
+            await self._exchange.begin_stream(EVENT_STREAM)
         await self._send(_BEAT)
         try:
             with outlet.subscribed(prefixes):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -19,6 +19,7 @@ from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.ledger import Account
 from appliance.runtime.logs import Throttle
 from appliance.runtime.quarantine import Quarantine
+from appliance.wire.presence import HELLO
 from appliance.wire.session import Command, Data
 from appliance.zeek import binary
 from appliance.zeek.log_create import LogCreate
@@ -91,6 +92,8 @@ class Delivery:
         self._keep_throttle = Throttle(KEEP_EVERY_S)
         self.is_discarding = False
         """Nobody takes anything any more: what arrives is dropped for ``shutdown``."""
+        self.hear: Callable[[EventBatch], Awaitable[None]] | None = None
+        """Takes what may be hellos of nodes, before anybody else."""
         self.kept = 0
         """Messages in quarantine since the start."""
         self.configure(peering)
@@ -156,8 +159,8 @@ class Delivery:
             self.refuse("bad_message", 1, sender)
             await self._keep(command.payload)
 
-    async def tell(self, item: EventBatch) -> None:
-        """Hand on an event of our own."""
+    async def tell(self, item: Item) -> None:
+        """Hand on an item of our own."""
         await self._hand_on([item])
 
     async def take_events(self, run: Run, sender: Sender) -> None:
@@ -316,6 +319,8 @@ class Delivery:
         self._held_records += left
         try:
             for item in items:
+                if self.hear is not None and isinstance(item, EventBatch) and item.name == HELLO and item.peer:
+                    await self.hear(item)
                 left -= item.count
                 self._held_records -= item.count
                 await self._dispatcher.dispatch(item, self._records, patience_s=self._patience_s)

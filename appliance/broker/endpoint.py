@@ -17,7 +17,7 @@ from appliance.config.addresses import parse_peer
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.ledger import Account
 from appliance.runtime.logs import Throttle
-from appliance.runtime.outlet import Outlet, Published
+from appliance.runtime.outlet import Outlet, PoolKey, Published
 from appliance.runtime.quarantine import Quarantine
 from appliance.runtime.streams import dial, host_port
 from appliance.wire.filters import minimal
@@ -32,6 +32,7 @@ from .framework import SOURCE
 from .greeting import Guest, Lobby, Unwelcome
 from .listeners import Listeners
 from .peer import Peer
+from .place import ClusterPlace
 from .publishing import Announcements, objection_to
 from .stores.hub import StoreHub
 from .tls import make_contexts
@@ -92,6 +93,13 @@ class BrokerEndpoint:
             stores=self._stores,
             clock_ns=clock_ns,
         )
+        self._place = ClusterPlace(
+            peering.member,
+            delivery=self._delivery,
+            topics=self._topics,
+            publish=lambda topic, message: self._put(self._who_wants(topic), topic, [message]),
+            clock_ns=clock_ns,
+        )
         self._throttle = Throttle()
         self._me: EndpointId = NIL
         self._peers: dict[EndpointId, Peer] = {}
@@ -107,7 +115,8 @@ class BrokerEndpoint:
             endpoint=endpoint_text(self._me),
             listening=running.listeners.bound if running else (),
             advertised=self._topics.advertised,
-            peers=tuple(peer.statistics() for peer in self._peers.values()),
+            peers=tuple(self._place.figures_of(peer) for peer in self._peers.values()),
+            cluster=self._place.statistics(),
             dialers=running.dialers.statistics() if running else (),
             half_open=len(self._half_open),
             refused=self._refused,
@@ -136,7 +145,8 @@ class BrokerEndpoint:
             peer.pause()
 
     def apply(self, peering: Peering) -> bool:
-        """Take over a new table while peers stay; False if TLS differs, which needs new connections.
+        """Take over a new table while peers stay; False if TLS differs, or who we are in the cluster: that needs new
+        connections.
 
         Raises:
             ApplianceError: an address cannot be bound; nothing has changed then.
@@ -144,11 +154,15 @@ class BrokerEndpoint:
         old, new = self.peering.broker, peering.broker
         if any(getattr(old, key) != getattr(new, key) for key in _RESTART_KEYS):
             return False
+        if not self._place.can_become(peering.member):
+            return False
         running = self._running
         if running is not None:
             running.listeners.change(new.listen)
         self.peering = peering
         self._delivery.configure(peering)
+        if self._place.change(peering.member, None if running is None else running.nursery):
+            self._tell_filter()
         for peer in self._peers.values():
             peer.configure(new)
         if self._topics.configure(new):
@@ -173,6 +187,7 @@ class BrokerEndpoint:
         )
         self._delivery.open()
         self.topics_changed()
+        self._place.open(self._me)
         try:
             async with trio.open_nursery() as nursery:
                 listeners = Listeners(
@@ -186,6 +201,7 @@ class BrokerEndpoint:
                     dialers.change(table.connect)
                     self._outlet.open(SOURCE, self)
                     log.info("endpoint is up", endpoint=endpoint_text(self._me), tls=table.tls)
+                    await self._place.note_start(table, listeners.bound)
                     with self._stores.carried(self, self._me):
                         task_status.started()
                         await self._stop_wanted.wait()
@@ -196,6 +212,7 @@ class BrokerEndpoint:
                 nursery.cancel_scope.cancel()
         finally:
             self._running = None
+            self._place.close()
             self._delivery.close()
 
     async def _leave(self) -> None:
@@ -273,6 +290,7 @@ class BrokerEndpoint:
         )
         self._peers[peer.id] = peer
         self._announce_to(peer)
+        self._place.greet(peer)
         peer.tell_filter(self._topics.advertised)  # it may have changed during the handshake
         log.info("peer", peer=peer.name, address=address, direction="in" if dialed is None else "out")
         self._stores.peer_came()
@@ -290,6 +308,7 @@ class BrokerEndpoint:
                 tell = log.warning if peer.is_ours and not self._stop_wanted.is_set() else log.info
                 tell("peer is gone", peer=peer.name, address=address, reason=peer.ending)
                 await self._delivery.tell(framework.broken(peer.id, dialed, self._clock_ns()))
+                await self._place.peer_gone(peer)
 
     async def _wait_gone(self, endpoint: EndpointId) -> bool:
         if endpoint not in self._peers:
@@ -320,6 +339,9 @@ class BrokerEndpoint:
         told = sum(self._announce_to(peer) for peer in peers)
         return Published(told, "" if told else "no_subscriber" if peers else "no_peer")
 
+    def pool_topic(self, pool: str, key: PoolKey, *, by_hash: bool) -> str:
+        return self._place.pool_topic(pool, key, by_hash=by_hash)
+
     @contextmanager
     def subscribed(self, prefixes: Sequence[str]) -> Iterator[None]:
         asked = minimal(prefixes)
@@ -334,7 +356,7 @@ class BrokerEndpoint:
     def send_command(self, topic: str, receiver: EndpointId, payload: bytes) -> int:
         """Queue a command of a store for one peer, or for all that want its topic; returns for how many."""
         if receiver == NIL:
-            peers = [peer for peer in self._peers.values() if not peer.is_leaving and peer.wants(topic)]
+            peers = self._who_wants(topic)
         else:
             peers = [self._peers[receiver]] if receiver in self._peers else []
         if peers:
@@ -359,7 +381,11 @@ class BrokerEndpoint:
 
     def _hear_filter(self, peer: Peer) -> None:
         self._announce_to(peer)
+        self._place.greet(peer)
         self._stores.peer_came()
+
+    def _who_wants(self, topic: str) -> list[Peer]:
+        return [peer for peer in self._peers.values() if not peer.is_leaving and peer.wants(topic)]
 
     def _objection_to(self, topic: str, messages: Sequence[bytes]) -> str:
         limit = int(self.peering.broker.max_message)

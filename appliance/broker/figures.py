@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from .member import ClusterFigures
+
 __all__ = ["DialerFigures", "EndpointFigures", "PeerFigures"]
 
 
@@ -12,6 +14,8 @@ class PeerFigures(msgspec.Struct, frozen=True, kw_only=True):
 
     peer: str
     """Its endpoint ID."""
+    node: str = ""
+    """Its name in the cluster; empty if it has not said hello."""
     address: str
     """Where it is, as the kernel says."""
     direction: str
@@ -52,6 +56,8 @@ class EndpointFigures(msgspec.Struct, frozen=True, kw_only=True):
     advertised: tuple[str, ...]
     """Our filter as peers know it."""
     peers: tuple[PeerFigures, ...]
+    cluster: ClusterFigures | None = None
+    """If we are a node of a cluster."""
     dialers: tuple[DialerFigures, ...]
     half_open: int
     """Incoming connections in their handshake."""

@@ -9,7 +9,7 @@ import fnmatch
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any
 
-from appliance.config import addresses, paths, patterns, planned
+from appliance.config import addresses, paths, patterns
 from appliance.config.broker_checks import check_broker
 from appliance.config.capture_checks import check_captures
 from appliance.config.cluster_checks import check_cluster
@@ -34,10 +34,11 @@ __all__ = ["check", "mistakes_in_captures"]
 _HANDLER_FIELDS = ("name", "capture", "host", "pid", "seq")
 _SINK_FIELDS = ("path", "node", "source")
 _KINDS = {
-    "hook": ("log", "event", "print", "segment", "file", "folder", "store"),
-    "sink": ("log", "event", "print"),
+    "hook": ("log", "event", "print", "segment", "file", "folder", "store", "node"),
+    "sink": ("log", "event", "print", "node"),
     "evidence": ("log", "event"),
 }
+_STATUSES = ("up", "down")
 _DOORS = ("zmq", "websocket", "tail", "watch", "capture", "recorder", "store")
 _POSITIVE: tuple[tuple[str | Each, ...], ...] = (
     ("zmq", EACH, "heartbeat"),
@@ -187,9 +188,10 @@ def _mistake_in_on(consumer: str, kinds: tuple[str, ...], entry: str) -> tuple[s
     kind, colon, glob = entry.partition(":")
     possible = one_of(f"{each}:" for each in kinds)
     if not colon:
-        return f"{quote(entry)} does not say what it is", f"write {one_of(f'{each}:{entry}' for each in kinds)}"
-    if kind in planned.KINDS:
-        return f"{quote(f'{kind}:')} is not available in this version", f"use {possible}"
+        return (
+            f"{quote(entry)} does not say what it is",
+            f"write {one_of(f'{each}:{entry}' for each in kinds if each != 'node')}",
+        )
     if kind not in kinds:
         if kind in _KINDS["hook"]:
             return f"a {consumer} takes only {possible}, got {quote(entry)}", ""
@@ -200,6 +202,8 @@ def _mistake_in_on(consumer: str, kinds: tuple[str, ...], entry: str) -> tuple[s
         )
     if kind == "print":
         return _mistake_in_prefix(glob)
+    if kind == "node" and not fnmatch.filter(_STATUSES, glob):
+        return f"a node is never {quote(glob)}", 'use "node:up", "node:down" or "node:*"'
     return ("", "") if glob.strip() else (f"nothing follows {quote(f'{kind}:')}", f"write {quote(f'{kind}:*')} for all")
 
 
@@ -276,7 +280,7 @@ def _listeners(config: Config) -> Iterator[tuple[Key, Any]]:
 
 def _metrics(config: Config) -> Iterator[tuple[Key, Any]]:
     if config.metrics is not None:
-        yield from select(config, "metrics", "listen")
+        yield from ((key, listen) for key, listen in select(config, "metrics", "listen") if listen)
 
 
 def _endpoint(key: Key, value: Any, state_dir: str) -> addresses.Endpoint:

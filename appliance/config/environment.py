@@ -37,7 +37,7 @@ def expand(value: Any, key: Key, environ: Mapping[str, str], report: Report) -> 
         value: a value as tomllib gives it; it is not changed.
         key: where it is written.
         environ: the environment.
-        report: takes what is unset or misspelt.
+        report: takes what is unset or misspelt, and what was replaced.
 
     Returns:
         The same with names replaced; a hole for each string with a mistake.
@@ -48,14 +48,17 @@ def expand(value: Any, key: Key, environ: Mapping[str, str], report: Report) -> 
         return [expand(each, (*key, number), environ, report) for number, each in enumerate(value)]
     if not isinstance(value, str) or "${" not in value:
         return value
-    text, mistakes = _expand_text(value, environ)
+    text, mistakes, taken = _expand_text(value, environ)
+    if taken:
+        report.taken[key] = taken
     for mistake, hint in mistakes:
         report.add(key, mistake, hint)
     return HOLE if mistakes else text
 
 
-def _expand_text(text: str, environ: Mapping[str, str]) -> tuple[str, list[tuple[str, str]]]:
+def _expand_text(text: str, environ: Mapping[str, str]) -> tuple[str, list[tuple[str, str]], dict[str, str]]:
     mistakes: list[tuple[str, str]] = []
+    taken: dict[str, str] = {}
 
     def replace(found: re.Match[str]) -> str:
         name, closed = found[1], found[2]
@@ -67,9 +70,10 @@ def _expand_text(text: str, environ: Mapping[str, str]) -> tuple[str, list[tuple
             mistakes.append((f"{found[0]} does not name an environment variable", "write $${ for a literal ${"))
         elif name not in environ:
             mistakes.append((f"the environment variable {name} is not set", ""))
-        return environ.get(name, "")
+        taken[name] = environ.get(name, "")
+        return taken[name]
 
-    return _MARK.sub(replace, text), mistakes
+    return _MARK.sub(replace, text), mistakes, taken
 
 
 def has_retry(environ: Mapping[str, str]) -> bool:

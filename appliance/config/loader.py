@@ -10,7 +10,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,8 @@ class Loaded:
     """Key path → file and line, for every key that is written."""
     remarks: tuple[str, ...] = ()
     """What is odd about the cluster's layout."""
+    taken: Mapping[Key, Mapping[str, str]] = field(default_factory=dict)
+    """Key path of each string with ``${NAME}`` → those names and what they stand for."""
 
     def error(self, key: str, message: str, *, hint: str = "") -> ConfigError:
         """Make an error for a mistake that only a later stage can see.
@@ -114,7 +116,7 @@ def load(path: Path, *, environ: Mapping[str, str] | None = None) -> Loaded:
     source = report.places.get(("appliance", "python_path"))
     python_folder = str(Path(source.file).absolute().parent) if source else folder
     config = paths.make_absolute(config, folder=folder, python_folder=python_folder)
-    return Loaded(config, tuple(Path(file) for file in report.files), report.places, remarks)
+    return Loaded(config, tuple(Path(file) for file in report.files), report.places, remarks, report.taken)
 
 
 def _with_layout(

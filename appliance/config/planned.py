@@ -6,14 +6,14 @@ told that he mistyped them, and nothing is ever accepted and then ignored.
 
 from __future__ import annotations
 
-__all__ = ["KEYS", "KINDS", "TABLES", "VALUES", "VOID"]
+__all__ = ["KEYS", "TABLES", "VALUES", "VOID"]
 
 TABLES: dict[str, str] = {}
 """Top-level tables, as headers."""
 
 KEYS = {
     "sink": frozenset({"endpoint"}),
-    "api": frozenset({"token_file", "certificate", "key", "legacy_routes", "ui"}),
+    "api": frozenset({"token_file", "certificate", "key", "ui"}),
 }
 """Keys of the tables that exist."""
 
@@ -23,8 +23,6 @@ VALUES = {
 }
 """Values of the keys that exist."""
 
-KINDS = frozenset({"node"})
-"""Kinds of items that ``on`` may name."""
 
 VOID = {"capture.conn_type": ("address",), "sink.kind": ("path", "topic")}
 """Keys whose meaning depends on another one: when that is wrong, they are not looked at."""

@@ -85,6 +85,7 @@ class Report:
     def __init__(self, main: str) -> None:
         self.files = [main]
         self.places: dict[Key, Place] = {}
+        self.taken: dict[Key, dict[str, str]] = {}
         self._mistakes: list[ConfigError] = []
 
     def place(self, key: Key) -> Place:

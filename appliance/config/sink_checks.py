@@ -12,7 +12,7 @@ from appliance.config.tables import Config
 
 __all__ = ["check_outlets", "check_sinks", "outlets"]
 
-_NO_LOGS = ("event:", "print:")
+_NO_LOGS = ("event:", "print:", "node:")
 _LONGEST_TOPIC = (1 << 16) - 1  # Broker counts its bytes in 16 bits
 _LOCAL = "<$>"  # where Broker's endpoints talk to themselves and about their peerings
 
@@ -32,8 +32,9 @@ def check_sinks(config: Config, report: Report) -> None:
 def outlets(config: Config) -> list[str]:
     """The doors through which the appliance can publish."""
     found = []
+    is_node = any(backend == "broker" for _, backend in select(config, "cluster", "backend"))
     for _, broker in select(config, "broker"):
-        if HOLE in (broker.listen, broker.connect) or broker.is_endpoint:
+        if is_node or HOLE in (broker.listen, broker.connect) or broker.is_endpoint:
             found.append("broker")
     if not found and any(backend == "broker" for _, backend in select(config, "cluster", "backend")):
         found.append("broker")
@@ -42,8 +43,17 @@ def outlets(config: Config) -> list[str]:
     return found + [f"websocket.{name}" for _, name in select(config, "websocket", EACH, "name")]
 
 
+def _check_node(config: Config, report: Report) -> None:
+    """Report sinks for a pool, if we are no node of a cluster."""
+    backends = [backend for _, backend in select(config, "cluster", "backend")]
+    for key, pool in select(config, "sink", EACH, "pool"):
+        if pool and backends == ["none"]:
+            report.add(key, "we are no node of a cluster", "write [cluster] with a backend")
+
+
 def check_outlets(config: Config, report: Report) -> None:
     """Report sinks that publish, if there is nothing to publish with, and doors through which nothing goes out."""
+    _check_node(config, report)
     doors = outlets(config)
     for key, kind in select(config, "sink", EACH, "kind"):
         if kind == "broker" and not doors:
@@ -52,12 +62,27 @@ def check_outlets(config: Config, report: Report) -> None:
                 "there is no endpoint to publish with",
                 "write [broker] with listen or connect, [cluster.zeromq] with read and write, or [[websocket]]",
             )
+    _check_carried(config, doors, report)
     for consumer in ("hook", "sink"):
         for key, entry in select(config, consumer, EACH, "via", EACH):
             if not any(fnmatch.fnmatchcase(door, entry) for door in doors):
                 meant = nearest(entry, doors)
                 hint = f"did you mean {quote(meant)}?" if meant else f"there is {one_of(doors)}" if doors else ""
                 report.add(key, f"nothing can be published through {quote(entry)}", hint)
+
+
+def _check_carried(config: Config, doors: list[str], report: Report) -> None:
+    """Report logs and prints that are to go out through nothing but WebSockets, which carry only events."""
+    for key, sink in select(config, "sink", EACH):
+        if sink.kind != "broker" or sink.via is HOLE or HOLE in sink.via:
+            continue
+        open_ = [door for door in doors if not sink.via or any(fnmatch.fnmatchcase(door, glob) for glob in sink.via)]
+        if not open_ or not all(door.startswith("websocket.") for door in open_):
+            continue
+        for place, entry in select(sink, "on", EACH):
+            if entry.startswith(("log:", "print:")):
+                told = f"{quote(entry)} cannot go out through a WebSocket, only events can"
+                report.add((*key, *place), told, 'write [broker], or on = ["event:*"]')
 
 
 def _check_foreign_keys(key: Key, sink: Any, report: Report) -> None:
@@ -68,14 +93,31 @@ def _check_foreign_keys(key: Key, sink: Any, report: Report) -> None:
 
 
 def _check_topic(key: Key, sink: Any, report: Report) -> None:
-    if sink.topic is HOLE:
+    for place, entry in select(sink, "on", EACH):
+        if entry.startswith("node:"):
+            report.add(
+                (*key, *place), f"{quote(entry)} is not published", "every node of the cluster sees it by itself"
+            )
+    if HOLE in (sink.topic, sink.pool, sink.key):
         return
-    if not sink.topic and any(entry.startswith(_NO_LOGS) for _, entry in select(sink, "on", EACH)):
+    if sink.pool or sink.key:
+        _check_pool(key, sink, report)
+        return
+    if not sink.topic and any(entry.startswith(_NO_LOGS[:2]) for _, entry in select(sink, "on", EACH)):
         report.add((*key, "topic"), "missing", "events and prints need one")
     elif sink.topic.startswith(_LOCAL):
         report.add((*key, "topic"), f"{quote(sink.topic)} is one of Broker's own")
     elif len(sink.topic.encode()) > _LONGEST_TOPIC:
         report.add((*key, "topic"), f"is longer than {_LONGEST_TOPIC} bytes")
+
+
+def _check_pool(key: Key, sink: Any, report: Report) -> None:
+    if not sink.pool:
+        report.add((*key, "key"), "needs a pool", 'write pool = "proxy", or leave it out')
+        return
+    for name in ("topic", "unsolicited"):
+        if getattr(sink, name):
+            report.add((*key, name), "has no effect with pool", "leave it out")
 
 
 def _check_tsv(key: Key, sink: Any, report: Report) -> None:

@@ -14,7 +14,7 @@ __all__ = ["Sink"]
 _FILE_KEYS = frozenset(
     {"path", "rotate_every", "rotate_size", "flush_every", "compress", "keep", "add_fields", "time_format"}
 )
-_BROKER_KEYS = frozenset({"topic", "unsolicited", "via"})
+_BROKER_KEYS = frozenset({"topic", "unsolicited", "via", "pool", "key"})
 
 
 class Sink(Consumer, frozen=True, kw_only=True):
@@ -34,6 +34,17 @@ class Sink(Consumer, frozen=True, kw_only=True):
     unsolicited: Annotated[bool, Meta(description="broker: to every peer, whether it asked for the topic or not")] = (
         False
     )
+    pool: Annotated[
+        Literal["", "worker", "proxy", "logger"],
+        Meta(description="broker: to one member of this pool of the cluster, in place of a topic"),
+    ] = ""
+    key: Annotated[
+        str,
+        Meta(
+            description="pool: the field of a record, or the number of an event's argument, whose hash chooses the "
+            "member as Cluster::publish_hrw does; empty: by turns, as publish_rr"
+        ),
+    ] = ""
     via: Via = ()
     path: Annotated[str, Meta(description="strftime (UTC) and {path} {node} {source}")] = "logs/{path}/%Y-%m-%d-%H.log"
     rotate_every: Annotated[Duration, Meta(description="on the clock's boundary (UTC)")] = Duration(3600 * 10**9)

@@ -43,7 +43,7 @@ class Consumer(Table, frozen=True, kw_only=True):
         Meta(
             min_length=1,
             description="what it takes: log:<path glob>, event:<name glob>, print:<topic prefix>, for hooks also "
-            "segment:<handler glob>, file:<watch glob>, folder:<watch glob>, store:<store glob>",
+            "segment:<handler glob>, file:<watch glob>, folder:<watch glob>, store:<store glob>; node:up, node:down",
         ),
     ]
     from_: Annotated[tuple[str, ...], Meta(description="doors, e.g. zmq.bro; empty: any")] = field(

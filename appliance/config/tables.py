@@ -378,9 +378,13 @@ class Hook(Consumer, frozen=True, kw_only=True):
 
 
 class Api(Table, frozen=True, kw_only=True):
-    """The local status endpoint."""
+    """The endpoint that the command line and others ask."""
 
     listen: Annotated[tuple[str, ...], Meta(description="unix:/path")] = ("unix:/run/broappliance/api.sock",)
+    group: Annotated[str, Meta(description="of the Unix sockets: its members may read")] = ""
+    operate_group: Annotated[str, Meta(description="its members may operate, too")] = ""
+    hosts: Annotated[tuple[str, ...], Meta(description="names under which it is reached")] = ()
+    legacy_routes: Annotated[bool, Meta(description="serve AIT's six routes at their old paths, too")] = False
 
 
 class Config(Table, frozen=True, kw_only=True):

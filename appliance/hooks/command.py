@@ -17,7 +17,7 @@ import trio
 
 from appliance.config import Hook
 from appliance.config.commands import fill_words, placeholders_of
-from appliance.model import EventBatch, Item, LogBatch, Print, StoreEvent
+from appliance.model import EventBatch, Item, LogBatch, NodeStatus, Print, StoreEvent
 from appliance.runtime.children import Limits, child_environment, describe_exit, open_child
 from appliance.zeek.events import StoreRecord, plain_args, plain_store_record
 
@@ -165,7 +165,7 @@ def _sealed_file(data: bytes) -> int:
 
 def _values(item: Item, record: Mapping[str, Any]) -> dict[str, str]:
     """What can be put in place of placeholders."""
-    if isinstance(item, LogBatch | EventBatch | Print | StoreEvent):
+    if isinstance(item, LogBatch | EventBatch | Print | StoreEvent | NodeStatus):
         ts = str(record.get("ts", ""))
         return {"path": item.name, "name": item.name, "start": ts, "end": ts}
     path = str(record["path"])

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from appliance.model import EventBatch, Item, LogBatch, Print, StoreEvent
-from appliance.zeek.events import print_record, store_record, typed_records
+from appliance.model import EventBatch, Item, LogBatch, NodeStatus, Print, StoreEvent
+from appliance.zeek.events import node_record, print_record, store_record, typed_records
 
 __all__ = ["Everything", "Filter", "Match", "decode", "records"]
 
@@ -49,6 +49,8 @@ def records(item: Item) -> Iterable[dict[str, Any] | None]:
         return typed_records(item)
     if isinstance(item, StoreEvent):
         return (store_record(item),)
+    if isinstance(item, NodeStatus):
+        return (node_record(item),)
     return (print_record(item) if isinstance(item, Print) else msgspec.to_builtins(item),)
 
 

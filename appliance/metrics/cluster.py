@@ -62,6 +62,7 @@ TABLES: dict[str, Table] = {
         "broker_peer",
         {
             "peer": _LABEL,
+            "node": Left("it is in the status; a label that changes would make two series of one peer"),
             "address": _LABEL,
             "direction": _LABEL,
             "since_s": gauge("age_seconds", "For how long it has been a peer."),
@@ -74,6 +75,38 @@ TABLES: dict[str, Table] = {
             "queued_bytes": gauge("queued_bytes", "Bytes that wait for it."),
             "dropped": counter("dropped_messages", "Messages that overflow has cost it."),
         },
+    ),
+    "broker.NodeFigures": Table(
+        "broker_node",
+        {
+            "name": _LABEL,
+            "type": _LABEL,
+            "is_up": gauge("up", "Whether the node is up."),
+            "id": Left("another one after each start; it is in the status"),
+            "since_s": gauge("age_seconds", "For how long it has been up; 0 if it is not."),
+        },
+    ),
+    "broker.PoolFigures": Table(
+        "broker_pool",
+        {
+            "topic": _LABEL,
+            "members": Length("members", "Nodes that are in the pool."),
+            "alive": gauge("alive_members", "Those of them that are alive."),
+        },
+    ),
+    "broker.ClusterFigures": Table(
+        "broker_cluster",
+        {
+            "node": Left("it is the label node"),
+            "role": Text("role"),
+            "announced": gauge("announced", "Whether we take part in presence."),
+            "up": gauge("nodes_up", "Nodes that are up, without us."),
+            "nodes": Each("broker_node", "broker.NodeFigures", {"name": "name", "type": "type"}),
+            "worker_count": gauge("workers_up", "Workers that are up."),
+            "pools": Each("broker_pool", "broker.PoolFigures", {"topic": "topic"}),
+            "refused": Keyed("counter", "presence_errors_total", "Hellos that were of no use, by reason.", "reason"),
+        },
+        "Our node on the Broker network.",
     ),
     "broker.DialerFigures": Table(
         "broker_dialer",
@@ -97,6 +130,7 @@ TABLES: dict[str, Table] = {
                 "broker_peers",
                 "Peers that are connected.",
             ),
+            "cluster": Inside("broker_cluster", "broker.ClusterFigures"),
             "dialers": Each("broker_dialer", "broker.DialerFigures", {"address": "address"}),
             "half_open": gauge("half_open_connections", "Incoming connections in their handshake."),
             "refused": counter("refused_connections", "Incoming connections that did not become peers."),

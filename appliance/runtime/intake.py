@@ -16,7 +16,8 @@ import trio
 from appliance.model import EventBatch, Item, LogBatch
 
 from .journal.entries import Failure
-from .ledger import DELIBERATE, Account
+from .ledger import Account
+from .reasons import DELIBERATE
 from .receipts import Fate
 
 __all__ = ["ConsumerQueue", "Parcel", "QueueFigures"]

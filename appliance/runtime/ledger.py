@@ -12,63 +12,13 @@ import msgspec
 
 from appliance.model import Item
 
+from .reasons import DELIBERATE, REFUSED
 from .receipts import Fate, Receipts, things_in
 
-__all__ = ["DELIBERATE", "MAX_ENDED", "REFUSED", "Account", "AccountFigures", "Ledger"]
+__all__ = ["MAX_ENDED", "Account", "AccountFigures", "Ledger"]
 
 MAX_ENDED = 256
 """Accounts that are shown although nobody books in them any more."""
-
-DELIBERATE = frozenset(
-    {
-        "cutoff",
-        "duplicate",
-        "excluded",
-        "identifier_update",
-        "no_subscriber",
-        "no_uid",
-        "other_filter",
-        "other_recorder",
-        "own_message",
-        "purged",
-        "store_command",
-        "transform",
-        "unsubscribed",
-        "unwanted",
-        "where",
-    }
-)
-"""Reasons that the configuration asked for."""
-REFUSED = frozenset(
-    {
-        "bad_batch",
-        "bad_filter",
-        "bad_format",
-        "bad_frames",
-        "bad_json",
-        "bad_line",
-        "bad_message",
-        "bad_path",
-        "bad_record",
-        "bad_request",
-        "bad_sender",
-        "early",
-        "foreign_receiver",
-        "late_handshake",
-        "local_topic",
-        "no_columns",
-        "no_schema",
-        "own_routing_update",
-        "second_ack",
-        "too_large",
-        "torn_frame",
-        "torn_line",
-        "torn_message",
-        "unknown_message",
-        "unknown_type",
-    }
-)
-"""Reasons that lie in what a peer sent. Every reason that is neither here nor in `DELIBERATE` is a loss."""
 
 
 class AccountFigures(msgspec.Struct, frozen=True, kw_only=True):

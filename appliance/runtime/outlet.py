@@ -10,9 +10,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from fnmatch import fnmatchcase
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
-__all__ = ["Outlet", "Published", "Publisher"]
+__all__ = ["Chooser", "Outlet", "PoolKey", "Published", "Publisher", "WayOut"]
+
+PoolKey: TypeAlias = "str | bytes | int"
+"""A string, or a number for a count of Zeek's."""
 
 
 class Published(NamedTuple):
@@ -52,6 +55,35 @@ class Publisher(Protocol):
 
     def subscribed(self, prefixes: Sequence[str]) -> AbstractContextManager[None]:
         """Ask the peers for more topics as long as the context lasts."""
+        ...
+
+
+@runtime_checkable
+class Chooser(Protocol):
+    """A node of a cluster, which knows who of a pool is up."""
+
+    def pool_topic(self, pool: str, key: PoolKey, *, by_hash: bool) -> str:
+        """The topic of the member that a message is for; empty if none is alive.
+
+        Args:
+            pool: ``worker``, ``proxy`` or ``logger``.
+            key: what has the same key goes to the same member, or has turns of its own.
+            by_hash: by rendezvous hashing, else by turns.
+
+        Raises:
+            ValueError: no such pool.
+            TypeError: a key that cannot be hashed as Zeek does.
+        """
+        ...
+
+
+class WayOut(Publisher, Protocol):
+    """A `Publisher` through any number of doors."""
+
+    def publish_to_pool(self, pool: str, key: PoolKey, messages: Sequence[bytes], *, by_hash: bool) -> Published:
+        """Queue messages for one member of a pool, as ``Cluster::publish_hrw`` and ``publish_rr``; see `Chooser`. That
+        none is alive is ``no_subscriber``.
+        """
         ...
 
 
@@ -105,7 +137,7 @@ class Outlet:
         for asked in self._asked:
             asked.end(door)
 
-    def via(self, doors: Sequence[str]) -> Publisher:
+    def via(self, doors: Sequence[str]) -> WayOut:
         """The way out through some doors only.
 
         Args:
@@ -130,6 +162,27 @@ class Outlet:
     ) -> Published:
         """`announce` through some doors, as `via`."""
         return self._tell(doors, lambda each: each.announce(key, topic, message, unsolicited=unsolicited))
+
+    def publish_to_pool(self, pool: str, key: PoolKey, messages: Sequence[bytes], *, by_hash: bool) -> Published:
+        return self.publish_to_pool_via((), pool, key, messages, by_hash=by_hash)
+
+    def publish_to_pool_via(
+        self, doors: Sequence[str], pool: str, key: PoolKey, messages: Sequence[bytes], *, by_hash: bool
+    ) -> Published:
+        """`publish_to_pool` through some doors, as `via`."""
+        door, topic = self.choose(doors, pool, key, by_hash=by_hash)
+        if topic:
+            return self._doors[door].publish(topic, messages)
+        return Published(0, "no_subscriber" if door else "no_broker")
+
+    def choose(self, doors: Sequence[str], pool: str, key: PoolKey, *, by_hash: bool) -> tuple[str, str]:
+        """The door through which a pool is reached, and the topic of the member whose turn it is; no door if we are no
+        node of a cluster, no topic if nobody is alive.
+        """
+        for name, publisher in self._doors.items():
+            if _is_meant(name, doors) and isinstance(publisher, Chooser):
+                return name, publisher.pool_topic(pool, key, by_hash=by_hash)
+        return "", ""
 
     def _tell(self, doors: Sequence[str], tell: Callable[[Publisher], Published]) -> Published:
         found = [tell(each) for name, each in self._doors.items() if _is_meant(name, doors)]
@@ -162,6 +215,9 @@ class _Route:
 
     def announce(self, key: str, topic: str, message: bytes, *, unsolicited: bool = False) -> Published:
         return self._outlet.announce_via(self._doors, key, topic, message, unsolicited=unsolicited)
+
+    def publish_to_pool(self, pool: str, key: PoolKey, messages: Sequence[bytes], *, by_hash: bool) -> Published:
+        return self._outlet.publish_to_pool_via(self._doors, pool, key, messages, by_hash=by_hash)
 
     def subscribed(self, prefixes: Sequence[str]) -> AbstractContextManager[None]:
         return self._outlet.subscribed(prefixes)

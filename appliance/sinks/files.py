@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from appliance.config import Sink
-from appliance.model import EventBatch, Item, LogBatch, Print
+from appliance.model import EventBatch, Item, LogBatch, NodeStatus, Print
 from appliance.runtime.outfile import OutFile
 from appliance.runtime.pattern import PathPattern
 from appliance.runtime.rotation import Rotation
@@ -128,7 +128,7 @@ class OutputFiles:
         """
         now = _Now(now_s, now_ns)
         for key, group in groupby(items, key=self.key):
-            batches = [item for item in group if isinstance(item, LogBatch | EventBatch | Print)]
+            batches = [item for item in group if isinstance(item, LogBatch | EventBatch | Print | NodeStatus)]
             if self._rotation.max_bytes is None:
                 encoded = [self._line_format.encode(batch, now_ns) for batch in batches]
                 self._append(key, [each.data for each in encoded if each.data], now)

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from appliance.model import EventBatch, LogBatch, Print
+from appliance.model import EventBatch, LogBatch, NodeStatus, Print
 from appliance.runtime.partfile import Repair
 
 __all__ = ["Batch", "Columns", "Encoded", "LineFormat"]
 
-Batch = LogBatch | EventBatch | Print
+Batch = LogBatch | EventBatch | Print | NodeStatus
 Columns = tuple[tuple[str, str], ...]
 
 

@@ -10,29 +10,23 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-import structlog
 import trio
 
 from appliance.config import Websocket
-from appliance.errors import LocalProtocolError, RemoteProtocolError
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.ledger import Account
 from appliance.runtime.outlet import Outlet, Published
 from appliance.wire.filters import PrefixSet, minimal
-from appliance.wire.names import LOCAL_PREFIX
 from appliance.wire.websocket import Ignored
-from appliance.zeek.messages import Event, decode_message
-from appliance.zeek.schema import as_bytes
 
 from .figures import ClientFigures
 from .greeting import Access, Greeted, make_access
 from .intake import Intake
 from .line import Line
 from .link import Link
+from .publishing import WayOut, is_text
 
 __all__ = ["WebsocketClient"]
-
-log = structlog.get_logger("websocket")
 
 _TUNABLE = frozenset(
     {
@@ -49,8 +43,6 @@ _TUNABLE = frozenset(
     }
 )
 """Keys that need no new connection."""
-_MAX_KEYS = 10_000
-_LONGEST_TOPIC = (1 << 16) - 1
 
 
 class _Asked:
@@ -98,20 +90,17 @@ class WebsocketClient:
             clock_ns=clock_ns,
         )
         self._asked: list[_Asked] = []
-        self._announced: dict[str, tuple[str, bytes]] = {}
+        self._way_out = WayOut(table, copies)
         self._access: Access | None = None
         self._nursery: trio.Nursery | None = None
         self._main: Line | None = None
         self._refused = 0
         self._is_closing = False
         self._stop_wanted = trio.Event()
-        self._set_topics(table)
+        self._set_topics()
 
-    def _set_topics(self, table: Websocket) -> None:
-        self._wanted = PrefixSet((*table.topics, *(each for asked in self._asked for each in asked.prefixes)))
-        allowed = table.publish
-        self._exact = None if allowed is None else frozenset(allowed)
-        self._below = PrefixSet(topic for topic in allowed or () if topic.endswith(("/", ".")))
+    def _set_topics(self) -> None:
+        self._wanted = PrefixSet((*self.table.topics, *(each for asked in self._asked for each in asked.prefixes)))
 
     def statistics(self) -> ClientFigures:
         lines = self._lines()
@@ -149,7 +138,7 @@ class WebsocketClient:
             return False
         self.table = table
         self._intake.patience_s = table.max_wait.seconds
-        self._set_topics(table)
+        self._way_out.configure(table)
         for line in self._lines():
             line.configure(table)
         return True
@@ -232,7 +221,7 @@ class WebsocketClient:
     def _review(self, changed: Line | None = None) -> None:
         """Give connections of their own to those who need one now, and take them from those who do not."""
         if changed is not None and changed is self._main and changed.link is not None:
-            self._announce_again(changed.link)
+            self._way_out.announce_again(changed.link)
         if self._nursery is None or self._is_closing or self._main is None or self._main.link is None:
             return  # what is asked for becomes part of the first connection when it is made again
         for asked in self._asked:
@@ -250,87 +239,25 @@ class WebsocketClient:
 
     # ── the way out ──
 
+    @property
+    def _link(self) -> Link | None:
+        return self._main.link if self._main is not None else None
+
     def publish(self, topic: str, messages: Sequence[bytes], *, unsolicited: bool = False) -> Published:  # noqa: ARG002
-        if refused := self._objection_to(topic, messages):
-            return Published(0, refused)
-        link = self._main.link if self._main is not None else None
-        if link is None or not link.is_ready:
-            return Published(0, "no_peer")
-        return self._send(link, topic, messages)
+        return self._way_out.publish(self._link, topic, messages)
 
-    def announce(self, key: str, topic: str, message: bytes, *, unsolicited: bool = False) -> Published:
-        outcome = self.publish(topic, [message], unsolicited=unsolicited)
-        if outcome.refused in ("", "no_peer"):
-            self._announced.pop(key, None)
-            self._announced[key] = (topic, message)
-            if len(self._announced) > _MAX_KEYS:
-                del self._announced[next(iter(self._announced))]
-        return outcome
-
-    def _announce_again(self, link: Link) -> None:
-        for topic, message in self._announced.values():
-            self._send(link, topic, [message])
-
-    def _objection_to(self, topic: str, messages: Sequence[bytes]) -> str:
-        try:
-            size = len(as_bytes(topic))
-        except ValueError:
-            return "bad_topic"
-        if not 0 < size <= _LONGEST_TOPIC or not _is_text(topic) or topic.startswith(LOCAL_PREFIX):
-            return "bad_topic"
-        if self._exact is not None and topic not in self._exact and not self._below.matches(topic):
-            return "not_allowed"
-        return "too_large" if any(len(message) > self.table.max_message for message in messages) else ""
-
-    def _send(self, link: Link, topic: str, messages: Sequence[bytes]) -> Published:
-        frames: list[bytes] = []
-        refused: list[str] = []
-        for message in messages:
-            frame = self._render(link, topic, message)
-            if isinstance(frame, str):
-                refused.append(frame)
-            else:
-                frames.append(frame)
-        if not frames:
-            return Published(0, refused[0] if refused else "")
-        link.queue.put(frames)
-        self._copies.received += len(refused)
-        for reason in refused:
-            self._copies.drop(reason, 1)
-        return Published(1)
-
-    def _render(self, link: Link, topic: str, message: bytes) -> bytes | str:
-        """A message as a frame, or the reason why it cannot be one."""
-        try:
-            event = decode_message(message)
-        except RemoteProtocolError:
-            return "events_only"
-        if not isinstance(event, Event):
-            return "events_only"
-        try:
-            frame = link.render(topic, event)
-        except LocalProtocolError:
-            return "no_json"
-        return frame if len(frame) <= self.table.max_message else "too_large"
+    def announce(self, key: str, topic: str, message: bytes, *, unsolicited: bool = False) -> Published:  # noqa: ARG002
+        return self._way_out.announce(self._link, key, topic, message)
 
     @contextmanager
     def subscribed(self, prefixes: Sequence[str]) -> Iterator[None]:
-        asked = _Asked(tuple(prefix for prefix in minimal(prefixes) if _is_text(prefix)))
+        asked = _Asked(tuple(prefix for prefix in minimal(prefixes) if is_text(prefix)))
         self._asked.append(asked)
-        self._set_topics(self.table)
+        self._set_topics()
         self._review()
         try:
             yield
         finally:
             self._asked.remove(asked)
-            self._set_topics(self.table)
+            self._set_topics()
             self._end(asked)
-
-
-def _is_text(topic: str) -> bool:
-    """Whether a WebSocket can carry it."""
-    try:
-        topic.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

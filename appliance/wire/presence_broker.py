@@ -6,7 +6,7 @@ Source: Zeek, ``scripts/base/frameworks/cluster/setup-connections.zeek`` and ``m
 
 from __future__ import annotations
 
-from appliance.wire.presence import HELLO, Action, NodeTable, Note, hello_of
+from appliance.wire.presence import HELLO, Action, NodeTable, Note, hello_of, shown
 from appliance.zeek.messages import Event
 
 __all__ = ["BrokerPresence"]
@@ -35,11 +35,19 @@ class BrokerPresence:
         """A peering has ended, by whomever: unlike Zeek, which leaves a node up that it has unpeered from itself."""
         return self.table.lost(peer_id)
 
-    def receive(self, event: Event) -> list[Action]:
-        """Take an event that came on one of `own_topics`; those that are not about presence are left alone."""
+    def receive(self, event: Event, peer_id: str = "") -> list[Action]:
+        """Take an event that came on one of `own_topics`; those that are not about presence are left alone.
+
+        Args:
+            event: what came.
+            peer_id: of the peer that sent it. Unlike Zeek we believe nobody who says hello for somebody else: the end
+                of the peering would not be the end of that node. Empty: believe it.
+        """
         if event.name != HELLO:
             return []
         who = hello_of(event)
         if who is None:
             return [Note(f"a {HELLO} without name and ID", "bad_hello")]
+        if peer_id and who[1] != peer_id:
+            return [Note(f"{shown(peer_id)} says hello for {shown(who[0])!r} ({shown(who[1])})", "foreign_hello")]
         return self.table.hello(*who)

@@ -26,7 +26,8 @@ __all__ = ["Ack", "Data", "Error", "ServerMessage", "make_data", "make_subscript
 
 _SECOND_NS = 10**9
 _EPOCH = datetime(1970, 1, 1)
-_MENDED = re.compile(rb"[\x00-\x1f]|(?<!\\)(?:\\\\)*\\v")
+_CONTROL = re.compile(rb"[\x00-\x1f]")
+_TAB = re.compile(rb"(?<!\\)(?:\\\\)*\\v")
 
 
 class Ack(msgspec.Struct, frozen=True):
@@ -138,7 +139,7 @@ def _text(tree: dict[str, object], key: str) -> str:
 
 
 def _is_mended(data: bytes) -> bool:
-    if _MENDED.search(data):
+    if _CONTROL.search(data) or (rb"\v" in data and _TAB.search(data)):
         return True
     if data.isascii():
         return False

@@ -1,9 +1,9 @@
 """Events and prints as records: mappings with names, like those of logs.
 
 An event's record has ``ts``, ``name``, ``topic``, ``peer`` and ``args``, a print's ``ts``, ``topic``, ``peer`` and
-``text``. One of a data store has ``ts``, ``store``, ``change``, ``key``, ``value``, ``old``, ``expiry`` and
-``publisher``. ``ts`` is seconds since the epoch as in a log: the network time of an event's sender if it tells and
-knows it, else when the item arrived.
+``text``, that of a node of the cluster ``ts``, ``node``, ``status``, ``type`` and ``id``. One of a data store has
+``ts``, ``store``, ``change``, ``key``, ``value``, ``old``, ``expiry`` and ``publisher``. ``ts`` is seconds since the
+epoch as in a log: the network time of an event's sender if it tells and knows it, else when the item arrived.
 
 There are two kinds of them. A *typed* record keeps what programs need to tell values apart and to answer: ``args`` is
 a tuple of Broker's values, ``key``, ``value`` and ``old`` are such values, and names have surrogates for bytes that are
@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from appliance.errors import RemoteProtocolError
-from appliance.model import EventBatch, Print, StoreEvent
+from appliance.model import EventBatch, NodeStatus, Print, StoreEvent
 from appliance.zeek.binary import decode
 from appliance.zeek.convert import to_plain, to_text
 from appliance.zeek.messages import Event, decode_message
@@ -27,6 +27,7 @@ from appliance.zeek.messages import Event, decode_message
 __all__ = [
     "StoreRecord",
     "json_lines",
+    "node_record",
     "plain_args",
     "plain_records",
     "plain_store_record",
@@ -68,6 +69,17 @@ def print_record(item: Print) -> Record:
     return {"ts": item.received_ns / 1e9, "topic": item.topic, "peer": item.peer, "text": to_text(item.text)}
 
 
+def node_record(item: NodeStatus) -> Record:
+    """The typed record of a node that has come or gone."""
+    return {
+        "ts": item.received_ns / 1e9,
+        "node": item.node,
+        "status": item.status,
+        "type": item.type,
+        "id": item.id,
+    }
+
+
 def store_record(item: StoreEvent) -> StoreRecord | None:
     """The typed record of an event of a data store; None if it does not decode."""
     try:
@@ -91,8 +103,11 @@ def plain_store_record(record: StoreRecord) -> Record:
     return {**record, **{name: to_plain(record[name]) for name in ("key", "value", "old")}}
 
 
-def plain_records(item: EventBatch | Print) -> Iterator[Record | None]:
-    """The plain record of each event or of the print, in order; None for an event that does not decode."""
+def plain_records(item: EventBatch | Print | NodeStatus) -> Iterator[Record | None]:
+    """The plain record of each event, of the print or the node, in order; None for an event that does not decode."""
+    if isinstance(item, NodeStatus):
+        yield {**node_record(item), "node": to_text(item.node), "id": to_text(item.id)}
+        return
     topic = to_text(item.topic)
     if isinstance(item, Print):
         yield {**print_record(item), "topic": topic}
@@ -102,7 +117,7 @@ def plain_records(item: EventBatch | Print) -> Iterator[Record | None]:
         yield None if record is None else {**plain_args(record), "name": name, "topic": topic}
 
 
-def json_lines(item: EventBatch | Print) -> tuple[bytes, list[int]]:
+def json_lines(item: EventBatch | Print | NodeStatus) -> tuple[bytes, list[int]]:
     """Plain records as JSON, one a line.
 
     Returns:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from appliance.model import EventBatch, Item, LogBatch, Print, StoreEvent
+from appliance.model import EventBatch, Item, LogBatch, NodeStatus, Print, StoreEvent
 
 from .events import plain_records, plain_store_record, store_record
 
@@ -15,7 +15,7 @@ __all__ = ["plain_record"]
 
 def plain_record(item: Item) -> dict[str, Any] | None:
     """The first record of an item; None if it cannot be decoded."""
-    if isinstance(item, EventBatch | Print):
+    if isinstance(item, EventBatch | Print | NodeStatus):
         return next(iter(plain_records(item)), None)
     if isinstance(item, StoreEvent):
         typed = store_record(item)

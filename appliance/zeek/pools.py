@@ -9,13 +9,14 @@ Source: Zeek, ``scripts/base/frameworks/cluster/pools.zeek``.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
 from .layout import ClusterLayout, NodeType
 from .rendezvous import Key, digest, heaviest, site_id
 from .topics import ClusterTopics
+from .values import Count
 
 __all__ = ["MAX_KEYS", "Pool", "PoolSpec", "Pools", "builtin_specs"]
 
@@ -160,9 +161,39 @@ class Pools:
                 cursors[spec.node_type] = (cursor + count) % len(names) if names else 0
         self._pools = {spec.topic: Pool(spec, chosen[spec.topic], topics, own) for spec in ordered}
         self._own = own
+        self._topics = topics
+
+    def __iter__(self) -> Iterator[Pool]:
+        return iter(self._pools.values())
 
     def __getitem__(self, topic: str) -> Pool:
         return self._pools[topic]
+
+    def topic_for(self, pool: str, key: str | bytes | int, *, by_hash: bool) -> str:
+        """The topic of the member of a pool that a message is for; empty if none is alive.
+
+        Args:
+            pool: ``worker``, ``proxy`` or ``logger``.
+            key: a string, or a number for a count.
+            by_hash: by rendezvous hashing, else by turns for each key.
+
+        Raises:
+            ValueError: no such pool.
+            TypeError: a key that we cannot hash as Zeek does.
+        """
+        known = {
+            "worker": self._topics.worker_pool,
+            "proxy": self._topics.proxy_pool,
+            "logger": self._topics.logger_pool,
+        }
+        if pool not in known:
+            raise ValueError(f"{pool!r} is no pool, there are worker, proxy and logger")
+        if isinstance(key, int) and (isinstance(key, bool) or not 0 <= key < 1 << 64):
+            raise TypeError(f"{key} is no count")
+        chosen = self._pools[known[pool]]
+        if by_hash:
+            return chosen.hrw_topic(Count(key) if isinstance(key, int) else key)
+        return chosen.rr_topic(key.decode("utf-8", "surrogateescape") if isinstance(key, bytes) else str(key))
 
     @property
     def own_topics(self) -> tuple[str, ...]:

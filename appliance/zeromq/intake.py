@@ -10,9 +10,10 @@ import trio
 
 from appliance.model import EventBatch
 from appliance.runtime.dispatcher import Dispatcher
-from appliance.runtime.ledger import DELIBERATE, Account
+from appliance.runtime.ledger import Account
 from appliance.runtime.logs import Throttle
 from appliance.runtime.quarantine import Quarantine
+from appliance.runtime.reasons import DELIBERATE
 
 from .event_reader import EventReader
 from .inbox import Inbox

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,8 +11,12 @@ from typing import Any, NamedTuple
 import trio
 import trio.testing
 
+from appliance.api.application import make_application
 from appliance.api.events import EventsApi
-from appliance.api.server import StatusServer
+from appliance.api.exchange import Answer, Request
+from appliance.api.roles import OWNER, Role
+from appliance.api.server import ApiServer
+from appliance.api.table import Endpoint
 from appliance.model import EventBatch, Item, Print
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.ledger import AccountFigures, Ledger
@@ -55,6 +59,32 @@ def unchunk(data: bytes) -> bytes:
         whole, data = whole + data[:length], data[length + 2 :]
 
 
+def closing(request: bytes) -> bytes:
+    """A request after which the server ends the connection."""
+    return request.replace(b" HTTP/1.1\r\n", b" HTTP/1.1\r\nConnection: close\r\n", 1)
+
+
+async def ask(endpoints: Sequence[Endpoint], method: str, target: str, body: Any = None) -> tuple[int, Any]:
+    """Status and document of a request by whoever may do everything, without sockets."""
+    data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+    path, _, query = target.partition("?")
+    messages = [{"type": "http.request", "body": data}]
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return messages.pop() if messages else await trio.sleep_forever()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http", "method": method, "path": path, "query_string": query.encode(), "headers": [],
+        "state": {"who": OWNER},
+    }  # fmt: skip
+    await make_application(endpoints)(scope, receive, send)
+    return sent[0]["status"], json.loads(b"".join(each["body"] for each in sent[1:]))
+
+
 def events(*args: Value, topic: str = "my/topic", name: str = "My::event", count: int = 1) -> EventBatch:
     """Some events with the same arguments."""
     message = encode_message(Event.make(name, *args))
@@ -72,6 +102,11 @@ def printed(text: bytes, *, topic: str = "bro/print/x") -> Print:
     return Print(topic=topic, source="broker", text=text, peer="a-peer", received_ns=2_000_000_000)
 
 
+async def nothing(request: Request) -> Answer:
+    """An empty document."""
+    return Answer(200, b"{}")
+
+
 class Bench:
     """See the module."""
 
@@ -83,7 +118,8 @@ class Bench:
         self.dispatcher = Dispatcher()
         self.ledger = Ledger()
         api = EventsApi(outlet=self.outlet, dispatcher=self.dispatcher, ledger=self.ledger)
-        self.server = StatusServer((str(self.path),), {"/v1/status": lambda: b"{}"}, events=api)
+        status = Endpoint(method="GET", path="/v1/status", role=Role.READ, summary="Status", handle=nothing)
+        self.server = ApiServer((str(self.path),), [status, *api.endpoints()], events=api)
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
@@ -95,13 +131,13 @@ class Bench:
     async def exchange(self, request: bytes) -> Response:
         """Send a request and read until the server ends the connection."""
         async with await trio.open_unix_socket(str(self.path)) as stream:
-            await stream.send_all(request)
+            await stream.send_all(closing(request))
             return parse_response(b"".join([data async for data in stream]))
 
     async def post(self, body: bytes | dict[str, Any]) -> Response:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         return await self.exchange(
-            b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(data), data)
+            b"POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s" % (len(data), data)
         )
 
     async def dispatch(self, *items: Item) -> None:
@@ -174,7 +210,7 @@ async def subscribed(bench: Bench, *topics: str) -> AsyncIterator[Subscriber]:
     query = "&".join(f"topic={topic}" for topic in topics)
     async with await trio.open_unix_socket(str(bench.path)) as stream:
         client = Subscriber(stream)
-        await stream.send_all(f"GET /v1/events?{query} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        await stream.send_all(f"GET /v1/events?{query} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         while b":\n\n" not in client.raw:
             data = await stream.receive_some()
             assert data

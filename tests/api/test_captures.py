@@ -11,12 +11,14 @@ import trio
 import trio.testing
 
 from appliance.api.captures import PATIENCE_S, CaptureRoutes, describe_captures
-from appliance.api.exchange import Answer, Request
-from appliance.api.server import StatusServer
+from appliance.api.server import ApiServer
 from appliance.config import Capture, Handler
 from appliance.config.request import parse_capture
 from appliance.errors import ApplianceError, ConfigError, PrivilegeError
 from appliance.model import Segment
+
+from .harness import ask as ask_endpoints
+from .harness import closing
 
 TABLE = Capture(
     name="tele",
@@ -95,12 +97,7 @@ def control() -> FakeControl:
 
 async def ask(control: FakeControl, method: str, path: str, body: Any = None) -> tuple[int, Any]:
     """Status and document."""
-    data = body if isinstance(body, bytes) else b"" if body is None else msgspec.json.encode(body)
-    routes = CaptureRoutes(lambda: control, state_dir="/state")
-    assert routes.owns(path)
-    answer = await routes.answer(Request(method, path, "", data))
-    assert isinstance(answer, Answer)
-    return answer.status, msgspec.json.decode(answer.body)
+    return await ask_endpoints(CaptureRoutes(lambda: control, state_dir="/state").endpoints(), method, path, body)
 
 
 def body(**more: Any) -> dict[str, Any]:
@@ -271,13 +268,13 @@ async def test_a_slow_change_is_not_cut_by_the_limit_of_other_requests(
     """Over a real socket, with a body that comes in pieces."""
     control.delay_s = PATIENCE_S - 1
     path = tmp_path / "api.sock"
-    server = StatusServer((str(path),), {}, captures=CaptureRoutes(lambda: control, state_dir="/state"))
+    server = ApiServer((str(path),), CaptureRoutes(lambda: control, state_dir="/state").endpoints())
     sent = msgspec.json.encode(body())
     async with trio.open_nursery() as nursery:
         await nursery.start(server.run)
         async with await trio.open_unix_socket(str(path)) as stream:
-            head = f"POST /v1/captures HTTP/1.1\r\nHost: x\r\nContent-Length: {len(sent)}\r\n\r\n"
-            await stream.send_all(head.encode() + sent[:10])
+            head = f"POST /v1/captures HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(sent)}\r\n\r\n"
+            await stream.send_all(closing(head.encode()) + sent[:10])
             await trio.testing.wait_all_tasks_blocked()
             await stream.send_all(sent[10:])
             answer = b"".join([data async for data in stream])

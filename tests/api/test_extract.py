@@ -15,7 +15,7 @@ import trio.testing
 
 import appliance.api.extract
 from appliance.api.extract import MAX_AT_ONCE, ExtractRoutes
-from appliance.api.server import StatusServer
+from appliance.api.server import ApiServer
 from appliance.cli import main
 from appliance.extract.gaps import read_gaps
 from appliance.extract.names import SegmentName
@@ -25,9 +25,12 @@ from appliance.runtime.packets import Gap, PacketStore, Source
 from tests.extract.flows import S, T, Timed, write_segment
 from tests.native.packets import ETHERNET, UDP, Packet, read_records, udp_frame
 
-from .harness import Response, parse_response
+from .harness import Response, closing, parse_response
 
 A, B = "10.0.0.1", "10.0.0.2"
+
+
+pytestmark = pytest.mark.usefixtures("told")  # what is logged is not printed
 
 
 class DirectoryStore:
@@ -81,7 +84,7 @@ class Bench:
         recorders: dict[str, PacketStore] = dict(self.stores)
         self.recorders = recorders
         self.routes = ExtractRoutes(lambda: self.recorders, state_dir=str(folder), now_ns=lambda: T + 100 * S)
-        self.server = StatusServer((str(self.path),), {}, extract=self.routes)
+        self.server = ApiServer((str(self.path),), self.routes.endpoints())
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
@@ -92,7 +95,7 @@ class Bench:
 
     async def get(self, target: str, method: str = "GET") -> Response:
         async with await trio.open_unix_socket(str(self.path)) as stream:
-            await stream.send_all(f"{method} {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            await stream.send_all(closing(f"{method} {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()))
             return parse_response(b"".join([data async for data in stream]))
 
     async def run(self, *arguments: str) -> int:
@@ -171,7 +174,7 @@ async def test_without_recorders_there_is_nothing(bench: Bench) -> None:
 async def hold(bench: Bench, started: trio.Event) -> None:
     """Ask for much and read the head only."""
     async with await trio.open_unix_socket(str(bench.path)) as stream:
-        await stream.send_all(b"GET /v1/extract/pcap?recorder=much HTTP/1.1\r\nHost: x\r\n\r\n")
+        await stream.send_all(b"GET /v1/extract/pcap?recorder=much HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await stream.receive_some(10)
         started.set()
         await trio.sleep_forever()
@@ -229,7 +232,7 @@ async def test_the_command_asks_the_appliance(bench: Bench, capsys: pytest.Captu
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "told"),
+    ("arguments", "code", "words"),
     [
         (["--port", "x"], 2, "--port: a condition is wrong: 'x' is no port"),
         (["--recorder", "none"], 2, "--recorder: a condition is wrong: there is no such recorder"),
@@ -237,12 +240,12 @@ async def test_the_command_asks_the_appliance(bench: Bench, capsys: pytest.Captu
     ],
 )
 async def test_the_command_tells_what_the_appliance_refuses(
-    bench: Bench, arguments: list[str], code: int, told: str, capsys: pytest.CaptureFixture[str]
+    bench: Bench, arguments: list[str], code: int, words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With the exit code for it; no file is left."""
     async with bench.serving():
         assert await bench.run("--out", str(bench.folder / "out.pcap"), *arguments) == code
-    assert told in capsys.readouterr().err
+    assert words in capsys.readouterr().err
     assert not list(bench.folder.glob("out.pcap*"))
 
 

@@ -6,16 +6,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 import trio
 
 from appliance.api import hooks
-from appliance.api.exchange import Request
 from appliance.api.hooks import HookLine, HookRoutes
 from appliance.model import LogBatch
 from appliance.runtime.durable import DurableQueue
 from appliance.runtime.journal.desk import Desk
+from tests.api.harness import ask
 from tests.fakes import batch
 from tests.runtime.journal.harness import ERROR, Bench, bench
 
@@ -34,11 +33,7 @@ class Counter:
 
     async def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """Status and document."""
-        data = body if isinstance(body, bytes) else b"" if body is None else msgspec.json.encode(body)
-        path, _, query = path.partition("?")
-        assert self.routes.owns(path)
-        answer = await self.routes.answer(Request(method, path, query, data))
-        return answer.status, msgspec.json.decode(answer.body)
+        return await ask(self.routes.endpoints(), method, path, body)
 
     async def dead(self) -> list[int]:
         """Ids of dead letters."""
@@ -88,7 +83,7 @@ async def test_dead_letters_are_listed_page_by_page(counter: Counter) -> None:
     assert (first["hook"], first["attempts"], first["reason"]) == ("h", 1, "hook_error")
     _, rest = await counter.ask("GET", f"/v1/hooks/dead?limit=2&after={second['id']}&hook=h")
     assert [first["id"], second["id"], *(each["id"] for each in rest["letters"])] == await counter.dead()
-    assert (await counter.ask("GET", "/v1/hooks/dead?hook=x"))[1] == {"letters": []}
+    assert (await counter.ask("GET", "/v1/hooks/dead?hook=x"))[1] == {"letters": [], "next": None}
 
 
 async def test_a_dead_letter_is_shown_in_full(counter: Counter) -> None:
@@ -180,7 +175,7 @@ async def test_other_methods_and_paths_are_refused(counter: Counter, method: str
 async def test_without_a_journal_nothing_is_there(counter: Counter) -> None:
     """Which is no error."""
     counter.desk = None
-    assert (await counter.ask("GET", "/v1/hooks/dead"))[1] == {"letters": []}
+    assert (await counter.ask("GET", "/v1/hooks/dead"))[1] == {"letters": [], "next": None}
     assert (await counter.ask("POST", "/v1/hooks/retry", {"all": True}))[1] == {"count": 0}
     assert (await counter.ask("GET", "/v1/hooks/dead/1"))[0] == 404
     _, document = await counter.ask("GET", "/v1/hooks")

@@ -9,18 +9,16 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from appliance.api.exchange import Request
 from appliance.api.reload import ReloadRoutes
 from appliance.runtime.reloads import ReloadOutcome, Reloads
+
+from .harness import ask as ask_endpoints
 
 OUTCOME = ReloadOutcome(number=1, ok=True, generation=2, at_ns=1, took_s=0.5)
 
 
 async def ask(routes: ReloadRoutes, method: str, target: str) -> tuple[int, Any]:
-    path, _, query = target.partition("?")
-    assert routes.owns(path)
-    answer = await routes.answer(Request(method, path, query, b""))
-    return answer.status, msgspec.json.decode(answer.body)
+    return await ask_endpoints(routes.endpoints(), method, target)
 
 
 async def test_from_the_request_to_the_outcome(autojump_clock: MockClock) -> None:

@@ -15,15 +15,26 @@ import trio
 import trio.testing
 from structlog.typing import EventDict
 
-from appliance.api.server import MAX_CONNECTIONS, StatusServer
+from appliance.api.exchange import Answer, Request
+from appliance.api.roles import Role
+from appliance.api.server import MAX_CONNECTIONS, ApiServer
+from appliance.api.table import Endpoint
 from appliance.errors import ApplianceError
 
-DOCUMENTS = {"/v1/status": lambda: b'{"state":"running"}'}
+from .harness import closing
+
+
+async def status(request: Request) -> Answer:
+    """What the appliance would say."""
+    return Answer(200, b'{"state":"running"}')
+
+
+DOCUMENTS = [Endpoint(method="GET", path="/v1/status", role=Role.READ, summary="Status", handle=status)]
 
 
 @asynccontextmanager
-async def serving(path: Path, *, is_optional: bool = False) -> AsyncIterator[StatusServer]:
-    server = StatusServer((str(path),), DOCUMENTS, is_optional=is_optional)
+async def serving(path: Path, *, is_optional: bool = False) -> AsyncIterator[ApiServer]:
+    server = ApiServer((str(path),), DOCUMENTS, is_optional=is_optional)
     async with trio.open_nursery() as nursery:
         await nursery.start(server.run)
         yield server
@@ -33,7 +44,7 @@ async def serving(path: Path, *, is_optional: bool = False) -> AsyncIterator[Sta
 async def exchange(path: Path, request: bytes) -> bytes:
     """Send a request and read until the server ends the connection."""
     async with await trio.open_unix_socket(str(path)) as stream:
-        await stream.send_all(request)
+        await stream.send_all(closing(request))
         return b"".join([data async for data in stream])
 
 
@@ -47,7 +58,7 @@ async def test_documents_are_served_by_path(tmp_path: Path) -> None:
     """GET answers with the document, whatever the query."""
     path = tmp_path / "api.sock"
     async with serving(path):
-        answer = await exchange(path, b"GET /v1/status?x=1 HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = await exchange(path, b"GET /v1/status?x=1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert answer.endswith(b'\r\n\r\n{"state":"running"}')
 
@@ -55,10 +66,10 @@ async def test_documents_are_served_by_path(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("request_", "start", "end"),
     [
-        (b"HEAD /v1/status HTTP/1.1\r\nHost: x\r\n\r\n", b"HTTP/1.1 200 ", b"\r\n\r\n"),
-        (b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n", b"HTTP/1.1 404 ", b"}"),
-        (b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n", b"", b""),
-        (b"POST /v1/status HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", b"HTTP/1.1 405 ", b"}"),
+        (b"HEAD /v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n", b"HTTP/1.1 200 ", b"\r\n\r\n"),
+        (b"GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n", b"HTTP/1.1 404 ", b"}"),
+        (b"GET /\xff HTTP/1.1\r\nHost: localhost\r\n\r\n", b"", b""),
+        (b"POST /v1/status HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n", b"HTTP/1.1 405 ", b"}"),
         (b"\x00\x01garbage\r\n\r\n", b"", b""),
         (b"GET / HTTP/1.1\r\n" + b"X: " + b"y" * 200_000 + b"\r\n\r\n", b"", b""),
     ],
@@ -73,7 +84,9 @@ async def test_other_requests_are_refused(tmp_path: Path, request_: bytes, start
             answer = b""
         assert answer.startswith(start)
         assert answer.endswith(end)
-        assert (await exchange(path, b"GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        assert (await exchange(path, b"GET /v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n")).startswith(
+            b"HTTP/1.1 200 "
+        )
 
 
 async def test_a_silent_client_is_sent_away(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
@@ -94,7 +107,7 @@ async def test_silent_clients_cannot_shut_others_out_for_long(
         for _ in range(MAX_CONNECTIONS):
             nursery.start_soon(hold, path)
         await trio.testing.wait_all_tasks_blocked()
-        answer = await exchange(path, b"GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = await exchange(path, b"GET /v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert answer.startswith(b"HTTP/1.1 200 ")
         nursery.cancel_scope.cancel()
 
@@ -114,8 +127,10 @@ async def test_a_stale_socket_is_replaced_and_a_live_one_is_not(tmp_path: Path) 
         stale.bind(os.fspath(path))
     async with serving(path):
         with pytest.raises(ApplianceError, match="another process serves"):
-            await StatusServer((str(path),), DOCUMENTS).run()
-        assert (await exchange(path, b"GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+            await ApiServer((str(path),), DOCUMENTS).run()
+        assert (await exchange(path, b"GET /v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n")).startswith(
+            b"HTTP/1.1 200 "
+        )
 
 
 async def test_a_successor_keeps_its_socket_when_the_predecessor_goes(tmp_path: Path) -> None:
@@ -133,7 +148,7 @@ async def test_a_place_that_cannot_be_used_is_fatal_only_if_it_was_asked_for(tmp
     (tmp_path / "file").write_text("")
     path = tmp_path / "file" / "api.sock"
     with pytest.raises(ApplianceError, match="cannot listen on"):
-        await StatusServer((str(path),), DOCUMENTS).run()
+        await ApiServer((str(path),), DOCUMENTS).run()
     async with serving(path, is_optional=True):
         pass
 
@@ -143,7 +158,7 @@ async def test_a_place_that_cannot_be_used_is_fatal_only_if_it_was_asked_for(tmp
     [
         (b"\x00\x01garbage\r\n\r\n", b"400"),
         (b"GET / HTTP/1.1\r\n\r\n", b"400"),
-        (b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 30_000, b"431"),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 30_000, b"431"),
     ],
 )
 async def test_what_is_no_request_is_told_so(tmp_path: Path, request_: bytes, code: bytes) -> None:
@@ -158,7 +173,7 @@ async def test_other_methods_are_told_which_there_are(tmp_path: Path) -> None:
     """RFC 9110 §15.5.6: a 405 names the methods that are allowed."""
     path = tmp_path / "api.sock"
     async with serving(path):
-        answer = await exchange(path, b"DELETE /v1/status HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = await exchange(path, b"DELETE /v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert b"\r\nallow: GET, HEAD\r\n" in answer
 
 
@@ -178,7 +193,7 @@ async def test_figures_tell_where_it_listens(tmp_path: Path) -> None:
     """Nowhere, when it is off."""
     path = tmp_path / "api.sock"
     async with serving(path) as server:
-        await exchange(path, b"GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n")
+        await exchange(path, b"GET /v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert (server.statistics().sockets, server.statistics().requests) == ((str(path),), 1)
     assert server.statistics().sockets == ()
 
@@ -186,7 +201,7 @@ async def test_figures_tell_where_it_listens(tmp_path: Path) -> None:
 async def test_path_that_is_too_long_is_told(tmp_path: Path) -> None:
     """The kernel's limit is 107 bytes."""
     with pytest.raises(ApplianceError, match=r"cannot listen on .*: AF_UNIX path too long"):
-        await StatusServer((str(tmp_path / ("x" * 108)),), DOCUMENTS).run()
+        await ApiServer((str(tmp_path / ("x" * 108)),), DOCUMENTS).run()
 
 
 async def test_file_that_is_no_socket_is_not_replaced(tmp_path: Path) -> None:
@@ -194,7 +209,7 @@ async def test_file_that_is_no_socket_is_not_replaced(tmp_path: Path) -> None:
     path = tmp_path / "api.sock"
     path.write_text("mine")
     with pytest.raises(ApplianceError, match="cannot listen on"):
-        await StatusServer((str(path),), DOCUMENTS).run()
+        await ApiServer((str(path),), DOCUMENTS).run()
     assert path.read_text() == "mine"
 
 
@@ -218,7 +233,7 @@ async def test_clients_wait_while_there_is_no_descriptor(
     async with serving(path):
         for _ in range(10):
             assert await exchange(path, b"") == b""
-        assert b"running" in await exchange(path, b"GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"running" in await exchange(path, b"GET /v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert [(entry["event"], entry["error"]) for entry in told] == [
         ("cannot accept connections, trying again", "Too many open files")
     ]

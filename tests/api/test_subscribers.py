@@ -232,9 +232,9 @@ async def test_there_are_never_too_many_subscribers(tmp_path: Path) -> None:
                 manager = subscribed(bench, "a/")
                 held.append(manager)
                 await manager.__aenter__()
-            response = await bench.exchange(b"GET /v1/events?topic=a HTTP/1.1\r\nHost: x\r\n\r\n")
+            response = await bench.exchange(b"GET /v1/events?topic=a HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert (response.status, response.json["reason"]) == (503, "too_many")
-            assert (await bench.exchange(b"GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n")).status == 200
+            assert (await bench.exchange(b"GET /v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n")).status == 200
             for manager in held:
                 await manager.__aexit__(None, None, None)
             nursery.cancel_scope.cancel()
@@ -285,7 +285,7 @@ async def test_a_subscription_needs_topics(tmp_path: Path, query: bytes) -> None
     """Everything has to be asked for."""
     bench = Bench(tmp_path)
     async with bench.serving():
-        response = await bench.exchange(b"GET /v1/events%s HTTP/1.1\r\nHost: x\r\n\r\n" % query)
+        response = await bench.exchange(b"GET /v1/events%s HTTP/1.1\r\nHost: localhost\r\n\r\n" % query)
     assert (response.status, response.json["where"]) == (400, "topic")
 
 
@@ -300,7 +300,7 @@ async def test_nobody_can_be_asked_without_an_endpoint(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     bench.outlet.close("broker")
     async with bench.serving():
-        response = await bench.exchange(b"GET /v1/events?topic=a HTTP/1.1\r\nHost: x\r\n\r\n")
+        response = await bench.exchange(b"GET /v1/events?topic=a HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert (response.status, response.json["reason"]) == (409, "no_broker")
 
 
@@ -308,5 +308,5 @@ async def test_other_methods_are_told_which_there_are(tmp_path: Path) -> None:
     """RFC 9110 §15.5.6."""
     bench = Bench(tmp_path)
     async with bench.serving():
-        response = await bench.exchange(b"DELETE /v1/events HTTP/1.1\r\nHost: x\r\n\r\n")
+        response = await bench.exchange(b"DELETE /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert (response.status, response.headers["allow"]) == (405, "get, post")

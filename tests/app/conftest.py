@@ -53,7 +53,7 @@ class House:
     def __init__(self, nursery: trio.Nursery) -> None:
         self.ledger = Ledger()
         self.dispatcher = Dispatcher()
-        self.parts = FakeParts(ledger=self.ledger, dispatcher=self.dispatcher, documents={})
+        self.parts = FakeParts(ledger=self.ledger, dispatcher=self.dispatcher)
         self.assembly = Assembly(supervisor=Supervisor(nursery), dispatcher=self.dispatcher, parts=self.parts)
 
     @property

@@ -31,7 +31,7 @@ flush_every = "10ms"
 async def fetch(path: str) -> dict[str, Any]:
     """GET /v1/status."""
     async with await trio.open_unix_socket(path) as stream:
-        await stream.send_all(b"GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n")
+        await stream.send_all(b"GET /v1/status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         data = b"".join([chunk async for chunk in stream])
     found: dict[str, Any] = json.loads(data.partition(b"\r\n\r\n")[2])
     return found

@@ -13,7 +13,7 @@ import trio
 from appliance.broker.endpoint import BrokerEndpoint
 from appliance.broker.figures import EndpointFigures, PeerFigures
 from appliance.broker.stores.hub import StoreHub
-from appliance.config import Broker, Peering
+from appliance.config import Broker, Membership, Peering
 from appliance.model import EventBatch, Item, LogBatch, Print
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.ledger import AccountFigures, Ledger
@@ -62,15 +62,16 @@ class House:
         *,
         policy: str = "drop_newest",
         limits: dict[str, int] | None = None,
-        on: Sequence[str] = ("event:*", "print:", "log:*"),
+        on: Sequence[str] = ("event:*", "print:", "log:*", "node:*"),
         zeek_version: str = "8.0",
+        member: Membership | None = None,
         **keys: Any,
     ) -> None:
         self.folder = folder
         self.ledger, self.dispatcher, self.outlet = Ledger(), Dispatcher(), Outlet()
         self.queue = ItemQueue(self.ledger.account("sink.all"), policy=policy, **(limits or ROOMY))
         self.dispatcher.subscribe("sink.all", self.queue, on=on, sources=[])
-        self.peering = Peering(broker=table(**keys), zeek_version=zeek_version)
+        self.peering = Peering(broker=table(**keys), zeek_version=zeek_version, member=member)
         self.stores = StoreHub()
         self.endpoint = BrokerEndpoint(
             self.peering,

@@ -41,7 +41,7 @@ async def test_the_house_runs_it_as_the_way_out(tmp_path: Path) -> None:
     peering = tables_of(prepared.config)["broker"]
     outlet, ledger = Outlet(), Ledger()
     async with trio.open_nursery() as nursery:
-        parts = Parts(ledger=ledger, dispatcher=Dispatcher(), documents={}, outlet=outlet)
+        parts = Parts(ledger=ledger, dispatcher=Dispatcher(), outlet=outlet)
         assembly = Assembly(supervisor=Supervisor(nursery), dispatcher=Dispatcher(), parts=parts)
         await assembly.start(prepared)
         endpoint = assembly.units["broker"].service

@@ -23,6 +23,8 @@ from appliance.zeek.messages import Event, decode_message
 from appliance.zeek.values import Address, Count, Set, Table, Timestamp, Vector
 from tests.api.harness import Bench, events, numbered, printed
 
+pytestmark = pytest.mark.usefixtures("told")  # what is logged is not printed
+
 
 class Served:
     """The endpoint, in a thread of its own."""
@@ -135,17 +137,17 @@ def test_the_argument_that_is_wrong_is_named(served: Served, run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "told"),
+    ("reason", "words"),
     [
         ("no_peer", "no peer is connected"),
         ("no_subscriber", "no peer asked for this topic"),
         ("not_allowed", "access control (the key publish of the door) does not allow this topic"),
     ],
 )
-def test_a_refusal_is_told(served: Served, run: Run, reason: str, told: str) -> None:
+def test_a_refusal_is_told(served: Served, run: Run, reason: str, words: str) -> None:
     """Exit code 1 and a sentence."""
     served.bench.publisher.refusal = reason
-    assert run("publish", "print", "t", "x") == (1, "", f"broappliance: not published: {told}\n")
+    assert run("publish", "print", "t", "x") == (1, "", f"broappliance: not published: {words}\n")
 
 
 def test_without_an_endpoint_both_say_so(served: Served, run: Run) -> None:
@@ -167,7 +169,8 @@ def test_nobody_answering_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixt
 
 def test_an_appliance_without_events_is_told(served: Served, run: Run) -> None:
     """An older one, for instance."""
-    served.bench.server._events = None
+    served.bench.server.endpoints = []
+    served.bench.server._works = served.bench.server._make_works()
     for command in (["publish", "print", "t", "x"], ["subscribe", "t"]):
         assert run(*command) == (1, "", f"broappliance: the appliance at {served.socket} has no events\n")
 

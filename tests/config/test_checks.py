@@ -67,14 +67,11 @@ SINK = '[[sink]]\nname = "s"\non = ["log:*"]\n'
          'site.toml:4: hook[0].on[0]: unknown kind "lgo:", did you mean "log:"?'),
         (HOOK.replace("log:*", "zzz:x"),
          ('site.toml:4: hook[0].on[0]: unknown kind "zzz:", '
-         'use "log:", "event:", "print:", "segment:", "file:", "folder:" or "store:"')),
-        (HOOK.replace("log:*", "node:up"),
-         ('site.toml:4: hook[0].on[0]: "node:" is not available in this version, '
-         'use "log:", "event:", "print:", "segment:", "file:", "folder:" or "store:"')),
-        (SINK.replace("log:*", "node:up"),
-         'site.toml:3: sink[0].on[0]: "node:" is not available in this version, use "log:", "event:" or "print:"'),
+         'use "log:", "event:", "print:", "segment:", "file:", "folder:", "store:" or "node:"')),
+        (HOOK.replace("log:*", "node:gone"),
+         'site.toml:4: hook[0].on[0]: a node is never "gone", use "node:up", "node:down" or "node:*"'),
         (SINK.replace("log:*", "segment:x"),
-         'site.toml:3: sink[0].on[0]: a sink takes only "log:", "event:" or "print:", got "segment:x"'),
+         'site.toml:3: sink[0].on[0]: a sink takes only "log:", "event:", "print:" or "node:", got "segment:x"'),
         (ZMQ + HOOK + "from = ['zmq.bor']",
          'site.toml:8: hook[0].from[0]: no door matches "zmq.bor", did you mean "zmq.bro"?'),
         (ZMQ + SINK + "from = ['bro']",

@@ -11,8 +11,8 @@ import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from appliance.config import Config, Hook, Secret, load, render, tables
-from appliance.config.render import _plain
+from appliance.config import Config, Hook, Secret, load, render, show, tables
+from appliance.config.render import _Writer
 from appliance.config.tables import (
     Api,
     Appliance,
@@ -214,7 +214,36 @@ def test_secrets_are_masked() -> None:
     assert text.count('"********"') == 3
     assert 'user = "me"' in text
     assert "since = 2024-01-01" in text
-    assert _plain(Secret("hunter2")) == "********"
+    assert _Writer({}).plain(Secret("hunter2"), ()) == "********"
+
+
+def test_where_a_secret_is_may_be_known() -> None:
+    """The path of its file is no secret."""
+    text = render(Config(hook=(Hook(name="h", on=("log:*",), run="a:b", options={"token_file": "/etc/x"}),)))
+    assert 'token_file = "/etc/x"' in text
+
+
+def test_what_the_environment_said_stays_there(tmp_path: Path) -> None:
+    """Secrets come from it: the name is written again, wherever the value is, and reading it gives the same."""
+    file = tmp_path / "site.toml"
+    file.write_text(
+        """[appliance]\nstate_dir = "${DIR}/s"\n[[sink]]\nname = "s"\non = ["log:x"]\npath = "${DIR}/x${EMPTY}"
+        [[hook]]\nname = "h"\non = ["log:*"]\ncommand = ["curl", "-H", "Bearer ${SECRET}"]
+        [[hook]]\nname = "r"\non = ["log:*"]\nrun = "a:b"
+        options = { deep = [{ user = "$${y} ${ODD}" }], key = "${SECRET}" }
+        """
+    )
+    environ = {"SECRET": "hunter2", "ODD": "hunter2${", "DIR": "/data", "EMPTY": ""}
+    loaded = load(file, environ=environ)
+    text = render(loaded.config, loaded.taken)
+    assert "hunter2" not in text
+    assert '"Bearer ${SECRET}"' in text
+    assert 'user = "$${y} ${ODD}"' in text
+    assert 'path = "${DIR}/x"' in text
+    assert "hunter2" not in str(show(loaded.config, loaded.taken))
+    again = tmp_path / "again.toml"
+    again.write_text(text.replace('key = "********"', 'key = "${SECRET}"'))
+    assert load(again, environ=environ).config.hook == loaded.config.hook
 
 
 def test_names_in_other_tables_are_not_masked() -> None:

@@ -86,6 +86,17 @@ def test_files_are_found_beside_the_file(read: Loader) -> None:
     assert [getattr(table, name) for name in names] == [f"{folder}/{name}.x" for name in names]
 
 
+def test_only_events_can_go_out(mistakes: Mistakes) -> None:
+    """A sink that has no other way for logs or prints is told so."""
+    sink = "[[sink]]\nname = 's'\nkind = 'broker'\ntopic = 't/'\non = ['event:*', 'log:conn', 'print:']\n"
+    hint = 'cannot go out through a WebSocket, only events can, write [broker], or on = ["event:*"]'
+    told = [f'site.toml:8: sink[0].on[1]: "log:conn" {hint}', f'site.toml:8: sink[0].on[2]: "print:" {hint}']
+    broker = "[broker]\nlisten = ['127.0.0.1:0']\n"
+    assert mistakes(HEAD + WS + sink) == told
+    assert mistakes(HEAD + WS + sink + "via = ['websocket.w']\n" + broker) == told
+    assert mistakes(HEAD + WS + sink + broker) == []
+
+
 def test_it_is_a_door_and_an_outlet(mistakes: Mistakes) -> None:
     """For `from` and `via`, and for sinks that publish."""
     text = HEAD + WS + "[[sink]]\nname = 's'\nkind = 'broker'\ntopic = 't/'\non = ['event:*']\n"

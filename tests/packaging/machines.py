@@ -17,19 +17,19 @@ __all__ = ["Machine", "Network", "open_machine", "open_network"]
 
 T = TypeVar("T")
 CACHE = Path(os.environ.get("BROAPPLIANCE_TREES", "/var/tmp/broappliance-trees"))
-INCLUDED = {"bookworm": "", "trixie": "systemd,systemd-sysv,dbus"}
-"""Debian 12 stays without systemd: the package must not need it."""
+INCLUDED = {"bookworm": (), "trixie": ("systemd", "systemd-sysv", "dbus", "libpcap0.8t64")}
+"""Debian 12 stays without systemd and without what is only recommended: the package must not need it."""
 BOOT_S, COMMAND_S, DEBOOTSTRAP_S = 60.0, 60.0, 600.0
 
 
 def base_of(suite: str) -> Path:
     """The tree of a release, made if there is none."""
-    tree = CACHE / suite
+    tree = CACHE / "+".join([suite, *INCLUDED[suite]])
     if not tree.exists():
-        part = CACHE / f"{suite}.part"
+        part = tree.with_name(f"{tree.name}.part")
         shutil.rmtree(part, ignore_errors=True)
         CACHE.mkdir(parents=True, exist_ok=True)
-        more = [f"--include={INCLUDED[suite]}"] * bool(INCLUDED[suite])
+        more = [f"--include={','.join(INCLUDED[suite])}"] * bool(INCLUDED[suite])
         subprocess.run(
             ["debootstrap", "--variant=minbase", *more, suite, part],
             check=True,
@@ -106,10 +106,10 @@ class Machine:
             raise AssertionError(f"{' '.join(argv)}: exit code {done.returncode}\n{done.stdout}")
         return done
 
-    def put(self, package: Path) -> str:
+    def put(self, file: Path, folder: str = "/root") -> str:
         """Copy a file in; returns its place."""
-        shutil.copy(package, self.path("/root"))
-        return f"/root/{package.name}"
+        shutil.copy(file, self.path(folder))
+        return f"{folder}/{file.name}"
 
     def files(self) -> dict[str, str]:
         """Every path with what it holds, to compare two moments; not what dpkg and its like keep for themselves."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zmq
 
 from tests.system.harness import wait_for
 
@@ -53,6 +54,7 @@ log_dir = "captures"
 name = "edge"
 interface = "veth0"
 ring = "8MiB"
+filter = "udp port 4001"
 min_free = "1MiB"
 """
 HOOKS = """\
@@ -64,6 +66,14 @@ run = "site_hooks:look"
 name = "program"
 on = ["log:conn"]
 command = ["cp", "/proc/self/status", "/var/lib/broappliance/program"]
+"""
+CLUSTER = """\
+[cluster]
+zeek_version = "8.0"
+backend = "zeromq"
+[cluster.zeromq]
+log_bind = "tcp://127.0.0.1:27790"
+curve_secret_key_file = "${CREDENTIALS_DIRECTORY}/curve.key"
 """
 STUCK = """\
 [[hook]]
@@ -160,6 +170,7 @@ def test_unit_is_right_and_tight(machine: Machine) -> None:
     shown = machine.run("systemd-analyze", "security", "--no-pager", UNIT, check=False).stdout
     level = re.search(r"Overall exposure level for broappliance.service: ([\d.]+)", shown)
     assert level is not None, shown
+    print(shown)
     assert float(level[1]) <= 2.5, shown
 
 
@@ -249,6 +260,19 @@ def test_a_mistake_in_the_file_is_not_tried_again(machine: Machine) -> None:
     assert f"{CONFIGURATION}:" in journal(machine)
 
 
+def test_secrets_come_from_the_manager(machine: Machine) -> None:
+    """A key that only root may read is where the file says, also when it is checked for a reload."""
+    private = machine.path("/etc/broappliance/private")
+    private.mkdir(mode=0o700)
+    (private / "curve.key").write_bytes(zmq.curve_keypair()[1])
+    conf = BASE + CLUSTER
+    with running(machine, conf, "[Service]\nLoadCredential=curve.key:/etc/broappliance/private/curve.key\n"):
+        machine.path(CONFIGURATION).write_text(conf.replace("archive", "files"))
+        reloaded = machine.run("systemctl", "reload", UNIT, check=False)
+        assert reloaded.returncode == 0, journal(machine)
+        assert status(machine)["generation"] == 2
+
+
 def test_programs_of_hooks_get_no_capabilities(machine: Machine, network: Network) -> None:
     """Neither a hook in a worker process nor a command, whatever the program itself has."""
     with running(machine, BASE + HOOKS):
@@ -295,6 +319,17 @@ def test_stop_under_load(machine: Machine, network: Network) -> None:
         rows = machine.path(f"{STATE}/logs/conn.log").read_bytes().splitlines()
         assert len(rows) == final["delivered"] == final["received"]
         assert not list(machine.path(STATE).rglob("*.part"))
+
+
+def test_upgrade_is_done_although_the_service_does_not_come_back(machine: Machine, next_deb: Path, deb: Path) -> None:
+    """A mistake in the file, made while it ran, is told; the package is whole."""
+    force = ("dpkg", "--force-confdef", "--force-confold", "--install")
+    with running(machine, BASE):
+        machine.path(CONFIGURATION).write_text(BASE + "[[sink]]\nnmae = 5\n")
+        assert "not restarted; see: journalctl" in machine.run(*force, machine.put(next_deb)).stdout
+        assert show(machine, "ActiveState") == "failed"
+        assert "install ok installed" in machine.run("dpkg", "--status", "broappliance").stdout
+    machine.run(*force, machine.put(deb))
 
 
 def test_upgrade_restarts_what_runs_and_removal_stops_it(machine: Machine, next_deb: Path, deb: Path) -> None:

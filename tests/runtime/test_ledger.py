@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.runtime.ledger import DELIBERATE, MAX_ENDED, REFUSED, Account, Ledger
+from appliance.runtime.ledger import MAX_ENDED, Account, Ledger
+from appliance.runtime.reasons import DELIBERATE, REFUSED
 
 REASONS = ["where", "bad_json", "queue_full", "stalled", "anything_else"]
 

@@ -108,3 +108,16 @@ def test_a_door_is_closed_by_who_opened_it() -> None:
         outlet.close("broker", second)
         assert (dict(outlet.doors), second.prefixes) == ({}, [])
         assert outlet.generation > before
+
+
+def test_one_member_of_a_pool() -> None:
+    """Through the door that knows the pool, and through no other; nobody up is nobody who asked."""
+    outlet, node = Outlet(), FakePublisher()
+    assert outlet.publish_to_pool("proxy", "k", [b"m"], by_hash=True) == Published(0, "no_broker")
+    outlet.open("cluster", node)
+    assert outlet.publish_to_pool("proxy", "k", [b"m"], by_hash=True) == Published(1)
+    assert outlet.via(["clus*"]).publish_to_pool("worker", 7, [b"m"], by_hash=False) == Published(1)
+    assert outlet.via(["broker"]).publish_to_pool("worker", 7, [b"m"], by_hash=False) == Published(0, "no_broker")
+    assert node.published == [("hrw/proxy/'k'", b"m"), ("rr/worker/7", b"m")]
+    node.peers = 0
+    assert outlet.publish_to_pool("proxy", "k", [b"m"], by_hash=True) == Published(0, "no_subscriber")

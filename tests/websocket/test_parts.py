@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+import pytest
 import trio
 
 from appliance.app import Appliance
+from appliance.cli import main
 from appliance.cli.tables import make_console, make_status
 from appliance.config import load
 from appliance.parts import prepare
@@ -96,6 +98,48 @@ async def test_from_one_server_to_another(tmp_path: Path) -> None:
             "websocket.a.out",
         }
         assert appliance.ledger.lost == 0
+
+
+async def test_publish_and_subscribe_on_the_command_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Over a WebSocket as over anything else: what is asked for gets a connection of its own meanwhile."""
+    async with serve() as server:
+        file = tmp_path / "site.toml"
+        file.write_text(
+            '[appliance]\nstate_dir = "state"\n[api]\nlisten = ["unix:api.sock"]\n'
+            f'[[websocket]]\nname = "w"\nurl = "{server.url}"\ntopics = ["t/"]\n'
+        )
+        appliance = Appliance(prepare(load(file, environ={})), file, {})
+        codes: list[int] = []
+
+        async def command(*arguments: str) -> None:
+            given = [*arguments, "--socket", str(tmp_path / "state" / "api.sock")]
+            codes.append(await trio.to_thread.run_sync(main, given))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(appliance.run)
+            await appliance.ready.wait()
+            first = await server.meet()
+            account = appliance.ledger.account("websocket.w")
+            await first.send(data())
+            await wait_until(lambda: account.received == 1)
+            async with trio.open_nursery() as commands:
+                commands.start_soon(command, "subscribe", "u/", "--count", "1")
+                second = await server.meet()
+                assert second.topics == ["u/"]
+                await second.send(data("My::asked", Count(5), b"\xff", topic="u/x"))
+            assert await second.wait_closed() == 1000
+            await second.close()
+            await command("publish", "event", "t/x", "My::event", "5", "--via", "websocket.*")
+            assert await first.event() == ("t/x", "My::event", [{"@data-type": "count", "data": 5}])
+            await command("publish", "print", "t/x", "text")
+            nursery.start_soon(first.end)
+            appliance.stop()
+    assert codes == [0, 0, 1]
+    out, err = capfd.readouterr()
+    assert "My::asked" in out
+    assert "\\xff" in out
+    assert "queued for 1 peer" in out
+    assert "only events can go out through this door" in err
 
 
 def clients(appliance: Appliance) -> list[WebsocketClient]:

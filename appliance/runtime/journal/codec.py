@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from appliance.model import EventBatch, FileReady, FolderReady, Item, LogBatch, Print, Segment, StoreEvent
+from appliance.model import EventBatch, FileReady, FolderReady, Item, LogBatch, NodeStatus, Print, Segment, StoreEvent
 
 __all__ = ["CodecError", "decode_items", "encode_items"]
 
@@ -23,6 +23,7 @@ _KINDS: dict[str, type[Item]] = {
     "file": FileReady,
     "folder": FolderReady,
     "store": StoreEvent,
+    "node": NodeStatus,
 }
 _RAW_TEXT = 1
 """Extension type of text with surrogates: names from the network are not always UTF-8."""

@@ -141,7 +141,8 @@ def _find(socket: Endpoint, names: list[str]) -> list[str]:
     for name in names:
         mine = [key for key in known if name in (key[1], "/".join(key))]
         if not mine:
-            raise ApplianceError(f"there is no handler {name!r}")
+            there = ", ".join("/".join(key) for key in known) or "none"
+            raise ApplianceError(f"there is no handler {name!r}", hint=f"there are: {there}")
         found |= dict.fromkeys(f"{quote(capture)}/{quote(handler)}" for capture, handler in mine)
     return list(found)
 

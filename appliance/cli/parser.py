@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from appliance import __version__
 
@@ -56,6 +57,22 @@ tables as POST /v1/events takes them.
 
 # A command's own default would overwrite what stands before the command: ``--config FILE status``.
 _CONFIG: dict[str, Any] = {"type": Path, "metavar": "FILE", "default": argparse.SUPPRESS}
+
+
+_CHOICE = re.compile(r"invalid choice: '(.*)' \(choose from (.*)\)", re.DOTALL)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what was probably meant."""
+
+    def error(self, message: str) -> NoReturn:
+        if found := _CHOICE.search(message):
+            from difflib import get_close_matches
+
+            choices = re.findall(r"[^\s,']+", found[2])
+            if near := get_close_matches(found[1], choices, n=1):
+                message = f"{message[: found.start()]}there is no {found[1]!r}, did you mean {near[0]!r}?"
+        super().error(message)
 
 
 def _later(module: str, function: str = "call") -> Callable[[argparse.Namespace], int]:
@@ -146,7 +163,7 @@ def _positive(text: str) -> int:
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="broappliance",
         description=DESCRIPTION,
         epilog=EPILOG,

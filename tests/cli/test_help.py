@@ -47,3 +47,19 @@ def test_examples_can_be_typed(name: str) -> None:
 def test_whoever_asks_an_appliance_can_have_json(name: str) -> None:
     """And can ask one elsewhere, of whom it is said alike."""
     assert {"--json", "--url", "--token-file", "--ca"} <= COMMANDS[name]._option_string_actions.keys()
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [(["relaod"], "reload"), (["hooks", "retyr"], "retry"), (["store", "put-uniqe"], "put-unique")]
+)
+def test_what_was_mistyped_is_told_with_what_was_meant(
+    capsys: pytest.CaptureFixture[str], typed: list[str], meant: str
+) -> None:
+    """Rather than with everything that there is; what resembles nothing is."""
+    with pytest.raises(SystemExit) as caught:
+        make_parser().parse_args(typed)
+    assert caught.value.code == 2
+    assert f"there is no '{typed[-1]}', did you mean '{meant}'?" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        make_parser().parse_args(["xyzzy"])
+    assert "choose from" in capsys.readouterr().err

@@ -56,3 +56,12 @@ def test_the_exit_code_does_not_depend_on_the_form(served: Answers, capsys: pyte
     """Letters that are none any more are told with 1."""
     assert main(["hooks", "retry", "1", "2", "3", "--json", "--socket", str(served.path)]) == 1
     assert json.loads(capsys.readouterr().out) == {"count": 2}
+
+
+def test_a_handler_that_is_not_there_is_told_with_those_that_are(
+    served: Answers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And nothing is done to the others that were named."""
+    assert main(["capture", "stop", "raw", "rwa", "--socket", str(served.path)]) == 1
+    assert capsys.readouterr().err == "broappliance: there is no handler 'rwa' (there are: c/raw, c/other)\n"
+    assert served.asked == ["GET /v1/captures"]

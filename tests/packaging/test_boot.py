@@ -250,6 +250,18 @@ def test_reload_by_the_manager_itself(machine: Machine) -> None:
         assert show(machine, "ActiveState") == "active"
 
 
+def test_who_may_operate(machine: Machine) -> None:
+    """Members of the socket's group may look; to change something they must be named."""
+    machine.run("sh", "-c", "getent passwd clerk || useradd --groups broappliance clerk")
+    as_clerk = ("runuser", "-u", "clerk", "--", "broappliance")
+    with running(machine, BASE):
+        machine.run(*as_clerk, "status")
+        assert machine.run(*as_clerk, "reload", "--wait", check=False).returncode == 1
+    named = 'group = "broappliance"\noperate_group = "broappliance"\n[[zmq]]'
+    with running(machine, BASE.replace("[[zmq]]", named, 1)):
+        machine.run(*as_clerk, "reload", "--wait")
+
+
 def test_a_mistake_in_the_file_is_not_tried_again(machine: Machine) -> None:
     """The start fails at once and for good; the journal says where the mistake is."""
     machine.path(CONFIGURATION).write_text(BASE + "[[sink]]\nnmae = 5\n")

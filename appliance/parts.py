@@ -50,6 +50,7 @@ from .evidence_parts import EvidenceParts
 from .hook_parts import Callee, SitesTable, make_call, make_host, spread
 from .metric_parts import MetricParts
 from .preparation import Prepared, prepare
+from .sink_parts import make_sink
 from .status import Status
 from .store_parts import StoreParts, store_tables
 
@@ -311,14 +312,7 @@ class Parts:
 
     def _sink(self, key: str, table: Sink) -> Unit:
         queue = self.queues.make_queue(key, table)
-        if table.kind == "broker":
-            from appliance.sinks.broker import BrokerSink
-
-            service: Service = BrokerSink(table, queue=queue, outlet=self._outlet)
-        else:
-            from appliance.sinks.sink import FileSink
-
-            service = FileSink(table, queue=queue)
+        service = make_sink(table, queue=queue, outlet=self._outlet)
         return Unit(key=key, table=table, service=service, queue=queue)
 
     def _door(self, key: str, table: Door, appliance: Appliance) -> Service:

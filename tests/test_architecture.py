@@ -58,10 +58,11 @@ MAY_IMPORT = {
     "cluster_parts": LOWER | {"zeromq"},
     "evidence_parts": LOWER | {"evidence", "preparation"},
     "metric_parts": LOWER | {"metrics", "status"},
+    "sink_parts": LOWER | {"sinks", "zeromq"},
     "store_parts": LOWER | {"api", "broker"},
     "parts": LOWER
-    | {"preparation", "cluster_parts", "evidence_parts", "hook_parts", "metric_parts", "status", "store_parts"}
-    | {"api_parts"}
+    | {"preparation", "status"}
+    | {f"{each}_parts" for each in ("api", "cluster", "evidence", "hook", "metric", "sink", "store")}
     | DOORS_AND_CONSUMERS - {"demo"},
     "api_parts": LOWER | {"ait", "api", "metric_parts", "preparation", "status", "store_parts"},
     "assembly": LOWER | {"cluster_parts", "parts"},

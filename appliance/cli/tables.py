@@ -80,7 +80,23 @@ def _detail_of_zmq(figures: dict[str, Any]) -> list[str]:
     return words + [f"{figures[key]:,} {key}" for key in ("missing", "unseen", "untracked") if figures[key]]
 
 
+def _detail_of_node(figures: dict[str, Any]) -> list[str]:
+    words = [figures["node"], "ready" if figures["is_ready"] else "not ready"]
+    for link in filter(None, (figures["read"], figures["write"])):
+        words += [] if link["is_connected"] else [f"{link['endpoint']}: {link['last_error']}"]
+    words.append(f"up: {' '.join(figures['up']) or 'nobody else'}")
+    words += [f"{reason}={count:,}" for reason, count in sorted(figures["oddities"].items())]
+    return words + ([f"{figures['quarantined']:,} messages kept for inspection"] if figures["quarantined"] else [])
+
+
+def _detail_of_proxy(figures: dict[str, Any]) -> list[str]:
+    words = [figures["read"], figures["write"]] if figures["read"] else ["not bound"]
+    return words + ([f"{figures['refused']:,} refused"] if figures["refused"] else [])
+
+
 def _detail_of_cluster(figures: dict[str, Any]) -> list[str]:
+    if "node_id" in figures:  # of a node, and not of the logger
+        return _detail_of_node(figures)
     words = [*figures["endpoints"], f"{figures['senders']['connected']} senders", f"{len(figures['nodes'])} nodes"]
     return words + ([f"{figures['quarantined']:,} batches kept for inspection"] if figures["quarantined"] else [])
 
@@ -208,6 +224,10 @@ def _detail_of_watch(figures: dict[str, Any]) -> list[str]:
 
 
 def _detail_of_sink(figures: dict[str, Any]) -> list[str]:
+    if "link" in figures:  # of kind zmq
+        link = figures["link"] or {"is_connected": False, "endpoint": "", "last_error": ""}
+        words = [link["endpoint"] if link["is_connected"] else f"{link['endpoint']}: {link['last_error']}"]
+        return [*words, f"{figures['records']:,} records"]
     if "topic" in figures:  # of kind broker
         return [f"topic {figures['topic']}", f"{figures['messages']:,} messages", f"{figures['logs']:,} logs announced"]
     return [f"{figures['open_files']} open files", f"{figures['finished_files']:,} finished"]
@@ -232,6 +252,7 @@ def _detail_of_store(figures: dict[str, Any]) -> list[str]:
 _DETAILS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "zmq": _detail_of_zmq,
     "cluster": _detail_of_cluster,
+    "proxy": _detail_of_proxy,
     "broker": _detail_of_broker,
     "websocket": _detail_of_websocket,
     "tail": _detail_of_tail,

@@ -68,6 +68,7 @@ class ApiParts:
         from appliance.api.events import EventsApi
         from appliance.api.evidence import EvidenceRoutes
         from appliance.api.extract import ExtractRoutes
+        from appliance.api.files import FileRoutes
         from appliance.api.hooks import HookRoutes
         from appliance.api.metrics import metrics_endpoint
         from appliance.api.reload import ReloadRoutes
@@ -89,6 +90,7 @@ class ApiParts:
         endpoints += events.endpoints()
         if self._captures is not None:
             endpoints += CaptureRoutes(self._captures, state_dir=state_dir).endpoints()
+            endpoints += FileRoutes(self._captures, state_dir=state_dir).endpoints()
         if self._running is not None:
             endpoints += HookRoutes(partial(self._queues.desk, config), self._hook_lines).endpoints()
             endpoints += self._stores.routes(self._running, events.feeds).endpoints()
@@ -99,12 +101,10 @@ class ApiParts:
 
             endpoints += LegacyRoutes(self._captures, state_dir=state_dir).endpoints()
         return ApiServer(
-            tuple(address.removeprefix("unix:") for address in table.listen),
+            table,
             endpoints,
             events=events,
-            group=table.group,
-            operate_group=table.operate_group,
-            hosts=(config.appliance.name, *table.hosts),
+            name=config.appliance.name,
             is_optional=not prepared.loaded.is_set("api.listen"),
         )
 

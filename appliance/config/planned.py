@@ -12,7 +12,7 @@ TABLES: dict[str, str] = {}
 """Top-level tables, as headers."""
 
 KEYS = {
-    "api": frozenset({"token_file", "certificate", "key", "ui"}),
+    "api": frozenset({"ui"}),
 }
 """Keys of the tables that exist."""
 

@@ -356,8 +356,9 @@ async def test_hook_that_cannot_be_imported_is_tried_again_and_ends_when_told(li
 async def test_bundled_program_is_its_own_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is started with an argument that makes it a worker, and with the bundler's variables."""
     program = tmp_path / "broappliance"
+    note = f"{tmp_path}/$$"
     program.write_text(
-        f'#!/bin/sh\nenv > {tmp_path}/$$.tmp\nmv {tmp_path}/$$.tmp {tmp_path}/$$.env\nexec {sys.executable} -m appliance "$@"\n'
+        f'#!/bin/sh\nenv > {note}.tmp\nmv {note}.tmp {note}.env\nexec {sys.executable} -m appliance "$@"\n'
     )
     program.chmod(0o755)
     monkeypatch.setenv("_PYI_ARCHIVE_FILE", "x")

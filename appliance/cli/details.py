@@ -25,9 +25,9 @@ def _place(cluster: dict[str, Any]) -> list[str]:
 
 
 def _detail_of_node(figures: dict[str, Any]) -> list[str]:
-    words = [*_place(figures["cluster"]), "ready" if figures["is_ready"] else "not ready"]
-    for link in filter(None, (figures["read"], figures["write"])):
-        words += [] if link["is_connected"] else [f"{link['endpoint']}: {link['last_error']}"]
+    lost = [link for link in (figures["read"], figures["write"]) if link and not link["is_connected"]]
+    words = [*_place(figures["cluster"]), "ready" if figures["is_ready"] and not lost else "not ready"]
+    words += [f"{link['endpoint']}: {link['last_error']}" for link in lost]
     return words + ([f"{figures['quarantined']:,} messages kept for inspection"] if figures["quarantined"] else [])
 
 
@@ -143,7 +143,7 @@ def _detail_of_sink(figures: dict[str, Any]) -> list[str]:
         words = [link["endpoint"] if link["is_connected"] else f"{link['endpoint']}: {link['last_error']}"]
         return [*words, f"{figures['records']:,} records"]
     if "topic" in figures:  # of kind broker
-        aim = f"pool {figures['pool']}" if figures["pool"] else f"topic {figures['topic']}"
+        aim = f"pool {figures['pool']}" if figures.get("pool") else f"topic {figures['topic']}"
         return [aim, f"{figures['messages']:,} messages", f"{figures['logs']:,} logs announced"]
     return [f"{figures['open_files']} open files", f"{figures['finished_files']:,} finished"]
 

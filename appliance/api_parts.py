@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from appliance.config import Api, Evidence, Hook
 from appliance.runtime.dispatcher import Dispatcher
+from appliance.runtime.history import History
 from appliance.runtime.ledger import Ledger
 from appliance.runtime.outlet import Outlet
 from appliance.runtime.queues import Queues
@@ -36,6 +37,7 @@ class ApiParts:
         captures: gives what changes captures; None: nobody does.
         running: gives every unit that runs; None: hooks and stores cannot be looked at.
         reloads: where reloads are asked for; None: nobody can.
+        history: the last hour, for the page.
     """
 
     def __init__(
@@ -52,11 +54,12 @@ class ApiParts:
         captures: Callable[[], Any] | None,
         running: Callable[[], Iterable[Any]] | None,
         reloads: Reloads | None,
+        history: History,
     ) -> None:
         self._ledger, self._dispatcher, self._outlet = ledger, dispatcher, outlet
         self._queues, self._stores, self._recorders = queues, stores, recorders
         self._status, self._captures, self._running = status, captures, running
-        self._configuration, self._reloads = configuration, reloads
+        self._configuration, self._reloads, self._history = configuration, reloads, history
 
     def make(self, table: Api, prepared: Prepared) -> ApiServer:
         """A service that is not running yet."""
@@ -88,6 +91,16 @@ class ApiParts:
             endpoints += self._stores.routes(self._running, events.feeds).endpoints()
         endpoints += EvidenceRoutes(self._windows).endpoints()
         endpoints += ExtractRoutes(lambda: self._recorders, state_dir=state_dir).endpoints()
+        if table.ui:
+            from appliance.ui.routes import UiRoutes
+
+            endpoints += UiRoutes(
+                tuple(endpoints),
+                history=self._history,
+                dispatcher=self._dispatcher,
+                ledger=self._ledger,
+                name=config.appliance.name,
+            ).endpoints()
         return ApiServer(
             tuple(address.removeprefix("unix:") for address in table.listen),
             endpoints,

@@ -47,6 +47,7 @@ MAY_IMPORT = {
     "pcap": {"errors", "units", "native", "runtime"},
     "extract": {"errors", "units", "model", "native", "pcap", "runtime"},
     "ait": LOWER | {"capture"},
+    "ui": LOWER | {"api"},
     **dict.fromkeys(DOORS_AND_CONSUMERS, LOWER),
     "api": LOWER | {"extract"},
     "recorder": LOWER | {"extract"},
@@ -63,7 +64,7 @@ MAY_IMPORT = {
     | {"preparation", "cluster_parts", "evidence_parts", "hook_parts", "metric_parts", "status", "store_parts"}
     | {"api_parts"}
     | DOORS_AND_CONSUMERS - {"demo"},
-    "api_parts": LOWER | {"api", "preparation", "status", "store_parts"},
+    "api_parts": LOWER | {"api", "ui", "preparation", "status", "store_parts"},
     "assembly": LOWER | {"cluster_parts", "parts"},
     "errands": LOWER | {"parts", "hook_parts"},
     "sites": LOWER | {"hooks", "hook_parts", "preparation", "parts", "assembly"},

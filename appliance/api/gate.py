@@ -23,7 +23,7 @@ log = structlog.get_logger("audit")
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
-_SENSITIVE = ("/v1/extract/pcap",)
+_SENSITIVE = ("/v1/extract/pcap", "/ui/extract")
 """Read with GET, and worth a line all the same."""
 
 

@@ -13,7 +13,7 @@ TABLES: dict[str, str] = {}
 
 KEYS = {
     "sink": frozenset({"endpoint"}),
-    "api": frozenset({"token_file", "certificate", "key", "legacy_routes", "ui"}),
+    "api": frozenset({"token_file", "certificate", "key", "legacy_routes"}),
 }
 """Keys of the tables that exist."""
 

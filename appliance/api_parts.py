@@ -14,6 +14,7 @@ from appliance.runtime.outlet import Outlet
 from appliance.runtime.queues import Queues
 from appliance.runtime.reloads import Reloads
 
+from .metric_parts import MetricParts
 from .preparation import Prepared
 from .status import LedgerLine, ServiceLine, Status
 from .store_parts import StoreParts
@@ -38,6 +39,7 @@ class ApiParts:
         running: gives every unit that runs; None: hooks and stores cannot be looked at.
         reloads: where reloads are asked for; None: nobody can.
         history: the last hour, for the page.
+        metrics: what Prometheus is told.
     """
 
     def __init__(
@@ -55,11 +57,13 @@ class ApiParts:
         running: Callable[[], Iterable[Any]] | None,
         reloads: Reloads | None,
         history: History,
+        metrics: MetricParts,
     ) -> None:
         self._ledger, self._dispatcher, self._outlet = ledger, dispatcher, outlet
         self._queues, self._stores, self._recorders = queues, stores, recorders
         self._status, self._captures, self._running = status, captures, running
         self._configuration, self._reloads, self._history = configuration, reloads, history
+        self._metrics = metrics
 
     def make(self, table: Api, prepared: Prepared) -> ApiServer:
         """A service that is not running yet."""
@@ -68,6 +72,7 @@ class ApiParts:
         from appliance.api.evidence import EvidenceRoutes
         from appliance.api.extract import ExtractRoutes
         from appliance.api.hooks import HookRoutes
+        from appliance.api.metrics import metrics_endpoint
         from appliance.api.reload import ReloadRoutes
         from appliance.api.server import ApiServer
         from appliance.api.services import ServiceRoutes, configuration_endpoint
@@ -79,6 +84,7 @@ class ApiParts:
         if self._status is not None:
             about = ServiceRoutes(self._status, kind=Status, service=ServiceLine, account=LedgerLine)
             endpoints += about.endpoints()
+            endpoints.append(metrics_endpoint(self._read_metrics))
         if self._configuration is not None:
             endpoints.append(configuration_endpoint(self._configuration))
         if self._reloads is not None:
@@ -91,6 +97,10 @@ class ApiParts:
             endpoints += self._stores.routes(self._running, events.feeds).endpoints()
         endpoints += EvidenceRoutes(self._windows).endpoints()
         endpoints += ExtractRoutes(lambda: self._recorders, state_dir=state_dir).endpoints()
+        if table.legacy_routes and self._captures is not None:
+            from appliance.ait.routes import LegacyRoutes
+
+            endpoints += LegacyRoutes(self._captures, state_dir=state_dir).endpoints()
         if table.ui:
             from appliance.ui.routes import UiRoutes
 
@@ -110,6 +120,9 @@ class ApiParts:
             hosts=(config.appliance.name, *table.hosts),
             is_optional=not prepared.loaded.is_set("api.listen"),
         )
+
+    async def _read_metrics(self, accept: str) -> tuple[str, bytes]:
+        return await self._metrics.source.read(accept)
 
     def _units(self) -> Iterable[Any]:
         return self._running() if self._running is not None else ()

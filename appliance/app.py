@@ -14,7 +14,7 @@ import structlog
 import trio
 
 from appliance import __version__
-from appliance.config import diff, load, show
+from appliance.config import diff, load, node_name, show
 from appliance.errors import ApplianceError, ConfigError
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.history import History
@@ -155,6 +155,7 @@ class Appliance:
 
     def _enter_service(self) -> None:
         self._state = "running"
+        self._tell_remarks()
         self.ready.set()
         self._notifier.ready(self._summary())
         log.info("ready", name=self._prepared.config.appliance.name, version=__version__, pid=os.getpid())
@@ -219,6 +220,10 @@ class Appliance:
                 raise ApplianceError(_TOLD_TO_STOP)
         return done
 
+    def _tell_remarks(self) -> None:
+        for remark in self._prepared.loaded.remarks:
+            log.warning("the layout is odd", remark=remark)
+
     def _adopt(self, candidate: Prepared, done: dict[str, How]) -> tuple[Change, ...]:
         """What runs is what the candidate says: one generation more."""
         difference = diff(self._prepared.config, candidate.config)
@@ -228,6 +233,7 @@ class Appliance:
             self._parts.queues.reconfigure(candidate.config)
         logs = candidate.config.log
         configure_logs(level=logs.level, style=logs.format)
+        self._tell_remarks()
         log.info(
             "reloaded", generation=self._generation,
             added=difference.added, removed=difference.removed, changed=tuple(difference.changed),
@@ -341,6 +347,7 @@ class Appliance:
         now = RateMeter(trio.current_time())
         return Status(
             name=appliance.name,
+            node=node_name(self._prepared.config),
             version=__version__,
             pid=os.getpid(),
             state=self._state,

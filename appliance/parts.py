@@ -34,6 +34,7 @@ from appliance.config import (
     Zmq,
     group_captures,
     mistakes_in_captures,
+    plan_metrics,
     plan_peering,
 )
 from appliance.runtime.dispatcher import Dispatcher
@@ -50,6 +51,7 @@ from .evidence_parts import EvidenceParts
 from .hook_parts import Callee, SitesTable, make_call, make_host, spread
 from .metric_parts import MetricParts
 from .preparation import Prepared, prepare
+from .sink_parts import make_sink
 from .status import Status
 from .store_parts import StoreParts, store_tables
 
@@ -101,8 +103,8 @@ def tables_of(config: Config, captures: Sequence[CaptureGroup] | None = None) ->
     if config.has_uids:
         tables["uids"] = config.uids
     tables["api"] = config.api
-    if config.metrics is not None:
-        tables["metrics"] = config.metrics
+    if (metrics := plan_metrics(config)) is not None:
+        tables["metrics"] = metrics
     tables |= store_tables(config)
     for kind in ("zmq", "websocket", "tail", "watch"):
         tables |= {f"{kind}.{table.name}": table for table in getattr(config, kind)}
@@ -266,6 +268,7 @@ class Parts:
             running=self._running,
             reloads=self._reloads,
             history=self._history,
+            metrics=self.metrics,
         )
         return parts.make(table, prepared)
 
@@ -313,14 +316,7 @@ class Parts:
 
     def _sink(self, key: str, table: Sink) -> Unit:
         queue = self.queues.make_queue(key, table)
-        if table.kind == "broker":
-            from appliance.sinks.broker import BrokerSink
-
-            service: Service = BrokerSink(table, queue=queue, outlet=self._outlet)
-        else:
-            from appliance.sinks.sink import FileSink
-
-            service = FileSink(table, queue=queue)
+        service = make_sink(table, queue=queue, outlet=self._outlet)
         return Unit(key=key, table=table, service=service, queue=queue)
 
     def _door(self, key: str, table: Door, appliance: Appliance) -> Service:

@@ -38,6 +38,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """The whole appliance at one moment."""
 
     name: str
+    node: str
+    """Its name in the cluster, which is the same unless the configuration says otherwise."""
     version: str
     pid: int
     state: str

@@ -1,7 +1,7 @@
 """What a bad hook costs the others: items per second of a good hook beside one that misbehaves, in processes of their
 own, against the same good hook alone. One that works, like ``idle`` and ``raise``, costs what its work costs.
 
-Items of 25 records are handed over for eight seconds: as fast as the good hook takes them (``flood``, which shares the
+Items of 25 records are handed over for four seconds: as fast as the good hook takes them (``flood``, which shares the
 processor out) and at a rate that leaves room (``pace``). The bad hook has a queue that drops, and gets the same.
 """
 
@@ -23,7 +23,7 @@ from appliance.model import LogBatch
 from .harness import child, median, rounds, run_appliance
 
 RUNS = 3
-SECONDS, SIZE, RATE = 8.0, 25, 20_000
+SECONDS, SIZE, RATE = 4.0, 25, 20_000
 BAD = ("alone", "idle", "raise", "hang", "exit", "segfault", "leak", "fork", "shout")
 hoard: list[bytearray] = []
 

@@ -46,7 +46,7 @@ MAY_IMPORT = {
     "logfile": BASE | {"zeek", "native"},
     "pcap": {"errors", "units", "native", "runtime"},
     "extract": {"errors", "units", "model", "native", "pcap", "runtime"},
-    "ait": LOWER | {"capture"},
+    "ait": LOWER | {"api", "capture"},
     "ui": LOWER | {"api"},
     **dict.fromkeys(DOORS_AND_CONSUMERS, LOWER),
     "api": LOWER | {"extract"},
@@ -59,12 +59,13 @@ MAY_IMPORT = {
     "cluster_parts": LOWER | {"zeromq"},
     "evidence_parts": LOWER | {"evidence", "preparation"},
     "metric_parts": LOWER | {"metrics", "status"},
+    "sink_parts": LOWER | {"sinks", "zeromq"},
     "store_parts": LOWER | {"api", "broker"},
     "parts": LOWER
-    | {"preparation", "cluster_parts", "evidence_parts", "hook_parts", "metric_parts", "status", "store_parts"}
-    | {"api_parts"}
+    | {"preparation", "status"}
+    | {f"{each}_parts" for each in ("api", "cluster", "evidence", "hook", "metric", "sink", "store")}
     | DOORS_AND_CONSUMERS - {"demo"},
-    "api_parts": LOWER | {"api", "ui", "preparation", "status", "store_parts"},
+    "api_parts": LOWER | {"ait", "api", "metric_parts", "preparation", "status", "store_parts", "ui"},
     "assembly": LOWER | {"cluster_parts", "parts"},
     "errands": LOWER | {"parts", "hook_parts"},
     "sites": LOWER | {"hooks", "hook_parts", "preparation", "parts", "assembly"},

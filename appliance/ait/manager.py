@@ -94,6 +94,17 @@ class StreamCaptureManager:
         await self._begin()
         await self._start(self._table(name, address, conn_type, log_dir_path, **kwargs))
 
+    def has_logger(
+        self, name: str, address: Sequence[Any], conn_type: str, log_dir_path: str | None = None, **kwargs: Any
+    ) -> bool:
+        """Whether `add_logger` would add just what there is.
+
+        Raises:
+            ValueError: an argument is wrong.
+        """
+        wanted = self._table(name, address, conn_type, log_dir_path, **kwargs)
+        return any(each.name == wanted.name and wanted.handler[0] in each.handler for each in self._all())
+
     async def _begin(self) -> None:
         """Hand on the loggers that the manager was made with."""
         while self._waiting:

@@ -141,7 +141,9 @@ def _failed(exc: Exception) -> Answer:
 def _check_accept(endpoint: Endpoint, headers: Mapping[str, str]) -> None:
     accept = headers.get("accept", "*/*")
     media = endpoint.produces
-    offered = {media, f"{media.partition('/')[0]}/*", "*/*"} | ({"application/*"} if media == JSON else set())
+    offered = {*endpoint.also, media, f"{media.partition('/')[0]}/*", "*/*"} | (
+        {"application/*"} if media == JSON else set()
+    )
     wanted = {each.partition(";")[0].strip().lower() for each in accept.split(",") if not each.endswith("q=0")}
     if not offered & wanted and accept.strip() and PROBLEM not in wanted:
         raise RefusedError(problem(406, "there is no such form", detail=f"there is {media}"))

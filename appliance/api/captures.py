@@ -31,7 +31,7 @@ from .roles import Role
 from .schemas import CaptureList, HandlerDocument, Rotated, Started, Stopped
 from .table import Endpoint
 
-__all__ = ["PATH", "CaptureRoutes", "Control"]
+__all__ = ["PATH", "CaptureRoutes", "Control", "refuse_beyond"]
 
 log = structlog.get_logger("api")
 
@@ -120,7 +120,7 @@ class CaptureRoutes:
         if isinstance(data, dict):
             data = {"name": _name_for(control, data), **data}
         capture = parse_capture(data, state_dir=self._state_dir)
-        self._refuse_beyond(control, capture)
+        refuse_beyond(control, capture, self._state_dir)
         for handler in capture.handler:
             if control.find(f"{capture.name}/{handler.name}"):
                 return problem(409, "there is such a handler", detail=f"{capture.name}/{handler.name} runs already")
@@ -135,25 +135,30 @@ class CaptureRoutes:
             return to_json({"segments": msgspec.to_builtins(await control.rotate(name))})
         return problem(504, "not done in time", detail=f"the file ends, which takes longer than {PATIENCE_S:.0f} s")
 
-    def _refuse_beyond(self, control: Control, capture: Capture) -> None:
-        """Raise unless everything is within what the file allows; see the module."""
-        mistakes = []
-        roots = {self._state_dir} | {_root(each) for table in control.captures() for each in table.handler}
-        for number, handler in enumerate(capture.handler):
-            key = f"handler[{number}]"
-            if handler.pre_write_transforms:
-                told = "transforms can only be named in the file"
-                mistakes.append(ConfigError(told, key=f"{key}.pre_write_transforms"))
-            if not any(_is_below(_root(handler), root) for root in roots):
-                told = f"{handler.log_dir!r} is neither below {self._state_dir} nor below the folder of a handler"
-                mistakes.append(ConfigError(told, key=f"{key}.log_dir"))
-        mistakes += [
-            ConfigError("files with keys can only be named in the file", key=name)
-            for name in ("ca", "certificate", "key")
-            if getattr(capture, name)
-        ]
-        if mistakes:
-            raise ExceptionGroup("the capture goes beyond what is allowed", mistakes)
+
+def refuse_beyond(control: Control, capture: Capture, state_dir: str) -> None:
+    """Refuse what only the file may name; see the module.
+
+    Raises:
+        ExceptionGroup: of `ConfigError`.
+    """
+    mistakes = []
+    roots = {state_dir} | {_root(each) for table in control.captures() for each in table.handler}
+    for number, handler in enumerate(capture.handler):
+        key = f"handler[{number}]"
+        if handler.pre_write_transforms:
+            told = "transforms can only be named in the file"
+            mistakes.append(ConfigError(told, key=f"{key}.pre_write_transforms"))
+        if not any(_is_below(_root(handler), root) for root in roots):
+            told = f"{handler.log_dir!r} is neither below {state_dir} nor below the folder of a handler"
+            mistakes.append(ConfigError(told, key=f"{key}.log_dir"))
+    mistakes += [
+        ConfigError("files with keys can only be named in the file", key=name)
+        for name in ("ca", "certificate", "key")
+        if getattr(capture, name)
+    ]
+    if mistakes:
+        raise ExceptionGroup("the capture goes beyond what is allowed", mistakes)
 
 
 def describe_captures(control: Control) -> list[dict[str, Any]]:

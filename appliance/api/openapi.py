@@ -93,7 +93,7 @@ def _operation(endpoint: Endpoint, schema_of: dict[_Key, dict[str, Any]], compon
         answers[str(code)] = {"description": HTTPStatus(code).phrase, "content": {PROBLEM: {"schema": _ref("Problem")}}}
     success: dict[str, Any] = {"description": HTTPStatus(endpoint.status).phrase}
     schema = schema_of[_Key(endpoint.reply)] if endpoint.reply is not None else {}
-    success["content"] = {endpoint.produces: {"schema": schema}}
+    success["content"] = {each: {"schema": schema} for each in (endpoint.produces, *endpoint.also)}
     answers[str(endpoint.status)] = success
     made: dict[str, Any] = {
         "summary": endpoint.summary,

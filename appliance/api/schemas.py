@@ -12,6 +12,7 @@ import msgspec
 __all__ = [
     "CaptureList",
     "Changed",
+    "ClusterViews",
     "Conditions",
     "Configuration",
     "DeadLetter",
@@ -40,6 +41,12 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
 
     status: str
     """``ok``, or the state that it is in."""
+
+
+class ClusterViews(msgspec.Struct, frozen=True, kw_only=True):
+    """How services that are nodes see their cluster, by the names of the services."""
+
+    views: dict[str, dict[str, Any]]
 
 
 class Configuration(msgspec.Struct, frozen=True, kw_only=True):

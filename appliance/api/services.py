@@ -5,6 +5,7 @@ GET    /readyz         whether it serves, or starts, reloads or drains
 GET    /v1/status      everything in one document
 GET    /v1/services    the services, page by page
 GET    /v1/ledger      the accounts, page by page
+GET    /v1/cluster     who is up, as each service that is a node of a cluster sees it
 GET    /v1/config      the configuration in force, without secrets
 """
 
@@ -18,7 +19,7 @@ import msgspec
 from .exchange import Answer, Request, parameters, problem, to_json
 from .paging import Page, page
 from .roles import Role
-from .schemas import Configuration, Health
+from .schemas import ClusterViews, Configuration, Health
 from .table import Endpoint
 
 __all__ = ["ServiceRoutes", "Status", "configuration_endpoint"]
@@ -77,6 +78,10 @@ class ServiceRoutes:
                 method="GET", path="/v1/ledger", role=Role.READ, summary="The accounts of everything that passes",
                 handle=self._list_accounts, query=Page, reply=self._ledger,
             ),
+            Endpoint(
+                method="GET", path="/v1/cluster", role=Role.READ, summary="The nodes of the cluster",
+                handle=self._show_cluster, reply=ClusterViews,
+            ),
         ]  # fmt: skip
 
     async def _health(self, request: Request) -> Answer:
@@ -101,6 +106,11 @@ class ServiceRoutes:
     async def _list_accounts(self, request: Request) -> Answer:
         chosen, following = page(self._status().ledger, lambda each: each.account.name, parameters(request, Page))
         return to_json({"ledger": chosen, "next": following})
+
+    async def _show_cluster(self, request: Request) -> Answer:
+        del request
+        seen = {each.service.name: getattr(each.figures, "cluster", None) for each in self._status().services}
+        return to_json({"views": {name: view for name, view in seen.items() if view is not None}})
 
 
 def configuration_endpoint(show: Callable[[], dict[str, Any]]) -> Endpoint:

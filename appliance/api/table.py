@@ -34,6 +34,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """Codes of refusals that only this one has; see `appliance.api.openapi` for those that all have."""
     consumes: Sequence[str] = (JSON,)
     produces: str = JSON
+    also: Sequence[str] = ()
+    """Other forms of the answer, for who asks for them."""
     max_body: int = MAX_BODY
     sign_in: str = ""
     """Of what is for browsers: where one is sent that has shown no token. It is not in the description."""

@@ -11,7 +11,7 @@ from appliance.config import Broker
 from appliance.errors import RemoteProtocolError
 from appliance.native.broker import BrokerIntake, OversizeFrameError, Run, RunKind
 from appliance.runtime.ledger import Account
-from appliance.runtime.outgoing import PeerQueue
+from appliance.runtime.peer_connection import PeerConnection
 from appliance.wire.names import EndpointId, endpoint_text
 from appliance.wire.node_messages import MessageKind, kind_number
 from appliance.wire.session import Command, Data, FilterChanged, Ignored, Pong, Session
@@ -20,19 +20,14 @@ from .delivery import Delivery, Sender
 from .figures import PeerFigures
 from .greeting import Guest
 from .log_writes import LogBook
-from .streams import receive, send
+from .tls import explain_tls
 
-__all__ = ["BYE_PATIENCE_S", "Peer"]
+__all__ = ["Peer"]
 
-READ_BYTES = 256 << 10
-WRITE_BYTES = 256 << 10
-BYE_PATIENCE_S = 3.0
-"""How long Broker itself waits for the answer to its farewell."""
-MISSED_PINGS = 3
 _CONTROLS = frozenset({MessageKind.ROUTING_UPDATE, MessageKind.PING, MessageKind.PONG})
 
 
-class Peer:
+class Peer(PeerConnection):
     """See the module.
 
     Args:
@@ -66,24 +61,12 @@ class Peer:
         """What was announced to it, by key."""
         self.is_greeted = False
         """Whether we have said hello, as a node of a cluster."""
-        self.ending = ""
-        """Why the peering has ended, or is about to; empty as long as all is well."""
-        self.is_ours = False
-        """Whether it ends by our will."""
-        self._table = table
-        self._stream, self._rest, self._told = guest.stream, guest.rest, guest.told
+        super().__init__(guest.stream, account, table, explain=explain_tls, ping_interval_s=table.ping_interval.seconds)
+        self._rest, self._told = guest.rest, guest.told
         self._delivery, self._filter_changed = delivery, filter_changed
         self._session = Session(me, guest.peer, peer_filter=guest.filter)
         self._intake = BrokerIntake(me=me, peer=guest.peer, max_message=int(table.max_message))
         self._sender = Sender(peer=self.name, logs=LogBook(), relay=lambda *message: relay(self, *message))
-        self.queue = PeerQueue(account, table, cut=self.cut)
-        self._since = trio.current_time()
-        self._reading: trio.CancelScope | None = None
-        self._writing = trio.CancelScope()
-        self._is_paused = False
-        self._quiet, self._resumed = trio.Event(), trio.Event()
-        self._bye_answered = trio.Event()
-        self._messages_in = self._bytes_in = self._messages_out = self._bytes_out = 0
 
     # ── what others may ask of it ──
 
@@ -107,40 +90,7 @@ class Peer:
 
     def configure(self, table: Broker) -> None:
         """Take over what can be changed during a peering: all but `max_message`."""
-        self._table = table
         self.queue.configure(table)
-
-    def cut(self, reason: str, *, is_ours: bool = True) -> None:
-        """End the peering now: what was read is still handed on, what waits to be written is dropped."""
-        if not self.ending:
-            self.ending, self.is_ours = reason, is_ours
-        self.queue.close("disconnected")
-        self._writing.cancel()
-        self._bye_answered.set()
-        self._resumed.set()
-        if self._reading is not None:
-            self._reading.cancel()
-
-    def pause(self) -> None:
-        """Read nothing more; what was read is handed on."""
-        self._is_paused = True
-        if self._reading is not None:
-            self._reading.cancel()
-
-    async def wait_quiet(self) -> None:
-        """Wait until what was read before `pause` is handed on."""
-        await self._quiet.wait()
-
-    async def leave(self) -> None:
-        """Say goodbye and end the peering when the peer has heard everything, or does not answer."""
-        self._is_paused = False
-        self._resumed.set()
-        self._session.say_bye()
-        self._flush_controls()
-        await self.queue.wait_idle()
-        with trio.move_on_after(BYE_PATIENCE_S):
-            await self._bye_answered.wait()
-        self.cut("we have left")
 
     def statistics(self) -> PeerFigures:
         return PeerFigures(
@@ -161,65 +111,15 @@ class Peer:
     # ── its life ──
 
     async def run(self) -> None:
-        """Read and write until the peering ends; `ending` says why it did.
-
-        Cancellation: what was read and not handed on is dropped for ``shutdown``, and what waits to be written.
-        Resource handling: the connection is closed.
-        """
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._write)
-                if self._table.ping_interval:
-                    nursery.start_soon(self._watch, self._table.ping_interval.seconds)
-                await self._read()
-                nursery.cancel_scope.cancel()
+            await super().run()
         finally:
-            self.ending = self.ending or "shutdown"
-            self.queue.close("shutdown" if self.ending == "shutdown" else "disconnected")
-            self._bye_answered.set()
-            self._quiet.set()
             self._intake.close()
-            await trio.aclose_forcefully(self._stream)
 
-    async def _write(self) -> None:
-        with self._writing:
-            while True:
-                frames = await self.queue.lease(WRITE_BYTES)
-                data = frames[0] if len(frames) == 1 else b"".join(frames)
-                messages = self.queue.leased_messages
-                try:
-                    await send(self._stream, data)
-                except RemoteProtocolError as exc:
-                    self.cut(str(exc), is_ours=False)
-                    return
-                self._messages_out += messages
-                self._bytes_out += len(data)
-                self.queue.settle()
-
-    async def _read(self) -> None:
-        data, self._rest = self._rest, b""
-        if data:
-            await self._take(data)
-        while not self.ending:
-            if self._is_paused:
-                self._quiet.set()
-                await self._resumed.wait()
-                continue
-            data = b""
-            is_cut = True
-            try:
-                with trio.CancelScope() as self._reading:
-                    data = await receive(self._stream, READ_BYTES)
-                    is_cut = False
-            except RemoteProtocolError as exc:
-                self.cut(str(exc), is_ours=False)
-                is_cut = False
-            finally:
-                self._reading = None
-            if data:
-                await self._take(data)
-            elif not is_cut:
-                await self._end_of_stream()
+    async def _begin(self) -> None:
+        rest, self._rest = self._rest, b""
+        self._bytes_in += len(rest)
+        await self._take(rest)
 
     async def _end_of_stream(self) -> None:
         # A peer that has got everything may close before our writer, which is about to run, has booked it.
@@ -230,7 +130,6 @@ class Peer:
         self.cut("the peer has closed the connection", is_ours=False)
 
     async def _take(self, data: bytes) -> None:
-        self._bytes_in += len(data)
         broken = reason = ""
         try:
             runs = self._intake.feed(data)
@@ -283,26 +182,17 @@ class Peer:
             case FilterChanged():
                 self._filter_changed(self)
             case Pong() if self._session.is_bye_answered:
-                self._bye_answered.set()
+                self._answered.set()
         self._flush_controls()
 
     def _flush_controls(self) -> None:
         self.queue.put_control(self._session.data_to_send())
 
-    async def _watch(self, interval_s: float) -> None:
-        """Ask for signs of life. Time in which we do not read ourselves says nothing about the peer."""
-        missed, heard = 0, -1
-        while True:
-            await trio.sleep(interval_s)
-            if self._bytes_in != heard or self._reading is None:
-                missed, heard = 0, self._bytes_in
-            else:
-                missed += 1
-            if missed >= MISSED_PINGS:
-                self.cut(f"it has sent nothing for {missed * interval_s:g} s")
-                return
-            self._session.ping(b"are you there?")
-            self._flush_controls()
+    def _say_bye(self) -> None:
+        self._session.say_bye()
+
+    def _ping(self) -> None:
+        self._session.ping(b"are you there?")
 
 
 def _kind(weighed: tuple[Run, int]) -> RunKind:

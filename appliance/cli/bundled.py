@@ -4,9 +4,10 @@ hook starts by Python's multiprocessing. Imports nothing heavy.
 
 from __future__ import annotations
 
-import sys
+import os
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from typing import NoReturn
 
 from appliance.runtime.bundle import WORKERS, is_bundled
 
@@ -43,7 +44,6 @@ def _run_spawned(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _run_helper(code: str) -> int:
+def _run_helper(code: str) -> NoReturn:
     exec(code, {"__name__": "__main__"})  # noqa: S102 - of the standard library; whoever starts us could start anything
-    sys.stdout.flush()
-    return 0
+    os._exit(0)  # it has closed standard output, which the bundle would flush at its end

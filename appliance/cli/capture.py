@@ -104,7 +104,7 @@ def call_start(arguments: argparse.Namespace) -> int:
         **_given(arguments, SOCKET_KEYS),
     }
     answer = _ask(_socket(arguments), "POST", PATH, {key: value for key, value in table.items() if value is not None})
-    print(f"started {answer['capture']}/{arguments.name}")
+    print(json.dumps(answer, indent=2) if arguments.json else f"started {answer['capture']}/{arguments.name}")
     return 0
 
 
@@ -141,7 +141,8 @@ def _find(socket: Endpoint, names: list[str]) -> list[str]:
     for name in names:
         mine = [key for key in known if name in (key[1], "/".join(key))]
         if not mine:
-            raise ApplianceError(f"there is no handler {name!r}")
+            there = ", ".join("/".join(key) for key in known) or "none"
+            raise ApplianceError(f"there is no handler {name!r}", hint=f"there are: {there}")
         found |= dict.fromkeys(f"{quote(capture)}/{quote(handler)}" for capture, handler in mine)
     return list(found)
 
@@ -149,19 +150,30 @@ def _find(socket: Endpoint, names: list[str]) -> list[str]:
 def call_stop(arguments: argparse.Namespace) -> int:
     """Stop handlers."""
     socket = _socket(arguments)
+    stopped = []
     for path in _find(socket, arguments.name):
         _ask(socket, "DELETE", f"{PATH}/{path}")
-        print(f"stopped {path}")
+        stopped.append(path)
+        if not arguments.json:
+            print(f"stopped {path}")
+    if arguments.json:
+        print(json.dumps({"stopped": stopped}, indent=2))
     return 0
 
 
 def call_rotate(arguments: argparse.Namespace) -> int:
     """End files, and print what became of them."""
     socket = _socket(arguments)
+    finished = []
     for path in _find(socket, arguments.name):
         segments = _ask(socket, "POST", f"{PATH}/{path}/rotate")["segments"]
+        finished += segments
+        if arguments.json:
+            continue
         for segment in segments:
             print(f"{segment['path']}: {segment['packets']:,} packets, {segment['size']:,} bytes")
         if not segments:
             print(f"{path} has no open file")
+    if arguments.json:
+        print(json.dumps({"segments": finished}, indent=2))
     return 0

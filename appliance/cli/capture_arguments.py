@@ -36,6 +36,7 @@ def add_capture(commands: Any, command: Command, add_socket: AddSocket) -> None:
     ):
         action = command(actions, name, summary, description, "capture", f"call_{name}")
         action.add_argument("name", nargs="+", metavar="NAME", help="a handler, or CAPTURE/HANDLER for exactly one")
+        action.add_argument("--json", action="store_true", help="print JSON")
         add_socket(action)
 
 
@@ -75,4 +76,5 @@ def _add_start(actions: Any, command: Command, add_socket: AddSocket) -> None:
     start.add_argument("--rotate-packets", type=int, metavar="N", help="no file has more packets")
     start.add_argument("--no-rotate-log", dest="rotate_log", action="store_false", default=None, help="one file only")
     start.add_argument("--multicast", action="append", metavar="GROUP", help="udp: join GROUP or SOURCE@GROUP")
+    start.add_argument("--json", action="store_true", help="print JSON")
     add_socket(start)

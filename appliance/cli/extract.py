@@ -130,6 +130,8 @@ def _look(arguments: argparse.Namespace, config: Config | None, query: Query) ->
 
 def _recorders(config: Config, name: str | None) -> list[tuple[Path, str | None]]:
     found = [(Path(each.directory), each.name) for each in config.recorder if name in (None, each.name)]
+    if not config.recorder:
+        raise ConfigError("the file has no [[recorder]]: nothing was recorded")
     if not found:
         told = ", ".join(each.name for each in config.recorder) or "none"
         raise ConfigError(f"--recorder: there is no such recorder in the file; there are: {told}")

@@ -224,6 +224,9 @@ def _change(arguments: argparse.Namespace, verb: str, told: str) -> int:
         raise ConfigError("--waiting goes with --hook NAME")
     body: dict[str, Any] = {"ids": ids} if ids else {"all": True} if arguments.all else {"hook": arguments.hook}
     count = _ask(arguments, "POST", f"{PATH}/{verb}", {**body, **({"waiting": True} if waiting else {})})["count"]
+    if arguments.json:
+        print(json.dumps({"count": count}))
+        return 1 if count < len(ids) else 0
     print(f"{count:,} {'records' if waiting else 'dead letters'} {told}")
     if count < len(ids):
         print(f"{len(ids) - count:,} of them are no dead letters, or not any more")

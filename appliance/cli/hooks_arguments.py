@@ -48,4 +48,5 @@ def add_hooks(commands: Any, command: Callable[..., argparse.ArgumentParser], ad
         parser.add_argument("id", type=int, nargs="*", metavar="ID", default=(), help="as 'failed' lists them")
         parser.add_argument("--hook", metavar="NAME", help="those of this hook")
         parser.add_argument("--all", action="store_true", help="all of them")
+        parser.add_argument("--json", action="store_true", help="print JSON")
     purge.add_argument("--waiting", action="store_true", help="with --hook: what waits for it, if nobody runs it")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from appliance import __version__
 
 from .capture_arguments import add_capture
 from .evidence_arguments import add_evidence
+from .examples import EXAMPLES
 from .extract_arguments import add_extract
 from .hooks_arguments import add_hooks
 from .layout_arguments import add_layout
@@ -57,6 +59,22 @@ tables as POST /v1/events takes them.
 _CONFIG: dict[str, Any] = {"type": Path, "metavar": "FILE", "default": argparse.SUPPRESS}
 
 
+_CHOICE = re.compile(r"invalid choice: '(.*)' \(choose from (.*)\)", re.DOTALL)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what was probably meant."""
+
+    def error(self, message: str) -> NoReturn:
+        if found := _CHOICE.search(message):
+            from difflib import get_close_matches
+
+            choices = re.findall(r"[^\s,']+", found[2])
+            if near := get_close_matches(found[1], choices, n=1):
+                message = f"{message[: found.start()]}there is no {found[1]!r}, did you mean {near[0]!r}?"
+        super().error(message)
+
+
 def _later(module: str, function: str = "call") -> Callable[[argparse.Namespace], int]:
     def call(arguments: argparse.Namespace) -> int:
         return int(getattr(import_module(f"appliance.cli.{module}"), function)(arguments))
@@ -100,6 +118,7 @@ def _add_events(commands: Any) -> None:
     event.add_argument("name", metavar="NAME", help="the event's name with its module, e.g. My::event")
     event.add_argument("arg", metavar="ARG", nargs="*", default=(), help="its arguments")
     _add_via(event)
+    event.add_argument("--json", action="store_true", help="print JSON")
     _add_socket(event)
     text = _command(
         kinds,
@@ -112,6 +131,7 @@ def _add_events(commands: Any) -> None:
     text.add_argument("topic", metavar="TOPIC", help="e.g. bro/print/my/topic")
     text.add_argument("text", metavar="TEXT", help="what to print")
     _add_via(text)
+    text.add_argument("--json", action="store_true", help="print JSON")
     _add_socket(text)
 
     subscribe = _command(
@@ -143,7 +163,7 @@ def _positive(text: str) -> int:
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="broappliance",
         description=DESCRIPTION,
         epilog=EPILOG,
@@ -198,4 +218,19 @@ def make_parser() -> argparse.ArgumentParser:
     demo.add_argument("--config", **_CONFIG, help="another file than the demo's own")
     demo.add_argument("--once", action="store_true", help="replay once, check that everything arrived, and exit")
     demo.add_argument("--rate", type=int, default=200, metavar="N", help="records per second (default: %(default)s)")
+    _add_examples(commands)
     return parser
+
+
+def _add_examples(commands: Any, before: str = "") -> None:
+    """Let the help of every command end with examples."""
+    for name, parser in commands.choices.items():
+        examples = EXAMPLES.get(f"{before}{name}", ())
+        # Aligned, as far as they are short.
+        width = min(64, max((len(words) for words, _ in examples), default=0))
+        lines = [f"  broappliance {words:{width}}  {what}".rstrip() for words, what in examples]
+        parser.epilog = "\n".join(["examples:", *lines]) if lines else None
+        parser.formatter_class = argparse.RawDescriptionHelpFormatter
+        if parser._subparsers is not None:  # noqa: SLF001 - argparse tells it nowhere else
+            for action in parser._subparsers._group_actions:  # noqa: SLF001
+                _add_examples(action, f"{before}{name} ")

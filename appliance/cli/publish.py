@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from typing import Any
 
@@ -44,5 +45,5 @@ def _publish(arguments: argparse.Namespace, publication: dict[str, Any]) -> int:
         found = _ARGUMENT.fullmatch(exc.where)
         where = f"argument {int(found[1]) + 1} of the event" if found else exc.where
         raise ConfigError(f"{where}: {exc.message}") from exc
-    print(f"queued for {peers} peer{'' if peers == 1 else 's'}")
+    print(json.dumps({"peers": peers}) if arguments.json else f"queued for {peers} peer{'' if peers == 1 else 's'}")
     return 0

@@ -10,7 +10,7 @@ from typing import Any
 
 from appliance.errors import ApplianceError
 
-from .client import ask, find_endpoint, refusal
+from .client import Endpoint, ask, find_endpoint, refusal
 
 __all__ = ["call"]
 
@@ -31,9 +31,10 @@ TOLD = {
 
 def call(arguments: argparse.Namespace) -> int:
     """Ask for a reload; 1 if it failed, 2 if the file has mistakes."""
-    line = _ask(arguments, "POST", PATH)
+    endpoint = find_endpoint(arguments)
+    line = _ask(endpoint, "POST", PATH)
     if arguments.wait:
-        line = _wait(arguments, line)
+        line = _wait(arguments, endpoint, line)
     outcome = line["outcome"]
     if arguments.json:
         print(json.dumps(outcome or line, indent=2))
@@ -47,15 +48,14 @@ def call(arguments: argparse.Namespace) -> int:
     return 0 if outcome["ok"] else 2 if is_mistake else 1
 
 
-def _ask(arguments: argparse.Namespace, method: str, target: str, timeout_s: float = 10.0) -> Any:
-    socket = find_endpoint(arguments)
-    status, document = ask(socket, method, target, timeout_s=timeout_s)
+def _ask(endpoint: Endpoint, method: str, target: str, timeout_s: float = 10.0) -> Any:
+    status, document = ask(endpoint, method, target, timeout_s=timeout_s)
     if status in (200, 202) and isinstance(document, dict) and {"number", "state", "outcome"} <= document.keys():
         return document
-    raise refusal(socket, status, document)
+    raise refusal(endpoint, status, document)
 
 
-def _wait(arguments: argparse.Namespace, line: dict[str, Any]) -> dict[str, Any]:
+def _wait(arguments: argparse.Namespace, endpoint: Endpoint, line: dict[str, Any]) -> dict[str, Any]:
     """The same when it has ended.
 
     Raises:
@@ -72,7 +72,7 @@ def _wait(arguments: argparse.Namespace, line: dict[str, Any]) -> dict[str, Any]
                 hint="'broappliance status' tells how it ends",
             )
         try:
-            line = _ask(arguments, "GET", f"{PATH}/{number}?wait={min(STEP_S, left_s):.3f}", STEP_S + 10.0)
+            line = _ask(endpoint, "GET", f"{PATH}/{number}?wait={min(STEP_S, left_s):.3f}", STEP_S + 10.0)
             away_since = None
         except ApplianceError as exc:
             away_since = away_since or time.monotonic()
@@ -80,6 +80,7 @@ def _wait(arguments: argparse.Namespace, line: dict[str, Any]) -> dict[str, Any]
                 hint = "if the file moves [api] listen, the new socket is to be asked: --config FILE or --socket PATH"
                 raise ApplianceError(f"it cannot be told how reload {number} ended: {exc.message}", hint=hint) from exc
             time.sleep(0.1)
+            endpoint = find_endpoint(arguments)  # the file may name another one now
     if line["state"] == "dropped":
         raise ApplianceError(f"reload {number} was not done: the appliance ends")
     return line

@@ -31,6 +31,8 @@ def call(arguments: argparse.Namespace) -> int:
     configure_logs(level=loaded.config.log.level, style=loaded.config.log.format)
     prepared = prepare(loaded)
     if arguments.check:
+        for remark in loaded.remarks:
+            print(remark.encode("utf-8", "backslashreplace").decode(), file=sys.stderr)
         files = ", ".join(os.fspath(path) for path in loaded.files)
         print(f"{files}: no mistakes")
         return 0

@@ -80,13 +80,33 @@ def _detail_of_zmq(figures: dict[str, Any]) -> list[str]:
     return words + [f"{figures[key]:,} {key}" for key in ("missing", "unseen", "untracked") if figures[key]]
 
 
+def _detail_of_node(figures: dict[str, Any]) -> list[str]:
+    words = [figures["node"], "ready" if figures["is_ready"] else "not ready"]
+    for link in filter(None, (figures["read"], figures["write"])):
+        words += [] if link["is_connected"] else [f"{link['endpoint']}: {link['last_error']}"]
+    words.append(f"up: {' '.join(figures['up']) or 'nobody else'}")
+    words += [f"{reason}={count:,}" for reason, count in sorted(figures["oddities"].items())]
+    return words + ([f"{figures['quarantined']:,} messages kept for inspection"] if figures["quarantined"] else [])
+
+
+def _detail_of_proxy(figures: dict[str, Any]) -> list[str]:
+    words = [figures["read"], figures["write"]] if figures["read"] else ["not bound"]
+    return words + ([f"{figures['refused']:,} refused"] if figures["refused"] else [])
+
+
 def _detail_of_cluster(figures: dict[str, Any]) -> list[str]:
+    if "node_id" in figures:  # of a node, and not of the logger
+        return _detail_of_node(figures)
     words = [*figures["endpoints"], f"{figures['senders']['connected']} senders", f"{len(figures['nodes'])} nodes"]
     return words + ([f"{figures['quarantined']:,} batches kept for inspection"] if figures["quarantined"] else [])
 
 
 def _detail_of_broker(figures: dict[str, Any]) -> list[str]:
     words = [*figures["listening"], f"{len(figures['peers'])} peers"]
+    if cluster := figures.get("cluster"):
+        shown = f"{cluster['up']} of {len(cluster['nodes'])} nodes up"
+        words.append(f"{cluster['node']} ({cluster['role']}), {shown if cluster['announced'] else 'silent'}")
+        words += [f"{count:,} {reason}" for reason, count in sorted(cluster["refused"].items())]
     words += [
         f"{dialer['address']} {dialer['state']}: {dialer['last_error'] or 'no answer yet'}"
         for dialer in figures["dialers"]
@@ -115,7 +135,23 @@ def _make_peers(status: dict[str, Any]) -> list[RenderableType]:
     )
     for peer in lines:
         numbers = (f"{peer[key]:,}" for key in ("filter_entries", "messages_in", "messages_out", "queued", "dropped"))
-        table.add_row(peer["peer"], peer["address"], peer["direction"], f"{peer['since_s']:,.0f} s", *numbers)
+        name = peer.get("node") or peer["peer"]
+        table.add_row(name, peer["address"], peer["direction"], f"{peer['since_s']:,.0f} s", *numbers)
+    return [table, Text()]
+
+
+def _make_nodes(status: dict[str, Any]) -> list[RenderableType]:
+    """A line for each node of the cluster, if Broker is its backend."""
+    figures = [line["figures"] for line in status["services"] if line["service"]["name"] == "broker"]
+    lines = [node for each in figures for node in ((each or {}).get("cluster") or {}).get("nodes", ())]
+    if not lines:
+        return []
+    table = make_table("nodes", "node!", "type!", "state!", "for>", "endpoint!")
+    for node in lines:
+        state = Text("up", style="green") if node["is_up"] else Text("down", style="yellow")
+        table.add_row(
+            node["name"], node["type"], state, f"{node['since_s']:,.0f} s" if node["is_up"] else "", node["id"]
+        )
     return [table, Text()]
 
 
@@ -188,6 +224,10 @@ def _detail_of_watch(figures: dict[str, Any]) -> list[str]:
 
 
 def _detail_of_sink(figures: dict[str, Any]) -> list[str]:
+    if "link" in figures:  # of kind zmq
+        link = figures["link"] or {"is_connected": False, "endpoint": "", "last_error": ""}
+        words = [link["endpoint"] if link["is_connected"] else f"{link['endpoint']}: {link['last_error']}"]
+        return [*words, f"{figures['records']:,} records"]
     if "topic" in figures:  # of kind broker
         return [f"topic {figures['topic']}", f"{figures['messages']:,} messages", f"{figures['logs']:,} logs announced"]
     return [f"{figures['open_files']} open files", f"{figures['finished_files']:,} finished"]
@@ -212,6 +252,7 @@ def _detail_of_store(figures: dict[str, Any]) -> list[str]:
 _DETAILS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "zmq": _detail_of_zmq,
     "cluster": _detail_of_cluster,
+    "proxy": _detail_of_proxy,
     "broker": _detail_of_broker,
     "websocket": _detail_of_websocket,
     "tail": _detail_of_tail,
@@ -266,7 +307,7 @@ def make_status(status: dict[str, Any], *, is_verdict_first: bool = False) -> Re
     )
     trouble = needs_attention(status)
     verdict = Text("needs attention: " + "; ".join(trouble), "bold red") if trouble else Text("all is well", "green")
-    peers = _make_peers(status)
+    peers = [*_make_nodes(status), *_make_peers(status)]
     tables = [_make_services(status), Text(), *peers, make_ledger(status)]
     return Group(head, verdict, Text(), *tables) if is_verdict_first else Group(head, Text(), *tables, Text(), verdict)
 

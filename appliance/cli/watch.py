@@ -10,7 +10,7 @@ import termios
 import time
 import tty
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -24,7 +24,7 @@ from .tables import make_status
 
 __all__ = ["Keyboard", "Screen", "open_keyboard", "show"]
 
-RESIZED = "resized"
+RESIZED, INTERRUPTED = "resized", "\x03"
 _KEYS = {"\x1b[A": -1, "k": -1, "\x1b[B": 1, "j": 1}
 _PAGES = {"\x1b[5~": -1, "b": -1, "\x1b[6~": 1, " ": 1}
 
@@ -34,42 +34,52 @@ class Keyboard:
 
     Args:
         keys: a terminal's descriptor; None: nobody types.
-        signals: readable when the size has changed.
+        signals: a byte comes for each of SIGWINCH and SIGINT.
     """
 
     def __init__(self, keys: int | None, signals: int) -> None:
         self._keys, self._signals = keys, signals
+        self.is_patient = True
+        """Whether Ctrl-C can wait for `wait`: an exception amid drawing would leave the terminal as it is then."""
 
     def wait(self, timeout_s: float) -> str:
-        """What was typed, or `RESIZED`; empty if there was nothing in time."""
+        """What was typed, `RESIZED`, or `INTERRUPTED`; empty if there was nothing in time."""
         watched = [self._signals] if self._keys is None else [self._signals, self._keys]
         ready, _, _ = select.select(watched, [], [], max(0.0, timeout_s))
         if self._signals in ready:
-            os.read(self._signals, 4096)
-            return RESIZED
+            return INTERRUPTED if b"i" in os.read(self._signals, 4096) else RESIZED
         if self._keys not in ready:
             return ""
         assert self._keys is not None
         typed = os.read(self._keys, 64).decode(errors="replace")
         if not typed:  # the terminal is gone: it would be readable for ever
-            raise KeyboardInterrupt
+            return INTERRUPTED
         return typed
 
 
 @contextmanager
 def open_keyboard() -> Iterator[Keyboard]:
-    """The keyboard without echo, keys as they are typed; Ctrl-C is what it was."""
+    """The keyboard without echo, keys as they are typed; `Keyboard.wait` tells of Ctrl-C."""
     keys = sys.stdin.fileno() if sys.stdin.isatty() else None
     before = termios.tcgetattr(keys) if keys is not None else None
     readable, writable = os.pipe()
     os.set_blocking(writable, False)
-    old = signal.signal(signal.SIGWINCH, lambda *_: os.write(writable, b"w"))
+    keyboard = Keyboard(keys, readable)
+
+    def tell(number: int, _: object) -> None:
+        if number == signal.SIGINT and not keyboard.is_patient:
+            raise KeyboardInterrupt
+        with suppress(BlockingIOError):  # what is full already wakes
+            os.write(writable, b"i" if number == signal.SIGINT else b"w")
+
+    old = [(number, signal.signal(number, tell)) for number in (signal.SIGWINCH, signal.SIGINT)]
     try:
         if keys is not None:
             tty.setcbreak(keys)
-        yield Keyboard(keys, readable)
+        yield keyboard
     finally:
-        signal.signal(signal.SIGWINCH, old)
+        for number, before_us in old:
+            signal.signal(number, before_us)
         if keys is not None and before is not None:
             termios.tcsetattr(keys, termios.TCSADRAIN, before)
         os.close(readable)
@@ -128,8 +138,11 @@ def show(fetch: Callable[[], dict[str, Any]], interval_s: float) -> None:
             if _serve_keys(live, screen, keyboard, time.monotonic() + interval_s):
                 return
             try:
+                keyboard.is_patient = False
                 status, failed_since = fetch(), ""
+                keyboard.is_patient = True
             except ApplianceError as exc:
+                keyboard.is_patient = True
                 since = (
                     failed_since.partition(": ")[0]
                     or f"since {time.strftime('%H:%M:%S')} no answer, below is the last one"
@@ -142,7 +155,7 @@ def _serve_keys(live: Live, screen: Screen, keyboard: Keyboard, until: float) ->
     while True:
         live.refresh()
         typed = keyboard.wait(until - time.monotonic())
-        if typed in ("q", "Q", "\x04"):
+        if typed in ("q", "Q", "\x04", INTERRUPTED):
             return True
         if not typed:
             return False

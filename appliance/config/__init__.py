@@ -9,6 +9,7 @@ from appliance.config.checks import mistakes_in_captures
 from appliance.config.diff import Difference, diff
 from appliance.config.loader import Loaded, load
 from appliance.config.membership import Membership, first_manager, node_name, plan_membership, plan_peering
+from appliance.config.metrics_plan import METRICS_LISTEN, plan_metrics
 from appliance.config.render import render, show
 from appliance.config.schema import json_schema
 from appliance.config.sockets import SOCKET_KEYS, CaptureGroup, address_of, group_captures, parse_group
@@ -49,6 +50,7 @@ from appliance.errors import ConfigError
 from appliance.units import Duration, Limit, Secret, Size
 
 __all__ = [
+    "METRICS_LISTEN",
     "SOCKET_KEYS",
     "Api",
     "Appliance",
@@ -101,6 +103,7 @@ __all__ = [
     "node_name",
     "parse_group",
     "plan_membership",
+    "plan_metrics",
     "plan_node",
     "plan_peering",
     "plan_proxy",

@@ -8,7 +8,7 @@ import socket
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Endpoint", "parse_bind", "parse_listen", "parse_peer", "parse_udp"]
+__all__ = ["Endpoint", "check_connect", "parse_bind", "parse_listen", "parse_peer", "parse_udp"]
 
 _PEER = re.compile(r"(\[[^\]]*\]|[^:\[\]/]*):([0-9]{1,5})")
 _TCP = re.compile(r"tcp://(\*|\[[^\]]*\]|[^:\[\]/]*):([0-9]{1,5})")
@@ -67,6 +67,17 @@ def parse_bind(text: str, base: str) -> tuple[str, Endpoint]:
     elif host != "*" and not _HOST.fullmatch(host):
         raise ValueError(f"expected {_BIND}, got {text!r}")
     return text, Endpoint("tcp", host.lower(), port)
+
+
+def check_connect(text: str) -> None:
+    """Look at a ZeroMQ endpoint to connect to.
+
+    Raises:
+        ValueError: it is none, or only one to bind; the text says so.
+    """
+    _, endpoint = parse_bind(text, "/")
+    if endpoint.family == "tcp" and (endpoint.port == 0 or endpoint.host in ("", "*")):
+        raise ValueError(f"expected a host and a port to connect to, got {text!r}")
 
 
 def parse_listen(text: str, base: str) -> tuple[str, Endpoint]:

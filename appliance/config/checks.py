@@ -280,7 +280,7 @@ def _listeners(config: Config) -> Iterator[tuple[Key, Any]]:
 
 def _metrics(config: Config) -> Iterator[tuple[Key, Any]]:
     if config.metrics is not None:
-        yield from select(config, "metrics", "listen")
+        yield from ((key, listen) for key, listen in select(config, "metrics", "listen") if listen)
 
 
 def _endpoint(key: Key, value: Any, state_dir: str) -> addresses.Endpoint:

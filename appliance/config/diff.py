@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from appliance.config.metrics_plan import plan_metrics
 from appliance.config.shape import toml_fields
 from appliance.config.tables import Config, Table
 
@@ -70,8 +71,8 @@ def _services(config: Config) -> dict[str, Table]:
         services["cluster"] = config.cluster
     if config.has_uids:
         services["uids"] = config.uids
-    if config.metrics is not None:
-        services["metrics"] = config.metrics
+    if (metrics := plan_metrics(config)) is not None:
+        services["metrics"] = metrics
     return services | {name: getattr(config, name) for name in _SINGLE}
 
 

@@ -33,5 +33,8 @@ class Metrics(Table, frozen=True, kw_only=True):
 
     listen: Annotated[
         str,
-        Meta(description="host:port or [address]:port; port 0: any free one. Whoever can reach it can read everything"),
-    ] = "127.0.0.1:9991"
+        Meta(
+            description="host:port or [address]:port; port 0: any free one. Whoever can reach it can read everything. "
+            "Empty: our node's metrics_port in the cluster's layout, else 127.0.0.1:9991"
+        ),
+    ] = ""

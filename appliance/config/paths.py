@@ -8,7 +8,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from appliance.config import addresses, patterns
-from appliance.config.tables import Capture, Config, Handler, Hook
+from appliance.config.tables import Capture, Config, Handler, Hook, Sink
 
 __all__ = ["absolute", "handler_pattern", "make_absolute", "output_pattern"]
 
@@ -68,13 +68,10 @@ def make_absolute(config: Config, *, folder: str, python_folder: str) -> Config:
         )
         for each in config.watch
     )
+    sink = (_sink(each, state_dir) for each in config.sink)
     websocket = (
         replace(each, **{name: absolute(value, folder) for name in _CREDENTIALS if (value := getattr(each, name))})
         for each in config.websocket
-    )
-    sink = (
-        sink if "path" in sink.foreign_keys else replace(sink, path=output_pattern(sink.path, state_dir))
-        for sink in config.sink
     )
     hook = (_hook(hook, state_dir, folder) for hook in config.hook)
     listen = tuple(addresses.parse_listen(each, state_dir)[0] for each in config.api.listen)
@@ -98,6 +95,12 @@ def make_absolute(config: Config, *, folder: str, python_folder: str) -> Config:
         hook=tuple(hook),
         api=replace(config.api, listen=listen),
     )
+
+
+def _sink(sink: Sink, state_dir: str) -> Sink:
+    if sink.kind == "zmq":
+        return replace(sink, endpoint=addresses.parse_bind(sink.endpoint, state_dir)[0])
+    return sink if "path" in sink.foreign_keys else replace(sink, path=output_pattern(sink.path, state_dir))
 
 
 def _hook(hook: Hook, state_dir: str, folder: str) -> Hook:

@@ -12,17 +12,15 @@ TABLES: dict[str, str] = {}
 """Top-level tables, as headers."""
 
 KEYS = {
-    "sink": frozenset({"endpoint"}),
-    "api": frozenset({"token_file", "certificate", "key", "legacy_routes"}),
+    "api": frozenset({"token_file", "certificate", "key"}),
 }
 """Keys of the tables that exist."""
 
 VALUES = {
-    "sink.kind": frozenset({"zmq"}),
     "sink.queue": frozenset({"durable"}),
 }
 """Values of the keys that exist."""
 
 
-VOID = {"capture.conn_type": ("address",), "sink.kind": ("path", "topic")}
+VOID = {"capture.conn_type": ("address",), "sink.kind": ("path", "topic", "endpoint")}
 """Keys whose meaning depends on another one: when that is wrong, they are not looked at."""

@@ -14,15 +14,19 @@ __all__ = ["Sink"]
 _FILE_KEYS = frozenset(
     {"path", "rotate_every", "rotate_size", "flush_every", "compress", "keep", "add_fields", "time_format"}
 )
-_BROKER_KEYS = frozenset({"topic", "unsolicited", "via"})
+_BROKER_KEYS = frozenset({"topic", "unsolicited", "via", "pool", "key"})
+_ZMQ_KEYS = frozenset({"endpoint"})
 
 
 class Sink(Consumer, frozen=True, kw_only=True):
-    """Log records into files, or logs, events and prints to the peers on a Broker cluster."""
+    """Log records into files or to a ZeroMQ subscriber, or logs, events and prints into a cluster."""
 
     kind: Annotated[
-        Literal["jsonl", "tsv", "broker"],
-        Meta(description="jsonl: one JSON object a line; tsv: Zeek's ASCII format; broker: published again"),
+        Literal["jsonl", "tsv", "broker", "zmq"],
+        Meta(
+            description="jsonl: one JSON object a line; tsv: Zeek's ASCII format; broker: published again in the "
+            "cluster; zmq: logs as the ZeroMQ log writer publishes them"
+        ),
     ] = "jsonl"
     topic: Annotated[
         str,
@@ -34,7 +38,21 @@ class Sink(Consumer, frozen=True, kw_only=True):
     unsolicited: Annotated[bool, Meta(description="broker: to every peer, whether it asked for the topic or not")] = (
         False
     )
+    pool: Annotated[
+        Literal["", "worker", "proxy", "logger"],
+        Meta(description="broker: to one member of this pool of the cluster, in place of a topic"),
+    ] = ""
+    key: Annotated[
+        str,
+        Meta(
+            description="pool: the field of a record, or the number of an event's argument, whose hash chooses the "
+            "member as Cluster::publish_hrw does; empty: by turns, as publish_rr"
+        ),
+    ] = ""
     via: Via = ()
+    endpoint: Annotated[
+        str, Meta(description="zmq: where the subscriber binds, tcp://host:port or ipc:///path; we connect")
+    ] = ""
     path: Annotated[str, Meta(description="strftime (UTC) and {path} {node} {source}")] = "logs/{path}/%Y-%m-%d-%H.log"
     rotate_every: Annotated[Duration, Meta(description="on the clock's boundary (UTC)")] = Duration(3600 * 10**9)
     rotate_size: Annotated[Size | None, Meta(description="in addition: no file grows beyond this")] = None
@@ -54,4 +72,5 @@ class Sink(Consumer, frozen=True, kw_only=True):
     @property
     def foreign_keys(self) -> frozenset[str]:
         """Keys that are for sinks of another kind: of no effect here, and refused when they are written."""
-        return _FILE_KEYS if self.kind == "broker" else _BROKER_KEYS
+        own = {"broker": _BROKER_KEYS, "zmq": _ZMQ_KEYS}.get(self.kind, _FILE_KEYS)
+        return (_FILE_KEYS | _BROKER_KEYS | _ZMQ_KEYS) - own

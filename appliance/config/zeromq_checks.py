@@ -64,12 +64,9 @@ def _check_places(zeromq: Any, report: Report) -> None:
 
 def _check_endpoint(key: Key, text: str, report: Report) -> None:
     try:
-        _, endpoint = addresses.parse_bind(text, "/")
+        addresses.check_connect(text)
     except ValueError as exc:
         report.add(key, str(exc))
-        return
-    if endpoint.family == "tcp" and (endpoint.port == 0 or endpoint.host in ("", "*")):
-        report.add(key, f"expected where to connect to, got {quote(text)}", "write a host and a port")
 
 
 def _check_keys(zeromq: Any, report: Report) -> None:

@@ -40,7 +40,7 @@ class Context:
     """
 
     __slots__ = (
-        "_effects", "_extract", "_find_store", "_is_async", "_reader", "_records",
+        "_effects", "_extract", "_find_store", "_is_async", "_publish_to_pool", "_reader", "_records",
         "attempt", "config", "deadline", "item", "log", "publish_event",
     )  # fmt: skip
 
@@ -59,6 +59,7 @@ class Context:
         find_store: Callable[[str], Asker | None] | None = None,
         records: Sequence[Any] = (),
         extract: Extract | None = None,
+        publish_to_pool: Callable[..., int] | None = None,
     ) -> None:
         self.item = item
         self.attempt = attempt
@@ -72,6 +73,22 @@ class Context:
         self._find_store = find_store
         self._records = records
         self._extract = extract
+        self._publish_to_pool = publish_to_pool
+
+    def publish_rr(self, pool: str, key: object, name: str, *args: object) -> int:
+        """Publish an event for the member of a pool whose turn it is, as ``Cluster::publish_rr``; each key has turns of
+        its own. See `EventPublisher.publish_to_pool`.
+        """
+        return self._to_pool(pool, key, name, args, by_hash=False)
+
+    def publish_hrw(self, pool: str, key: object, name: str, *args: object) -> int:
+        """Publish an event for the member of a pool that a key belongs to, as ``Cluster::publish_hrw``; likewise."""
+        return self._to_pool(pool, key, name, args, by_hash=True)
+
+    def _to_pool(self, pool: str, key: object, name: str, args: tuple[object, ...], *, by_hash: bool) -> int:
+        if self._publish_to_pool is None:
+            raise ValueError("there is no door into a cluster to publish with")
+        return self._publish_to_pool(pool, key, name, args, by_hash=by_hash)
 
     def store(self, name: str) -> Any:
         """The ``[[store]]`` of that name: a `DataStore`, in an asynchronous hook an `AsyncDataStore`.

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from appliance.errors import LocalProtocolError
+from appliance.runtime.outlet import PoolKey
 from appliance.zeek.convert import to_value
 from appliance.zeek.messages import Event, encode_message
-from appliance.zeek.values import Value
+from appliance.zeek.values import Count, Value
 
-__all__ = ["PublishError", "check_published", "make_event"]
+__all__ = ["PublishError", "check_pool", "check_published", "make_event"]
+
+POOLS = ("worker", "proxy", "logger")
 
 _NOBODY = ("no_peer", "no_subscriber")
 """Refusals that are no mistake: there is nobody who would want it."""
@@ -41,6 +44,24 @@ def check_published(topic: str, peers: int, refused: str) -> int:
     if refused and refused not in _NOBODY:
         raise PublishError(topic, refused)
     return peers
+
+
+def check_pool(pool: object, key: object) -> PoolKey:
+    """What a message for a pool is chosen by.
+
+    Raises:
+        ValueError: no such pool.
+        TypeError: a key that cannot be hashed as Zeek does.
+    """
+    if pool not in POOLS:
+        raise ValueError(f"{pool!r} is no pool, there are {', '.join(POOLS)}")
+    if isinstance(key, Count):
+        key = key.value
+    is_count = isinstance(key, int) and not isinstance(key, bool) and 0 <= key < 1 << 64
+    if not is_count and not isinstance(key, str | bytes):
+        raise TypeError(f"a key is a string or a count, not {key!r}")
+    assert isinstance(key, str | bytes | int)
+    return key
 
 
 def make_event(name: str, args: tuple[object, ...]) -> bytes:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import trio
 
-from appliance.runtime.outlet import Publisher
+from appliance.runtime.outlet import PoolKey, Published, WayOut
 
-from .event import PublishError, check_published, make_event
+from .event import PublishError, check_pool, check_published, make_event
 
 __all__ = ["EventPublisher", "PublishError"]
 
@@ -18,7 +21,7 @@ class EventPublisher:
         outlet: the way out.
     """
 
-    def __init__(self, outlet: Publisher) -> None:
+    def __init__(self, outlet: WayOut) -> None:
         self._outlet = outlet
         self._token: trio.lowlevel.TrioToken | None = None
 
@@ -40,14 +43,38 @@ class EventPublisher:
             ValueError: an argument has a value that Broker does not have, or the event has no name.
             PublishError: refused by the configuration.
         """
-        message = make_event(name, args)
-        if trio.lowlevel.in_trio_run():
-            published = self._outlet.publish(topic, [message])
-        else:
-            # With a token, which any thread may use, not only those that Trio has started.
-            assert self._token is not None
-            published = trio.from_thread.run_sync(self._outlet.publish, topic, [message], trio_token=self._token)
+        published = self._in_loop(partial(self._outlet.publish, topic, [make_event(name, args)]))
         return check_published(topic, published.peers, published.refused)
+
+    def publish_to_pool(self, pool: str, key: object, name: str, args: tuple[object, ...], *, by_hash: bool) -> int:
+        """Publish an event for one member of a pool of the cluster, the one that Zeek would choose.
+
+        Args:
+            pool: ``worker``, ``proxy`` or ``logger``.
+            key: a string or a count.
+            name: of the event.
+            args: its arguments.
+            by_hash: by the key's hash, else by turns.
+
+        Returns:
+            For how many peers it was queued; 0 if no member is up.
+
+        Raises:
+            TypeError: as `publish_event`, or the key is of another type.
+            ValueError: likewise, or there is no such pool.
+            PublishError: refused by the configuration.
+        """
+        checked = check_pool(pool, key)
+        message = make_event(name, args)
+        published = self._in_loop(partial(self._outlet.publish_to_pool, pool, checked, [message], by_hash=by_hash))
+        return check_published(pool, published.peers, published.refused)
+
+    def _in_loop(self, publish: Callable[[], Published]) -> Published:
+        if trio.lowlevel.in_trio_run():
+            return publish()
+        # With a token, which any thread may use, not only those that Trio has started.
+        assert self._token is not None
+        return trio.from_thread.run_sync(publish, trio_token=self._token)
 
     async def answer(self, topic: bytes, message: bytes) -> tuple[int, str]:
         """Publish for a worker process: what it made with `make_event`.
@@ -56,4 +83,9 @@ class EventPublisher:
             For how many peers, and why not if it was refused.
         """
         published = self._outlet.publish(topic.decode("utf-8", "surrogateescape"), [message])
+        return published.peers, published.refused
+
+    async def answer_pool(self, pool: str, key: PoolKey, message: bytes, by_hash: bool) -> tuple[int, str]:
+        """The same for one member of a pool."""
+        published = self._outlet.publish_to_pool(pool, check_pool(pool, key), [message], by_hash=by_hash)
         return published.peers, published.refused

@@ -12,7 +12,7 @@ from appliance.runtime.asking import PacketRequest, Packets
 from appliance.runtime.stores import StoreError, StoreFailure, StoreReply, StoreRequest
 
 from .data_store import Asker
-from .event import check_published, make_event
+from .event import check_pool, check_published, make_event
 from .link import AskError, Link
 from .steer import ExtractError
 from .store import Pairs, Reader
@@ -97,6 +97,14 @@ class RemotePublisher:
         message = make_event(name, args)
         peers, refused = self._link.ask("publish", topic.encode("utf-8", "surrogateescape"), message)
         return check_published(topic, peers, refused)
+
+    def publish_to_pool(self, pool: str, key: object, name: str, args: tuple[object, ...], *, by_hash: bool) -> int:
+        """See `appliance.hooks.publish.EventPublisher.publish_to_pool`."""
+        checked = check_pool(pool, key)
+        if isinstance(checked, str):
+            checked = checked.encode("utf-8", "surrogateescape")
+        peers, refused = self._link.ask("publish_to_pool", pool, checked, make_event(name, args), by_hash)
+        return check_published(pool, peers, refused)
 
 
 def remote_reader(link: Link) -> Reader:

@@ -237,6 +237,7 @@ class HookRunner:
             log=self._log,
             config=self.config.options,
             publish_event=self._publisher.publish_event,
+            publish_to_pool=self._publisher.publish_to_pool,
             effects=effects,
             reader=reader,
             is_async=is_async,

@@ -41,6 +41,10 @@ def make_services(publisher: EventPublisher, log: Any, around: Around | None, ex
         decode_message(message)  # what is none would cost us our peers
         return await publisher.answer(topic, message)
 
+    async def publish_to_pool(pool: str, key: bytes | int, message: bytes, by_hash: bool) -> tuple[int, str]:
+        decode_message(message)
+        return await publisher.answer_pool(pool, key, message, by_hash)
+
     async def value(space: str, key: bytes) -> bytes | None:
         return await _there(around).value(checked_space(space), key)
 
@@ -60,6 +64,7 @@ def make_services(publisher: EventPublisher, log: Any, around: Around | None, ex
 
     ask: dict[str, Callable[..., Awaitable[Any]]] = {
         "publish": publish,
+        "publish_to_pool": publish_to_pool,
         "value": value,
         "values": values,
         "has_store": has_store,

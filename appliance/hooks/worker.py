@@ -141,6 +141,7 @@ class Worker:
             log=self._log,
             config=self._options,
             publish_event=self._publisher.publish_event,
+            publish_to_pool=self._publisher.publish_to_pool,
             effects=effects,
             reader=remote_reader(self._link),
             find_store=remote_stores(self._link),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .spec import Each, Left, States, Table, Text, Timing, counter, gauge
+from .spec import Each, Inside, Left, States, Table, Text, Timing, counter, gauge
 
 __all__ = ["TABLES"]
 
@@ -141,5 +141,14 @@ TABLES: dict[str, Table] = {
             "logs": gauge("announced_logs", "Logs announced to loggers."),
         },
         "A sink to Broker.",
+    ),
+    "zeromq.WriterFigures": Table(
+        "sink",
+        {
+            "link": Inside("sink_subscriber", "zeromq.LinkState"),
+            "subscriptions": gauge("subscriptions", "Prefixes of log paths that the subscriber asks for."),
+            "records": counter("zeromq_records", "Records handed to ZeroMQ."),
+        },
+        "A sink to a ZeroMQ subscriber.",
     ),
 }

@@ -14,7 +14,8 @@ TABLES: dict[str, Table] = {
     "status.Status": Table(
         "",
         {
-            "name": Left("it is the label node"),
+            "name": Left("it is in the status"),
+            "node": Left("it is the label node"),
             "version": Left("it is in broappliance_build_info"),
             "pid": Left("a number that is no measure"),
             "state": States(

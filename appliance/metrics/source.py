@@ -49,7 +49,7 @@ class Source:
 
     def page(self, status: Status) -> Page:
         """Everything that a status tells, and what the kernel tells of the process."""
-        page = Page({"node": status.name})
+        page = Page({"node": status.node})
         add, base = self._walker.add, page.labels
         what = {"version": status.version, "python": platform.python_version()}
         page.add(BUILD_INFO, make_labels(what, base), 1)

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
+from collections.abc import Callable
 from contextlib import suppress
+from typing import TypeAlias
 
 import trio
 
-__all__ = ["dial", "host_port", "watch", "why_broken"]
+from appliance.errors import RemoteProtocolError
+
+from .tls_stream import TlsStream
+
+__all__ = ["Explain", "Stream", "dial", "host_port", "receive", "send", "watch", "why_broken"]
+
+Stream: TypeAlias = trio.SocketStream | TlsStream
+Explain: TypeAlias = Callable[[ssl.SSLError], str]
+"""Says what is behind a failure of TLS."""
 
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 15), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3))
 """A peer whose machine is gone is noticed within half a minute; one that is only busy is not disturbed."""
@@ -52,6 +63,34 @@ def why_broken(exc: BaseException) -> str:
         cause = cause.__cause__
     words = cause.strerror if isinstance(cause, OSError) and cause.strerror else "it is closed"
     return f"the connection broke: {words[:1].lower()}{words[1:]}"
+
+
+async def receive(stream: Stream, max_bytes: int, explain: Explain) -> bytes:
+    """The next bytes; none at the end, whether it came with a farewell of TLS or without.
+
+    Raises:
+        RemoteProtocolError: the connection is broken; the text says how.
+    """
+    try:
+        return bytes(await stream.receive_some(max_bytes))
+    except (trio.BrokenResourceError, ssl.SSLError) as exc:
+        raise RemoteProtocolError(_why(exc, explain)) from exc
+
+
+async def send(stream: Stream, data: bytes, explain: Explain) -> None:
+    """Write everything; with TLS in records of its own.
+
+    Raises:
+        RemoteProtocolError: as `receive`.
+    """
+    try:
+        await stream.send_all(data)
+    except (trio.BrokenResourceError, ssl.SSLError) as exc:
+        raise RemoteProtocolError(_why(exc, explain)) from exc
+
+
+def _why(exc: BaseException, explain: Explain) -> str:
+    return explain(exc) if isinstance(exc, ssl.SSLError) else why_broken(exc)
 
 
 def host_port(host: str, port: int) -> str:

@@ -16,10 +16,11 @@ import trio
 
 from appliance.config import Sink
 from appliance.model import EventBatch, Item, LogBatch, Print
-from appliance.runtime.outlet import Outlet, Published
+from appliance.runtime.outlet import Outlet, Published, Publisher
 from appliance.runtime.queue import ItemQueue, Parcel
 from appliance.zeek.binary import encode
 
+from .pooled import split_by_key
 from .remote_logs import MAX_WRITES, RemoteLog
 
 __all__ = ["LOG_TOPIC", "BrokerSink", "BrokerSinkFigures"]
@@ -61,7 +62,7 @@ class BrokerSink:
         self._out = outlet.via(config.via)
         self._clock_ns = clock_ns
         self._topic = config.topic or LOG_TOPIC
-        self._announced: OrderedDict[tuple[str, str], RemoteLog] = OrderedDict()
+        self._announced: OrderedDict[tuple[str, ...], RemoteLog] = OrderedDict()
         self._announced_to = outlet.generation
         self._messages = 0
 
@@ -82,6 +83,10 @@ class BrokerSink:
 
     def _send(self, parcel: Parcel) -> None:
         """Publish and settle the parcel in its order, what can go out together at once."""
+        if self.config.pool:
+            for item in parcel.items:
+                self._send_to_pool(item, parcel)
+            return
         together: list[bytes] = []
         for item in parcel.items:
             messages = self._messages_of(item)
@@ -106,36 +111,56 @@ class BrokerSink:
         """Publish messages of one record each, and settle the records."""
         if not messages:
             return
-        outcome = self._queue_for_peers(self._topic, messages)
+        outcome = self._queue_for_peers(self._topic, messages, self._out)
         if outcome.refused == "too_large" and len(messages) > 1:  # one of them is; the others are not to blame
             for message in messages:
                 self._publish([message], parcel)
             return
         _settle(parcel, outcome, len(messages))
 
-    def _queue_for_peers(self, topic: str, messages: Sequence[bytes]) -> Published:
-        outcome = self._out.publish(topic, messages, unsolicited=self.config.unsolicited)
+    def _queue_for_peers(self, topic: str, messages: Sequence[bytes], out: Publisher) -> Published:
+        outcome = out.publish(topic, messages, unsolicited=self.config.unsolicited)
         if not outcome.refused:
             self._messages += len(messages)
         return outcome
 
-    def _write_log(self, batch: LogBatch, parcel: Parcel) -> None:
-        topic = self._topic + batch.stream if self._topic.endswith("/") else self._topic
-        log, refused = self._announce(topic, batch)
+    # ── one member of a pool ──
+
+    def _send_to_pool(self, item: Item, parcel: Parcel) -> None:
+        for part in split_by_key(item, self.config.key):
+            if part.refused:
+                parcel.drop(part.refused, part.count)
+                continue
+            door, topic = self._outlet.choose(
+                self.config.via, self.config.pool, part.key, by_hash=bool(self.config.key)
+            )
+            if not topic:
+                parcel.drop("no_subscriber" if door else "no_broker", part.count)
+            elif isinstance(part.content, LogBatch):
+                self._write_log(part.content, parcel, topic, self._outlet.via([door]))
+            else:
+                outcome = self._outlet.publish_via([door], topic, part.content)
+                self._messages += 0 if outcome.refused else part.count
+                _settle(parcel, outcome, part.count)
+
+    def _write_log(self, batch: LogBatch, parcel: Parcel, topic: str = "", out: Publisher | None = None) -> None:
+        out = out or self._out
+        topic = topic or (self._topic + batch.stream if self._topic.endswith("/") else self._topic)
+        log, refused = self._announce(topic, batch, out)
         if log is None:
             parcel.drop(refused, batch.count)
             return
         for writes in log.write(batch.rows()):
             parcel.drop("bad_format", writes.refused)
             if writes.count:
-                _settle(parcel, self._queue_for_peers(topic, [writes.message]), writes.count)
+                _settle(parcel, self._queue_for_peers(topic, [writes.message], out), writes.count)
 
-    def _announce(self, topic: str, batch: LogBatch) -> tuple[RemoteLog | None, str]:
+    def _announce(self, topic: str, batch: LogBatch, out: Publisher) -> tuple[RemoteLog | None, str]:
         """The log of these records, announced if it is new or has other columns than before; or why there is none."""
         if self._announced_to != self._outlet.generation:  # another door, through which nothing was told yet
             self._announced.clear()
             self._announced_to = self._outlet.generation
-        names = (batch.stream, batch.path)
+        names = (batch.stream, batch.path, *([topic] if self.config.pool else []))
         log = self._announced.get(names)
         if log is None or log.columns != batch.columns:
             self._announced.pop(names, None)
@@ -146,7 +171,7 @@ class BrokerSink:
             except ValueError:
                 return None, "no_columns"
             key = "/".join(("sink", self.config.name, *names))
-            outcome = self._out.announce(
+            outcome = out.announce(
                 key, topic, log.announce(self._clock_ns() / 1e9), unsolicited=self.config.unsolicited
             )
             if outcome.refused not in _LATER:

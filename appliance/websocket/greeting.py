@@ -7,6 +7,7 @@ import re
 import ssl
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -16,16 +17,18 @@ from appliance import __version__
 from appliance.config import Websocket
 from appliance.config.urls import WebsocketUrl, parse_websocket_url
 from appliance.errors import ConfigError, LocalProtocolError, RemoteProtocolError
-from appliance.runtime.streams import dial, why_broken
+from appliance.runtime import streams
+from appliance.runtime.streams import Stream, dial, why_broken
 from appliance.runtime.tls_stream import TlsStream
 from appliance.wire.websocket import Closed, Ignored, Refused, SessionState, WebsocketSession
 from appliance.wire.websocket_messages import Ack
 
 from .tls import explain_tls, make_context, read_first_line
 
-__all__ = ["READ_BYTES", "Access", "Greeted", "Stream", "Unwelcome", "greet", "make_access", "receive", "send"]
+__all__ = ["READ_BYTES", "Access", "Greeted", "Unwelcome", "greet", "make_access"]
 
-Stream = trio.SocketStream | TlsStream
+receive = partial(streams.receive, explain=explain_tls)
+send = partial(streams.send, explain=explain_tls)
 READ_BYTES = 64 << 10
 """At most so much is read before others have their turn: a few hundred events, about ten milliseconds."""
 _HEADER_VALUE = re.compile(rb"(?:[!-~](?:[ -~]*[!-~])?)?")
@@ -142,7 +145,7 @@ async def _connect(access: Access) -> Stream:
         with trio.CancelScope(shield=True):
             await trio.aclose_forcefully(transport)
         if isinstance(exc, ssl.SSLError | trio.BrokenResourceError):
-            raise Unwelcome(_explain(exc)) from exc
+            raise Unwelcome(explain_tls(exc) if isinstance(exc, ssl.SSLError) else why_broken(exc)) from exc
         raise
     return stream
 
@@ -179,31 +182,3 @@ async def _say_goodbye(stream: Stream, session: WebsocketSession) -> None:
     session.close()
     with trio.move_on_after(_FAREWELL_S), suppress(RemoteProtocolError):
         await send(stream, session.data_to_send())
-
-
-async def receive(stream: Stream, max_bytes: int) -> bytes:
-    """The next bytes; none at the end, announced or not.
-
-    Raises:
-        RemoteProtocolError: the connection is broken; the text says how.
-    """
-    try:
-        return bytes(await stream.receive_some(max_bytes))
-    except (trio.BrokenResourceError, ssl.SSLError) as exc:
-        raise RemoteProtocolError(_explain(exc)) from exc
-
-
-async def send(stream: Stream, data: bytes) -> None:
-    """Write everything.
-
-    Raises:
-        RemoteProtocolError: as `receive`.
-    """
-    try:
-        await stream.send_all(data)
-    except (trio.BrokenResourceError, ssl.SSLError) as exc:
-        raise RemoteProtocolError(_explain(exc)) from exc
-
-
-def _explain(exc: BaseException) -> str:
-    return explain_tls(exc) if isinstance(exc, ssl.SSLError) else why_broken(exc)

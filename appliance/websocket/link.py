@@ -11,7 +11,7 @@ from appliance.config import Websocket
 from appliance.errors import RemoteProtocolError
 from appliance.runtime.ledger import Account
 from appliance.runtime.logs import Throttle
-from appliance.runtime.outgoing import PeerQueue
+from appliance.runtime.peer_connection import PeerConnection
 from appliance.wire.filters import PrefixSet
 from appliance.wire.websocket import Closed, Ignored, Refused, SessionState
 from appliance.wire.websocket_frames import WebsocketError
@@ -19,23 +19,20 @@ from appliance.wire.websocket_messages import Data
 from appliance.zeek.messages import Event
 
 from .figures import PeerFigures
-from .greeting import READ_BYTES, Greeted, receive, send
+from .greeting import READ_BYTES, Greeted
 from .intake import Intake
+from .tls import explain_tls
 
-__all__ = ["GOODBYE_PATIENCE_S", "Link"]
+__all__ = ["Link"]
 
 log = structlog.get_logger("websocket")
 
-WRITE_BYTES = 256 << 10
-GOODBYE_PATIENCE_S = 3.0
-"""How long a server may take to answer our goodbye."""
 _LAST_WORDS_S = 1.0
-MISSED_PINGS = 3
 _TOO_LARGE, _NO_GOODBYE = 1009, 1006  # RFC 6455 section 7.4.1
 _BROKEN = "the server has closed the connection"
 
 
-class Link:
+class Link(PeerConnection):
     """See the module.
 
     Args:
@@ -63,21 +60,19 @@ class Link:
     ) -> None:
         self.name = greeted.ack.endpoint
         self.topics = PrefixSet(topics)
-        self.ending = ""
-        """Why the connection has ended, or is about to; empty as long as all is well."""
-        self.is_ours = False
-        """Whether it ends by our will."""
-        self._stream, self._session, self._ack = greeted.stream, greeted.session, greeted.ack
-        self._table, self._address = table, address
+        super().__init__(
+            greeted.stream,
+            account,
+            table,
+            explain=explain_tls,
+            ping_interval_s=table.ping_interval.seconds,
+            read_bytes=READ_BYTES,
+        )
+        self._session, self._ack = greeted.session, greeted.ack
+        self._address = address
         self._intake, self._why_not, self._refused = intake, why_not, refused
-        self.queue = PeerQueue(account, table, cut=self.cut)
-        self._since = trio.current_time()
         self._throttle = Throttle()
-        self._reading: trio.CancelScope | None = None
-        self._writing = trio.CancelScope()
-        self._is_paused = self._is_leaving = False
-        self._quiet, self._resumed, self._answered = trio.Event(), trio.Event(), trio.Event()
-        self._messages_in = self._bytes_in = self._messages_out = self._bytes_out = 0
+        self._is_leaving = False
 
     # ── what others may ask of it ──
 
@@ -102,40 +97,10 @@ class Link:
 
     def configure(self, table: Websocket) -> None:
         """Take over what can be changed while it lasts."""
-        self._table = table
         self.queue.configure(table)
 
     def cut(self, reason: str, *, is_ours: bool = True) -> None:
-        """End it now: what was read is still handed on, what waits to be sent is dropped."""
-        if not self.ending:
-            self.ending, self.is_ours = reason, is_ours or self._is_leaving
-        self.queue.close("disconnected")
-        self._writing.cancel()
-        self._answered.set()
-        self._resumed.set()
-        if self._reading is not None:
-            self._reading.cancel()
-
-    def pause(self) -> None:
-        """Read nothing more; what was read is handed on."""
-        self._is_paused = True
-        if self._reading is not None:
-            self._reading.cancel()
-
-    async def wait_quiet(self) -> None:
-        """Wait until what was read before `pause` is handed on."""
-        await self._quiet.wait()
-
-    async def leave(self) -> None:
-        """Say goodbye and end it when the server has heard everything, or does not answer."""
-        self._is_leaving, self._is_paused = True, False
-        self._resumed.set()
-        self._session.close()
-        self._flush_controls()
-        await self.queue.wait_idle()
-        with trio.move_on_after(GOODBYE_PATIENCE_S):
-            await self._answered.wait()
-        self.cut("we have left")
+        super().cut(reason, is_ours=is_ours or self._is_leaving)
 
     def statistics(self) -> PeerFigures:
         return PeerFigures(
@@ -155,67 +120,19 @@ class Link:
 
     # ── its life ──
 
-    async def run(self) -> None:
-        """Read and write until the connection ends; `ending` says why it did.
+    async def _begin(self) -> None:
+        await self._hear()  # what came with the acknowledgement
 
-        Cancellation: what was read and not handed on is dropped for ``shutdown``, and what waits to be sent.
-        Resource handling: the connection is closed.
-        """
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._write)
-                if self._table.ping_interval:
-                    nursery.start_soon(self._watch, self._table.ping_interval.seconds)
-                await self._read()
-                nursery.cancel_scope.cancel()
-        finally:
-            self.ending = self.ending or "shutdown"
-            self.queue.close("shutdown" if self.ending == "shutdown" else "disconnected")
-            self._answered.set()
-            self._quiet.set()
-            await trio.aclose_forcefully(self._stream)
+    async def _take(self, data: bytes) -> None:
+        self._session.receive_data(data)
+        await self._hear()
 
-    async def _write(self) -> None:
-        with self._writing:
-            while True:
-                frames = await self.queue.lease(WRITE_BYTES)
-                data = frames[0] if len(frames) == 1 else b"".join(frames)
-                messages = self.queue.leased_messages
-                try:
-                    await send(self._stream, data)
-                except RemoteProtocolError as exc:
-                    self.cut(str(exc), is_ours=False)
-                    return
-                self._messages_out += messages
-                self._bytes_out += len(data)
-                self.queue.settle()
+    async def _end_of_stream(self) -> None:
+        if not self._session.is_between_messages:
+            self._intake.refuse("torn_message", "the connection ended within a message")
+        await self._take(b"")
 
-    async def _read(self) -> None:
-        await self._take()  # what came with the acknowledgement
-        while not self.ending:
-            if self._is_paused:
-                self._quiet.set()
-                await self._resumed.wait()
-                continue
-            is_cut = True
-            data = b""
-            try:
-                with trio.CancelScope() as self._reading:
-                    data = await receive(self._stream, READ_BYTES)
-                    is_cut = False
-            except RemoteProtocolError as exc:
-                self.cut(str(exc), is_ours=False)
-            finally:
-                self._reading = None
-            if is_cut:
-                continue
-            if not data and not self._session.is_between_messages:
-                self._intake.refuse("torn_message", "the connection ended within a message")
-            self._bytes_in += len(data)
-            self._session.receive_data(data)
-            await self._take()
-
-    async def _take(self) -> None:
+    async def _hear(self) -> None:
         """Take all that is there, and answer what is to be answered."""
         found: list[Data] = []
         ending, is_broken = "", False
@@ -253,18 +170,10 @@ class Link:
     def _flush_controls(self) -> None:
         self.queue.put_control(self._session.data_to_send())
 
-    async def _watch(self, interval_s: float) -> None:
-        """Ask for signs of life. Time in which we do not read ourselves says nothing about the server."""
-        missed, heard = 0, self._bytes_in
-        while True:
-            await trio.sleep(interval_s)
-            if self._bytes_in != heard or self._reading is None:
-                missed, heard = 0, self._bytes_in
-                continue
-            missed += 1
-            if missed >= MISSED_PINGS:
-                self.cut(f"it has sent nothing for {missed * interval_s:g} s")
-                return
-            if self.is_ready:
-                self._session.ping()
-                self._flush_controls()
+    def _say_bye(self) -> None:
+        self._is_leaving = True
+        self._session.close()
+
+    def _ping(self) -> None:
+        if self.is_ready:
+            self._session.ping()

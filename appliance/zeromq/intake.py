@@ -8,7 +8,7 @@ from pathlib import Path
 import structlog
 import trio
 
-from appliance.model import EventBatch
+from appliance.model import EventBatch, Item
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.ledger import Account
 from appliance.runtime.logs import Throttle
@@ -24,6 +24,8 @@ log = structlog.get_logger("cluster")
 
 ROUND = 256
 """Messages for one turn of the loop, a millisecond or two."""
+MAX_NEWS = 4096
+"""Nodes that come and go, and lines about it, that may wait for consumers."""
 KEEP_EVERY_S = 1.0
 """Messages that do not decode are kept at most this often."""
 
@@ -45,6 +47,7 @@ class Intake:
         self._reader: EventReader | None = None
         self._held = 0
         self._bad = b""
+        self._news_in, self._news_out = trio.open_memory_channel[Item](MAX_NEWS)
         self._is_ending = False
         self._idle = trio.Event()
         self.patience_s = 0.0
@@ -74,6 +77,19 @@ class Intake:
         self._is_ending = True
         inbox.wake()
         await self._idle.wait()
+
+    def tell(self, item: Item) -> None:
+        """Hand on news of our own, as soon as it is their turn; nobody waits."""
+        try:
+            self._news_in.send_nowait(item)
+        except (trio.WouldBlock, trio.BrokenResourceError):
+            self._records.received += item.count
+            self._records.drop("overflow", item.count)
+
+    async def run_news(self) -> None:
+        """Hand on what was told until cancelled. Not with the events: news shall not wait for them."""
+        async for item in self._news_out.clone():
+            await self._hand_on([item])
 
     async def run(self, inbox: Inbox) -> None:
         """Take and hand on until cancelled.
@@ -115,7 +131,7 @@ class Intake:
         if count and reason not in DELIBERATE and (held := self._throttle.admit(reason)) is not None:
             log.warning("messages are not taken", reason=reason, messages=count, more=held)
 
-    async def _hand_on(self, items: Sequence[EventBatch]) -> None:
+    async def _hand_on(self, items: Sequence[Item]) -> None:
         left = sum(item.count for item in items)
         self._records.received += left
         self._held += left

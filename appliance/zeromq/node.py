@@ -9,7 +9,6 @@ from __future__ import annotations
 import secrets
 import socket
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from os import getpid
@@ -23,10 +22,10 @@ from appliance.errors import LocalProtocolError, RemoteProtocolError
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.ledger import Account
 from appliance.runtime.logs import Throttle
-from appliance.runtime.outlet import Outlet, Published
+from appliance.runtime.outlet import Outlet, PoolKey, Published
 from appliance.runtime.quarantine import Quarantine
-from appliance.wire.presence import HELLO, Action, NodeDown, NodeTable, NodeUp, Note, Publish
-from appliance.wire.presence_zeromq import ZEROMQ_HELLO, Ready, Subscribe, ZeromqAction, ZeromqPresence
+from appliance.wire.presence import HELLO, NodeTable, Note
+from appliance.wire.presence_zeromq import ZEROMQ_HELLO
 from appliance.wire.zeromq_events import (
     Serializer,
     Subscription,
@@ -43,6 +42,7 @@ from .event_reader import SOURCE
 from .intake import Intake
 from .keys import client_keys
 from .links import NOT_YET
+from .member import ClusterMember
 from .node_figures import NodeFigures
 from .subscriptions import Heard, Wanted
 
@@ -55,7 +55,7 @@ _EVENT_HEAD = encode_message(Event.make("x"))[:20]
 """How every event begins, and no other message: a vector of three, its version, and the number of its kind."""
 _INTERNAL = "zeek.zeromq.internal."
 _LOCAL = "<$>"
-_LIVE_KEYS = ("subscribe", "max_wait")
+_LIVE_KEYS = ("subscribe", "max_wait", "member")
 
 
 def make_node_id(name: str) -> str:
@@ -77,6 +77,7 @@ class ClusterNode:
         copies: the account of messages that are published.
         quarantine: keeps messages that do not decode.
         outlet: this node is a door of it as long as it runs.
+        make_id: gives each start an ID, from our name.
         clock_ns: wall time.
     """
 
@@ -90,14 +91,14 @@ class ClusterNode:
         dispatcher: Dispatcher,
         quarantine: Quarantine,
         outlet: Outlet,
+        make_id: Callable[[str], str] = make_node_id,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self.plan = plan
         self._copies, self._outlet = copies, outlet
         self._intake = Intake(records=records, messages=messages, dispatcher=dispatcher, quarantine=quarantine)
-        self._clock_ns = clock_ns
+        self._make_id, self._clock_ns = make_id, clock_ns
         self._throttle = Throttle()
-        self._oddities: Counter[str] = Counter()
         self._stop_wanted = trio.Event()
         self._queued = self._booked = 0
         self._carrier: Carrier | None = None
@@ -105,31 +106,37 @@ class ClusterNode:
 
     def _begin(self) -> None:
         """A new ID, and nothing known."""
-        member = self.plan.member
-        self.node_id = make_node_id(member.name)
-        self.table = NodeTable(
-            member.layout,
-            member.topics,
-            name=member.name,
+        plan = self.plan
+        self.node_id = self._make_id(plan.member.name)
+        self._member = ClusterMember(
+            plan.member,
+            announces=plan.announces,
             node_id=self.node_id,
-            says_connected=member.says_connected,
+            subscribe=self._hear_wish,
+            publish=self._send_event,
+            tell=self._intake.tell,
+            clock_ns=self._clock_ns,
         )
-        self._presence = ZeromqPresence(self.table, announces=self.plan.announces)
-        self._knock = f"{_INTERNAL}{self.node_id}.0."
-        self._is_open = False
-        self._serializer = Serializer(self.plan.event_serializer.encode())
+        self._serializer = Serializer(plan.event_serializer.encode())
         self._wanted = Wanted()
         self._heard = Heard(self._wanted)
         self._connects = 0
         self._told: dict[str, tuple[bool, str]] = {}
         self._changed = trio.lowlevel.ParkingLot()
+        self._knock = f"{_INTERNAL}{self.node_id}.0."
+        self._is_open = False
 
     # ── what others may ask ──
 
     @property
     def is_ready(self) -> bool:
         """Whether what is published reaches whoever has subscribed to it."""
-        return self._presence.is_ready
+        return self._member.is_ready
+
+    @property
+    def table(self) -> NodeTable:
+        """Who is up."""
+        return self._member.table
 
     def statistics(self) -> NodeFigures:
         carrier = self._carrier
@@ -145,7 +152,7 @@ class ClusterNode:
             up=self.table.up,
             waiting_in=carrier.events.waiting if carrier else 0,
             waiting_out=self._queued - self._booked,
-            oddities=dict(self._oddities),
+            oddities=dict(self._member.oddities),
             quarantined=self._intake.kept,
         )
 
@@ -166,19 +173,22 @@ class ClusterNode:
     async def stop_intake(self) -> None:
         """Take in nothing more, but go on sending until `stop`. Returns when everything that was read is handed on."""
         if self._carrier is not None:
-            keep = set(self._presence.own_topics)
+            keep = set(self._member.own_topics)
             self._unsubscribe([topic for topic in self._wanted.topics if topic not in keep])
             await self._intake.finish(self._carrier.events)
 
     def apply(self, plan: NodePlan) -> bool:
-        """Take over a new plan with these sockets, if only topics and patience differ."""
-        if replace(self.plan, **{key: getattr(plan, key) for key in _LIVE_KEYS}) != plan:
+        """Take over a new plan with these sockets, if only topics, patience and the other nodes differ."""
+        can_become = self._member.can_become(plan.member) and plan.announces == self.plan.announces
+        if not can_become or replace(self.plan, **{key: getattr(plan, key) for key in _LIVE_KEYS}) != plan:
             return False
         old, self.plan = self.plan, plan
         self._intake.patience_s = plan.max_wait.seconds
+        if plan.member != old.member:
+            self._member.change(plan.member)
         if self._carrier is not None:
-            self._subscribe(plan.subscribe)
-            self._unsubscribe(old.subscribe)
+            self._subscribe(plan.topics)
+            self._unsubscribe(old.topics)
         return True
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -212,6 +222,7 @@ class ClusterNode:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._follow, carrier)
             nursery.start_soon(self._intake.run, carrier.events)
+            nursery.start_soon(self._intake.run_news)
             nursery.start_soon(self._expire)
             try:
                 carrier.subscribe(encode_subscription(Subscription(self._knock, is_on=True)))
@@ -236,7 +247,7 @@ class ClusterNode:
         self._send_subscription(self._knock, is_on=False)
         for topic in self._wanted.topics:
             self._send_subscription(topic, is_on=True)
-        self._obey(self._presence.start())
+        self._member.start()
 
     def _subscribe(self, topics: Iterable[str]) -> None:
         for topic in self._wanted.ask(topics):
@@ -264,7 +275,7 @@ class ClusterNode:
             taken, dropped = carrier.controls.take(ROUND)
             self._settle()
             if dropped:
-                self._note(Note("subscriptions came faster than they could be heard", "overflow"))
+                self._member.note(Note("subscriptions came faster than they could be heard", "overflow"))
             for message in taken:
                 self._hear(carrier, message)
             self._changed.unpark_all()
@@ -290,10 +301,9 @@ class ClusterNode:
                 self._heard.begin(topic)
             elif topic == self._knock and not self._is_open:
                 self._begin_to_subscribe()
-            self._obey(self._presence.subscription(topic, self._clock_ns()))
         else:
             self._heard.end(topic)
-            self._obey(self._presence.unsubscription(topic))
+        self._member.hear_subscription(subscription)
 
     def _hear_hello(self, message: list[bytes]) -> bool:
         """Take what presence is about; returns whether it was that."""
@@ -305,46 +315,25 @@ class ClusterNode:
         if event.name not in (HELLO, ZEROMQ_HELLO):
             return False
         self._intake.book_hello()
-        self._obey(self._presence.receive(event, frames.sender, self._clock_ns()))
+        self._member.hear_hello(event, frames.sender)
         return True
 
     async def _expire(self) -> None:
         """Give up halves of greetings in time."""
         while True:
-            deadline_ns = self._presence.deadline_ns
+            deadline_ns = self._member.deadline_ns
             if deadline_ns is None:
                 await self._changed.park()
                 continue
-            left_s = (deadline_ns - self._clock_ns()) / 1e9
-            with trio.move_on_after(max(left_s, 0)):
+            with trio.move_on_after(max((deadline_ns - self._clock_ns()) / 1e9, 0)):
                 await self._changed.park()
-            self._obey(self._presence.expire(self._clock_ns()))
+            self._member.expire()
 
-    def _obey(self, actions: Iterable[ZeromqAction | Action]) -> None:
-        for action in actions:
-            match action:
-                case Subscribe(topic, True):
-                    self._subscribe((topic,))
-                case Subscribe(topic, False):
-                    self._unsubscribe((topic,))
-                case Publish(topic, event):
-                    self._put([encode_event(topic, self.node_id, event, self._serializer)])
-                case Ready():
-                    log.info("the cluster hears us", node=self.table.name)
-                case NodeUp(node, node_id):
-                    log.info("node up", node=node.name, id=node_id)
-                case NodeDown(node, node_id):
-                    log.info("node down", node=node.name, id=node_id)
-                case Note():
-                    self._note(action)
+    def _hear_wish(self, topic: str, is_on: bool) -> None:
+        (self._subscribe if is_on else self._unsubscribe)((topic,))
 
-    def _note(self, note: Note) -> None:
-        if not note.reason:
-            log.debug(note.message)
-            return
-        self._oddities[note.reason] += 1
-        if (held := self._throttle.admit(note.reason)) is not None:
-            log.warning(note.message, reason=note.reason, more=held)
+    def _send_event(self, topic: str, event: Event) -> None:
+        self._put([encode_event(topic, self.node_id, event, self._serializer)])
 
     def _look_at_links(self, carrier: Carrier) -> None:
         read, write = carrier.links
@@ -396,6 +385,10 @@ class ClusterNode:
     ) -> Published:
         """As `Publisher`: what is announced are logs, and they have no way out here."""
         return Published(0, "events_only")
+
+    def pool_topic(self, pool: str, key: PoolKey, *, by_hash: bool) -> str:
+        """See `appliance.runtime.outlet.Chooser`."""
+        return self._member.pool_topic(pool, key, by_hash=by_hash)
 
     @contextmanager
     def subscribed(self, prefixes: Sequence[str]) -> Iterator[None]:

@@ -80,7 +80,11 @@ class ClusterProxy:
             raise
 
         async def forward(opened: list[Socket]) -> None:
-            await trio.to_thread.run_sync(_forward, opened, limiter=trio.CapacityLimiter(1))
+            try:
+                await trio.to_thread.run_sync(_forward, opened, limiter=trio.CapacityLimiter(1))
+            finally:
+                for each in opened:  # if it was cancelled before there was a thread
+                    each.close()
             thread_ended.set()
 
         async with trio.open_nursery() as nursery:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from appliance.broker import peer as peer_module
 from appliance.errors import ApplianceError
+from appliance.runtime import peer_connection
 from appliance.units import Size
 from appliance.wire.filters import decode_filter
 from appliance.wire.node_messages import MessageKind
@@ -107,7 +107,7 @@ async def test_an_address_that_was_closed_for_nothing_is_bound_again(tmp_path: P
 
 async def test_dialled_addresses_come_and_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A new one is dialled at once; one that goes is left with a farewell, another one is not touched."""
-    monkeypatch.setattr(peer_module, "BYE_PATIENCE_S", 30.0)
+    monkeypatch.setattr(peer_connection, "BYE_PATIENCE_S", 30.0)
     a, b, c = (House(tmp_path / name) for name in "abc")
     async with run_houses(a, b):
         c = House(tmp_path / "c", listen=(), connect=(a.address,))

@@ -33,6 +33,7 @@ class Answers:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 name = f"{self.command} {self.path.partition('?')[0]}"
+                self.rfile.read(int(self.headers.get("Content-Length", "0")))  # else closing would be a reset
                 outer.asked.append(name)
                 outer.headers.append({key.lower(): value for key, value in self.headers.items()})
                 answers = outer.answers[name]
@@ -46,6 +47,9 @@ class Answers:
                 self.wfile.write(body)
 
             def do_POST(self) -> None:
+                self.do_GET()
+
+            def do_DELETE(self) -> None:
                 self.do_GET()
 
             def address_string(self) -> str:

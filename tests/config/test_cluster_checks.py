@@ -222,3 +222,25 @@ def test_sinks_that_cannot_take_nodes(mistakes: Mistakes, entry: str, more: str,
     """Of any status, or of any kind."""
     (line,) = mistakes(f'{as_node("logger-1")}[[sink]]\nname = "s"\n{more}on = ["{entry}"]\n')
     assert line.partition(": ")[2] == f"sink[0].on[0]: {told}"
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ('pool = "proxy"\ntopic = "x"\n', "topic: has no effect with pool, leave it out"),
+        ('topic = "x"\nkey = "uid"\n', 'key: needs a pool, write pool = "proxy", or leave it out'),
+    ],
+    ids=["topic", "key"],
+)
+def test_sinks_for_pools(mistakes: Mistakes, keys: str, told: str) -> None:
+    """A pool stands in place of a topic, and a key needs one."""
+    sink = f'[[sink]]\nname = "s"\nkind = "broker"\non = ["event:*"]\n{keys}'
+    (line,) = mistakes(as_node("logger-1") + sink)
+    assert line.partition(": ")[2] == f"sink[0].{told}"
+
+
+def test_a_pool_needs_a_cluster(mistakes: Mistakes) -> None:
+    """A peer without being a node knows nobody."""
+    sink = '[[sink]]\nname = "s"\nkind = "broker"\non = ["log:*"]\npool = "logger"\n'
+    (line,) = mistakes('[broker]\nlisten = ["127.0.0.1:0"]\n' + sink)
+    assert line.partition(": ")[2] == "sink[0].pool: we are no node of a cluster, write [cluster] with a backend"

@@ -171,4 +171,5 @@ def publish(record: dict[str, Any], ctx: Any) -> None:
             ctx.publish_event(topic, "Site::z", *args)
         except Exception as exc:  # noqa: BLE001 - whatever it is told
             found.append(f"{type(exc).__name__}: {exc}")
+    found.append(ctx.publish_hrw("proxy", record["n"], "Site::p"))
     ctx.log.info("published", found=found)

@@ -25,7 +25,7 @@ from appliance.hooks.where import Where
 from appliance.model import Item, LogBatch
 from appliance.runtime.backoff import Backoff
 from appliance.runtime.ledger import Account, AccountFigures
-from appliance.runtime.outlet import Outlet, Published
+from appliance.runtime.outlet import Outlet, PoolKey, Published
 from appliance.runtime.queue import ItemQueue
 
 S = 10**9
@@ -177,6 +177,9 @@ class Peers:
         self.messages += [(topic, message) for message in messages]
         return Published(2)
 
+    def pool_topic(self, pool: str, key: PoolKey, *, by_hash: bool) -> str:
+        return f"{by_hash}/{pool}/{key!r}"
+
 
 async def test_hook_publishes_from_all_its_threads(lines: list[EventDict]) -> None:
     """It is told for how many peers, or what is wrong."""
@@ -184,7 +187,7 @@ async def test_hook_publishes_from_all_its_threads(lines: list[EventDict]) -> No
     outlet.open("broker", peers)  # type: ignore[arg-type]
     figures = await Bench("publish", takes_context=True, outlet=outlet).work_off(batch({}))
     assert figures.delivered == 1
-    assert [topic for topic, _ in peers.messages] == ["zeek/event/a/x", "zeek/event/a/y"]
+    assert [topic for topic, _ in peers.messages] == ["zeek/event/a/x", "zeek/event/a/y", "True/proxy/0"]
     (line,) = [line for line in lines if line["event"] == "published"]
     assert "[2, 2, " in line["found"]
     assert "PublishError: cannot publish on 'refused'" in line["found"]

@@ -127,3 +127,31 @@ async def test_event_needs_a_name(house: House) -> None:
     """An empty one would be taken by nobody."""
     with pytest.raises(ValueError, match="needs a name"):
         house.publisher.publish_event("t", "")
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_one_member_of_a_pool(house: House, is_async: bool) -> None:
+    """By turns or by key, from a thread or a task."""
+    counts: list[int] = []
+
+    def publish(_: dict[str, Any], ctx: Context) -> None:
+        counts.append(ctx.publish_hrw("proxy", Count(7), "My::answer", Count(5), "text", True, 7))
+        counts.append(ctx.publish_rr("worker", "key", "My::answer", Count(5), "text", True, 7))
+
+    async def publish_later(record: dict[str, Any], ctx: Context) -> None:
+        publish(record, ctx)
+
+    assert await house.run_hook(publish_later if is_async else publish, is_async=is_async) == {}
+    assert (house.sent, counts) == ([("hrw/proxy/7", EVENT), ("rr/worker/'key'", EVENT)], [2, 2])
+
+
+async def test_pools_and_keys_that_are_none(house: House) -> None:
+    """Its author is told which there are; that nobody is up is no error."""
+    publish = house.publisher.publish_to_pool
+    with pytest.raises(ValueError, match="'poxy' is no pool, there are worker, proxy, logger"):
+        publish("poxy", "k", "e", (), by_hash=True)
+    for key in (1.5, None, True, -1, 1 << 64):
+        with pytest.raises(TypeError, match="a key is a string or a count"):
+            publish("proxy", key, "e", (), by_hash=True)
+    house.peers.peers = 0
+    assert publish("proxy", "k", "e", (), by_hash=True) == 0

@@ -33,12 +33,14 @@ from appliance.zeromq.logger import ReceiverFigures
 from appliance.zeromq.node_figures import NodeFigures
 from appliance.zeromq.proxy import ProxyFigures
 from appliance.zeromq.subscriber import SubscriberFigures
+from appliance.zeromq.writer import WriterFigures
 
 KINDS: dict[str, type[msgspec.Struct]] = {
     "api": ApiFigures, "broker": EndpointFigures, "capture": CaptureFigures, "cluster": ReceiverFigures,
     "cluster_node": NodeFigures, "proxy": ProxyFigures,
     "evidence": EvidenceFigures, "hook": HookFigures, "metrics": ListenerFigures, "recorder": RecorderFigures,
-    "sink": SinkFigures, "broker_sink": BrokerSinkFigures, "sites": SitesFigures, "store": StoreFigures,
+    "sink": SinkFigures, "broker_sink": BrokerSinkFigures, "zmq_sink": WriterFigures,
+    "sites": SitesFigures, "store": StoreFigures,
     "tail": TailFigures, "uids": UidFigures, "watch": WatchFigures, "websocket": ClientFigures,
     "zmq": SubscriberFigures,
 }  # fmt: skip

@@ -12,6 +12,7 @@ from appliance.metrics.names import all_metrics, labels_of
 from appliance.metrics.source import Source
 from appliance.parts import prepare
 
+from ..api.harness import parse_response
 from .readers import read_text
 from .test_source import numbers_in
 
@@ -67,13 +68,14 @@ topic = "zeek/event/out/"
 """
 
 
-async def scrape(port: int) -> str:
-    async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
-        await stream.send_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+async def scrape(stream: trio.SocketStream) -> str:
+    async with stream:
+        await stream.send_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         answer = b"".join([part async for part in stream])
-    head, _, body = answer.partition(b"\r\n\r\n")
-    assert head.split()[1] == b"200"
-    return body.decode()
+    response = parse_response(answer)
+    assert response.status == 200
+    assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
+    return response.body.decode()
 
 
 async def test_a_scrape_has_every_number_that_the_status_has(tmp_path: Path) -> None:
@@ -89,10 +91,12 @@ async def test_a_scrape_has_every_number_that_the_status_has(tmp_path: Path) -> 
         status = appliance.status()
         page = Source(appliance.status).page(status)
         address = next(each.figures.listening[0] for each in status.services if each.service.name == "metrics")
-        scraped = read_text(await scrape(int(address.rpartition(":")[2])))
+        scraped = read_text(await scrape(await trio.open_tcp_stream("127.0.0.1", int(address.rpartition(":")[2]))))
+        asked = read_text(await scrape(await trio.open_unix_socket(tmp_path / "state" / "api.sock")))
         appliance.stop()
     values = {sample.value for family in read_text(page.render().decode()) for sample in family.samples}
     assert [number for number in numbers_in(status) if number not in values] == []
+    assert {family.name for family in asked} == {family.name for family in scraped}
     kinds = {metric.name: metric.kind for metric in all_metrics()}
     labels = labels_of()
     for family in scraped:

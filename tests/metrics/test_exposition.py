@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance.metrics.exposition import OPENMETRICS, TEXT, Metric, Page, choose, make_labels
@@ -89,6 +89,7 @@ def test_parsers_of_prometheus_read_both_formats(content_type: str) -> None:
     assert len(found["broappliance_wait_seconds"].samples) == 5
 
 
+@settings(deadline=None)
 @given(
     st.text(st.characters(codec="utf-8", exclude_characters="\r\x00\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029")),
     st.one_of(st.integers(0, 2**63), st.floats(allow_nan=False)),

@@ -73,7 +73,7 @@ def test_every_sample_says_which_node_it_is_of() -> None:
     """And those of services, which service."""
     status = make_status()
     samples = samples_of(Source(lambda: status).page(status))
-    assert {each.labels["node"] for each in samples} == {status.name}
+    assert {each.labels["node"] for each in samples} == {status.node}
     services = {each.labels["service"] for each in samples if "service" in each.labels}
     assert services == {f"{kind}.x" for kind in KINDS}
 

@@ -59,8 +59,26 @@ def rpm() -> Path:
     return _package("*.rpm")
 
 
+@pytest.fixture(scope="session")
+def single_file() -> Path:
+    """The program as one file."""
+    found = [path for path in Path(PACKAGES).glob("broappliance-*-linux-*") if path.is_file()]
+    if not found:
+        pytest.skip("there is no single file: `make onefile` makes it")
+    return found[0].absolute()
+
+
+@pytest.fixture(scope="session")
+def may_make_systems() -> None:
+    """Without mounts and namespaces there is nothing to install in, and the test says that it was not run."""
+    command = ["unshare", "--mount", "--net", "--pid", "--fork", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"mounts and namespaces are not allowed here: {done.stderr.strip()}")
+
+
 @pytest.fixture(scope="module")
-def network(request: pytest.FixtureRequest) -> Iterator[Network]:
+def network(request: pytest.FixtureRequest, may_make_systems: None) -> Iterator[Network]:
     """A network of this module's own."""
     with open_network(f"broappliance-{os.getpid()}-{request.module.__name__.rpartition('_')[2]}") as network:
         yield network

@@ -106,10 +106,10 @@ class Machine:
             raise AssertionError(f"{' '.join(argv)}: exit code {done.returncode}\n{done.stdout}")
         return done
 
-    def put(self, package: Path) -> str:
+    def put(self, file: Path, folder: str = "/root") -> str:
         """Copy a file in; returns its place."""
-        shutil.copy(package, self.path("/root"))
-        return f"/root/{package.name}"
+        shutil.copy(file, self.path(folder))
+        return f"{folder}/{file.name}"
 
     def files(self) -> dict[str, str]:
         """Every path with what it holds, to compare two moments; not what dpkg and its like keep for themselves."""

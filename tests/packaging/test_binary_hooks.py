@@ -47,12 +47,10 @@ def square(number):
     return number * number, os.getpid()
 
 def with_others(record):
-    found = {}
     for method in ("fork", "spawn", "forkserver"):
         context = multiprocessing.get_context(method)
         with concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as pool:
-            found[method] = [result for result, pid in pool.map(square, range(5)) if pid != os.getpid()]
-    note("others", found)
+            note(method, [result for result, pid in pool.map(square, range(5)) if pid != os.getpid()])
 
 def reverse(payload):
     return payload[::-1]
@@ -136,14 +134,14 @@ def program(binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
                 sock.sendto(b"abc", (host, int(port)))
             wait_for(lambda: delivered(program, "sink.archive", 1))
             yield program
+        assert program.stop() == 0
 
 
-def told(program: Program, name: str) -> dict[str, Any]:
+def told(program: Program, name: str) -> Any:
     """What a hook has noted."""
     file = program.folder / name
     wait_for(file.exists)
-    found: dict[str, Any] = json.loads(file.read_text())
-    return found
+    return json.loads(file.read_text())
 
 
 def assert_is_clean(environment: dict[str, str]) -> None:
@@ -167,10 +165,12 @@ def test_worker_is_the_same_program(binary: Path, program: Program) -> None:
     assert Path(f"/proc/{pid}/comm").read_text() == "hook:process\n"
 
 
-def test_hooks_use_multiprocessing(program: Program) -> None:
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_hooks_use_multiprocessing(method: str, binary: Path, program: Program) -> None:
     """All three ways to start processes lead back into the bundle."""
-    squares = [0, 1, 4, 9, 16]
-    assert told(program, "others") == {"fork": squares, "spawn": squares, "forkserver": squares}
+    if method != "fork" and not (binary.parent / "_internal").exists():
+        pytest.skip("a single file would unpack itself for each process")
+    assert told(program, method) == [0, 1, 4, 9, 16]
 
 
 def test_commands_get_nothing_of_the_bundle(program: Program) -> None:

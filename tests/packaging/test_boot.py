@@ -250,6 +250,18 @@ def test_reload_by_the_manager_itself(machine: Machine) -> None:
         assert show(machine, "ActiveState") == "active"
 
 
+def test_who_may_operate(machine: Machine) -> None:
+    """Members of the socket's group may look; to change something they must be named."""
+    machine.run("sh", "-c", "getent passwd clerk || useradd --groups broappliance clerk")
+    as_clerk = ("runuser", "-u", "clerk", "--", "broappliance")
+    with running(machine, BASE):
+        machine.run(*as_clerk, "status")
+        assert machine.run(*as_clerk, "reload", "--wait", check=False).returncode == 1
+    named = 'group = "broappliance"\noperate_group = "broappliance"\n[[zmq]]'
+    with running(machine, BASE.replace("[[zmq]]", named, 1)):
+        machine.run(*as_clerk, "reload", "--wait")
+
+
 def test_a_mistake_in_the_file_is_not_tried_again(machine: Machine) -> None:
     """The start fails at once and for good; the journal says where the mistake is."""
     machine.path(CONFIGURATION).write_text(BASE + "[[sink]]\nnmae = 5\n")
@@ -319,6 +331,17 @@ def test_stop_under_load(machine: Machine, network: Network) -> None:
         rows = machine.path(f"{STATE}/logs/conn.log").read_bytes().splitlines()
         assert len(rows) == final["delivered"] == final["received"]
         assert not list(machine.path(STATE).rglob("*.part"))
+
+
+def test_upgrade_is_done_although_the_service_does_not_come_back(machine: Machine, next_deb: Path, deb: Path) -> None:
+    """A mistake in the file, made while it ran, is told; the package is whole."""
+    force = ("dpkg", "--force-confdef", "--force-confold", "--install")
+    with running(machine, BASE):
+        machine.path(CONFIGURATION).write_text(BASE + "[[sink]]\nnmae = 5\n")
+        assert "not restarted; see: journalctl" in machine.run(*force, machine.put(next_deb)).stdout
+        assert show(machine, "ActiveState") == "failed"
+        assert "install ok installed" in machine.run("dpkg", "--status", "broappliance").stdout
+    machine.run(*force, machine.put(deb))
 
 
 def test_upgrade_restarts_what_runs_and_removal_stops_it(machine: Machine, next_deb: Path, deb: Path) -> None:

@@ -47,6 +47,16 @@ def test_demonstration(machine: Machine) -> None:
     assert "Nothing was lost" in shown.stdout, shown.stdout
 
 
+def test_the_single_file_needs_nothing(bare: Machine, single_file: Path) -> None:
+    """In a system that has nothing else it shows what it does, for somebody who may write his own folder only."""
+    bare.run("install", "--directory", "--owner=nobody", "/srv/demo")
+    program = bare.put(single_file, "/srv/demo")
+    bare.path(program).chmod(0o755)
+    enter = ("env", "--chdir=/srv/demo", "HOME=/srv/demo", "runuser", "-u", "nobody", "--", program)
+    assert bare.run(*enter, "--version").stdout.startswith("broappliance ")
+    assert "Nothing was lost" in bare.run(*enter, "demo", "--once", "--rate", "2000").stdout
+
+
 def test_purge_leaves_nothing_behind(bare: Machine, deb: Path) -> None:
     """Neither files nor the user. A plain removal keeps the configuration and what was recorded."""
     before = bare.files()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -37,6 +38,7 @@ def test_everything_is_there(tree: Path) -> None:
         "usr/lib/systemd/system/broappliance.service",
         "usr/lib/sysusers.d/broappliance.conf",
         "usr/lib/tmpfiles.d/broappliance.conf",
+        "usr/share/bash-completion/completions/broappliance",
         "usr/share/broappliance/broappliance.schema.json",
         "usr/share/broappliance/zeek/broappliance-writer.zeek",
         "usr/share/doc/broappliance/broappliance.cdx.json",
@@ -48,8 +50,17 @@ def test_everything_is_there(tree: Path) -> None:
         "usr/share/doc/broappliance/examples/broappliance.schema.json",
         "usr/share/doc/broappliance/notify-reload.conf",
         "usr/share/man/man8/broappliance.8.gz",
+        "usr/share/zsh/vendor-completions/_broappliance",
     ):
         assert (tree / name).exists(), name
+
+
+def test_what_the_unit_names_is_there(tree: Path) -> None:
+    """Program, configuration and documentation."""
+    text = (tree / "usr/lib/systemd/system/broappliance.service").read_text()
+    paths = set(re.findall(r"(?:file://|=|\s)(/(?:usr|etc)/\S+)", text))
+    assert "/usr/share/doc/broappliance/docs/install.md" in paths
+    assert [path for path in sorted(paths) if not (tree / path[1:]).exists()] == []
 
 
 def test_no_library_looks_elsewhere(tree: Path) -> None:

@@ -45,13 +45,13 @@ def logs(*numbers: int, path: str = "conn", stream: str = "Conn::LOG", columns: 
 class Bench:
     """A broker sink with its queue, its account and a publisher behind its outlet."""
 
-    def __init__(self, topic: str = "out/", *, peers: int = 1, unsolicited: bool = False) -> None:
+    def __init__(self, topic: str = "out/", *, peers: int = 1, unsolicited: bool = False, **more: Any) -> None:
         self.account = Account("sink.s")
         self.queue = ItemQueue(self.account, policy="drop_newest", max_records=10**6, max_bytes=1 << 30)
         self.outlet = Outlet()
         self.publisher = FakePublisher(peers=peers)
         self.outlet.open("broker", self.publisher)
-        config = Sink(name="s", on=("log:*",), kind="broker", topic=topic, unsolicited=unsolicited)
+        config = Sink(name="s", on=("log:*",), kind="broker", topic=topic, unsolicited=unsolicited, **more)
         self.sink = BrokerSink(config, queue=self.queue, outlet=self.outlet, clock_ns=lambda: WALL_NS)
 
     def put(self, *items: Item) -> None:

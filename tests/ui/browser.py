@@ -22,8 +22,8 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 PATIENCE_S = 30.0
 _ARGUMENTS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-extensions",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--mute-audio", "--no-proxy-server",
-    "--hide-scrollbars", "--font-render-hinting=none", "--remote-debugging-pipe",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--mute-audio",
+    "--no-proxy-server", "--hide-scrollbars", "--font-render-hinting=none", "--remote-debugging-pipe",
 )  # fmt: skip
 
 _WAIT = """new Promise((done) => {

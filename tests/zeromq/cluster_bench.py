@@ -12,7 +12,7 @@ import zmq
 
 from appliance.config import NodePlan, ProxyPlan
 from appliance.config.membership import Membership
-from appliance.model import EventBatch, Item
+from appliance.model import EventBatch, Item, NodeStatus
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.ledger import AccountFigures, Ledger
 from appliance.runtime.outlet import Outlet, Published
@@ -24,11 +24,12 @@ from appliance.zeek.messages import Event, decode_message, encode_message
 from appliance.zeek.topics import cluster_topics
 from appliance.zeek.values import Value
 from appliance.zeek.version import parse_version
-from appliance.zeromq.node import ClusterNode
+from appliance.zeromq.links import LinkState
+from appliance.zeromq.node import ClusterNode, make_node_id
 from appliance.zeromq.node_figures import NodeFigures
 from appliance.zeromq.proxy import ClusterProxy
 
-from .harness import DEADLINE_S, ROOMY, wait_until
+from .harness import DEADLINE_S, ROOMY
 
 __all__ = ["Bare", "Bus", "Member", "event", "layout", "open_bus"]
 
@@ -82,12 +83,14 @@ class Bus:
 
 
 @asynccontextmanager
-async def open_bus(folder: Path, *names: str, proxy: bool = True, **keys: str) -> AsyncIterator[Bus]:
-    """A cluster of these nodes, with its proxy. At the end everybody is stopped."""
+async def open_bus(
+    folder: Path, *names: str, proxy: bool = True, keys: dict[str, str] | None = None
+) -> AsyncIterator[Bus]:
+    """A cluster of these nodes, with its proxy and its keys. At the end everybody is stopped."""
     async with trio.open_nursery() as nursery:
         bus = Bus(folder, names, nursery)
         if proxy:
-            await bus.start_proxy(**keys)
+            await bus.start_proxy(**(keys or {}))
         with trio.fail_after(3 * DEADLINE_S):
             yield bus
         nursery.cancel_scope.cancel()
@@ -106,6 +109,7 @@ class Member:
         version: str = "8.0",
         policy: str = "drop_newest",
         limits: dict[str, int] | None = None,
+        node_id: str = "",
         **keys: Any,
     ) -> None:
         listed = bus.layout.node(name)
@@ -132,6 +136,7 @@ class Member:
             dispatcher=self.dispatcher,
             quarantine=Quarantine(bus.folder / f"quarantine-{name}", max_files=3),
             outlet=self.outlet,
+            make_id=(lambda _: node_id) if node_id else make_node_id,
         )
         self.items: list[Item] = []
         self._scope = trio.CancelScope()
@@ -155,6 +160,12 @@ class Member:
     @property
     def figures(self) -> NodeFigures:
         return self.node.statistics()
+
+    @property
+    def write(self) -> LinkState:
+        """The connection for writing."""
+        assert self.figures.write is not None
+        return self.figures.write
 
     @property
     def up(self) -> set[str]:
@@ -199,8 +210,19 @@ class Member:
 
     async def wait_events(self, count: int, name: str = "") -> list[tuple[Value, ...]]:
         """Wait until that many have arrived."""
-        await wait_until(lambda: self.books().received >= count)
-        return await self.events(name)
+        with trio.fail_after(DEADLINE_S):
+            while len(found := await self.events(name)) < count:  # noqa: ASYNC110 - plain figures
+                await trio.sleep(0.002)
+        return found
+
+    async def wait_news(self, *news: str) -> None:
+        """Wait until these have been told of nodes, in this order, e.g. ``up worker-1``."""
+        with trio.fail_after(DEADLINE_S):
+            while await self.news() != list(news):  # noqa: ASYNC110 - plain figures
+                await trio.sleep(0.002)
+
+    async def news(self) -> list[str]:
+        return [f"{item.status} {item.node}" for item in await self.take() if isinstance(item, NodeStatus)]
 
 
 class Bare:

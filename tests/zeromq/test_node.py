@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,14 +10,14 @@ import trio
 from msgspec.structs import replace
 
 from appliance.errors import ApplianceError
-from appliance.model import EventBatch
+from appliance.model import EventBatch, LogBatch, NodeStatus
 from appliance.wire.presence_zeromq import ZEROMQ_HELLO
 from appliance.wire.zeromq_events import Serializer
 from appliance.zeek.messages import Event
 from appliance.zeek.values import Count, Vector
 from appliance.zeromq.node import make_node_id
 
-from .cluster_bench import Bare, event, open_bus
+from .cluster_bench import Bare, event, layout, open_bus
 from .harness import wait_until
 
 TOPIC = "zeek.event.my.x"
@@ -37,6 +38,56 @@ async def test_two_nodes_see_each_other(tmp_path: Path) -> None:
         await again.wait_up("manager")
         assert manager.node.table.id_of("worker-1") == again.node.node_id != first
         assert manager.figures.oddities == again.figures.oddities == {}
+
+
+async def test_news_of_nodes(tmp_path: Path) -> None:
+    """Coming and going are items, and lines of a log that reads like Zeek's."""
+    async with open_bus(tmp_path, "manager", "worker-1") as bus:
+        manager, worker = await bus.join("manager"), await bus.join("worker-1")
+        await manager.wait_news("up worker-1")
+        first = worker.node.node_id
+        await worker.stop()
+        await manager.wait_news("up worker-1", "down worker-1")
+        statuses = [item for item in await manager.take() if isinstance(item, NodeStatus)]
+        assert {(each.type, each.id, each.source, each.kind) for each in statuses} == {
+            ("worker", first, "cluster", "node")
+        }
+        lines = [json.loads(item.data) for item in manager.items if isinstance(item, LogBatch)]
+        assert [(line["node"], line["message"]) for line in lines] == [
+            ("manager", f"got hello from worker-1 ({first})"),
+            ("manager", "node down: worker-1"),
+        ]
+
+
+async def test_a_reload_changes_the_layout_while_nodes_are_up(tmp_path: Path) -> None:
+    """Who is known from now on is up at once, and who is not any more is down; nobody else notices."""
+    async with open_bus(tmp_path, "manager", "worker-1", "worker-2") as bus:
+        manager, worker = await bus.join("manager"), await bus.join("worker-1")
+        await manager.wait_news("up worker-1")
+        await worker.wait_news("up manager")
+        member = manager.plan.member
+        assert manager.node.apply(replace(manager.plan, member=replace(member, layout=layout("manager", "worker-2"))))
+        await manager.wait_news("up worker-1", "down worker-1")
+        assert manager.node.apply(manager.plan)
+        await manager.wait_news("up worker-1", "down worker-1", "up worker-1")
+        assert await worker.news() == ["up manager"]
+        assert not manager.node.apply(replace(manager.plan, member=replace(member, name="worker-2")))
+
+
+async def test_events_for_a_pool(tmp_path: Path) -> None:
+    """They go to the members that are up, by turns or by a key."""
+    async with open_bus(tmp_path, "manager", "worker-1", "worker-2") as bus:
+        manager, first = await bus.join("manager"), await bus.join("worker-1")
+        assert manager.node.pool_topic("worker", "key", by_hash=True) == ""
+        await manager.wait_up("worker-1")
+        assert manager.node.pool_topic("worker", "key", by_hash=True) == "zeek.cluster.node.worker-1."
+        second = await bus.join("worker-2")
+        await manager.wait_up("worker-1", "worker-2")
+        await first.wait_ready()
+        await second.wait_ready()
+        for _ in range(4):
+            manager.outlet.publish_to_pool("worker", "key", [event("My::event")], by_hash=False)
+        assert (len(await first.wait_events(2)), len(await second.wait_events(2))) == (2, 2)
 
 
 async def test_a_node_whose_task_is_cancelled_is_down(tmp_path: Path) -> None:
@@ -64,7 +115,7 @@ async def test_events_go_both_ways(tmp_path: Path, serializer: Serializer) -> No
             assert (batch.name, batch.topic, batch.source) == ("My::event", TOPIC, "cluster")
             assert batch.peer == one.node.node_id
         await wait_until(lambda: manager.books("cluster.messages").dropped.get("own_message", 0) == 1)
-        assert manager.books().received == worker.books().received == 1
+        assert len(await manager.events()) == len(await worker.events()) == 1
 
 
 async def test_nodes_have_topics_of_their_own(tmp_path: Path) -> None:
@@ -167,7 +218,7 @@ async def test_messages_that_are_none(tmp_path: Path) -> None:
         await wait_until(lambda: manager.books("cluster.messages").received >= 10)
         books = manager.books("cluster.messages")
         assert books.dropped == {"bad_frames": 1, "bad_format": 1, "bad_message": 5, "too_large": 1}
-        assert (books.delivered, manager.books().received) == (2, 2)
+        assert (books.delivered, len(await manager.wait_events(2))) == (2, 2)
         await wait_until(lambda: manager.figures.quarantined == 1)
         bare.close()
 

@@ -1,0 +1,130 @@
+"""The recorder beside tcpdump, netsniff-ng, dumpcap and stenotype, and over a long time.
+
+``python -m benchmarks.recorder YARDSTICK [REPS]`` runs a folder's `capbench.py`, which makes two namespaces, offers
+numbered frames, checks every file frame by frame, and takes any recorder as one more row; ours is
+`benchmarks.recorder_row`. ``python -m benchmarks.recorder YARDSTICK soak [SECONDS [RATE [SIZE]]]`` records with the
+whole appliance into a budget of 2 GiB and looks whether anything is lost or memory grows. Both need root.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from argparse import Namespace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+OURS = f"{sys.executable} -m benchmarks.recorder_row --interface {{iface}} --file {{file}} --ring-mib {{ring_mib}}"
+ROWS = "".join(
+    f"""
+[{name}]
+command = {json.dumps(OURS + more)}
+targets = ["tmpfs", "disk"]
+reports = {{ captured = '"captured": (\\d+)', dropped = '"dropped": (\\d+)' }}
+"""
+    for name, more in {"ours": "", "ours-index": " --index {dir}/index"}.items()
+)
+PEERS = ["tcpdump", "netsniff-ng", "dumpcap", "stenotype", "ours", "ours-index"]
+BOOST = -15
+"""Weight against whatever else runs on the machine, for recorders and generator alike."""
+BUDGET = 2 << 30
+
+
+def compare(yardstick: Path, reps: int) -> None:
+    with TemporaryDirectory() as folder:
+        rows, out = Path(folder, "recorders.toml"), Path(folder, "rows.jsonl")
+        rows.write_text((yardstick / "recorders.toml").read_text() + ROWS)
+        for target, sizes in (("tmpfs", "64,imix,512,1400"), ("disk", "64,imix")):
+            command = [sys.executable, str(yardstick / "capbench.py"), "run", "--recorders", str(rows), "--only"]
+            command += [",".join(PEERS), "--sizes", sizes, "--targets", target, "--reps", str(reps)]
+            environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
+            subprocess.run([*command, "--boost", str(BOOST), "--out", str(out)], check=True, env=environment)
+        print_table([json.loads(line) for line in out.read_text().splitlines()])
+
+
+def print_table(results: list[dict[str, Any]]) -> None:
+    """CPU seconds for a million captured packets, and the share captured; medians."""
+    places = list(dict.fromkeys((each["target"], each["size"]) for each in results))
+    print("| | " + " | ".join(f"{target}, {size}" for target, size in places) + " |")
+    print("|---|" + "--:|" * len(places))
+    for name in PEERS:
+        cells = []
+        for place in places:
+            mine = [each for each in results if each["recorder"] == name and (each["target"], each["size"]) == place]
+            if not mine:
+                cells.append("")
+                continue
+            cost = statistics.median(each["cpu"] / each["captured"] * 1e6 for each in mine)
+            share = statistics.median(each["captured"] / each["sent"] for each in mine)
+            cells.append(f"{cost:.3f}; {share:.1%}")
+        print(f"| {name} | " + " | ".join(cells) + " |")
+
+
+def soak(yardstick: Path, seconds: float, rate: int, size: str) -> None:
+    spec = importlib.util.spec_from_file_location("capbench", yardstick / "capbench.py")
+    assert spec is not None
+    assert spec.loader is not None
+    bench = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(bench)
+    setattr(bench, "BOOST", BOOST)  # noqa: B010 - of a module that mypy does not know
+    bench.boost(BOOST)
+    bench.build()
+    options = Namespace(engine="xdp", flows=65_536, vlan=0, batch=0)
+    with bench.Network() as net, TemporaryDirectory(dir="/dev/shm") as folder:
+        site = Path(folder, "site.toml")
+        site.write_text(
+            f'[appliance]\nstate_dir = "{folder}"\n[api]\nlisten = ["unix:{folder}/api.sock"]\n'
+            f'[[recorder]]\nname = "edge"\ninterface = "{net.cap_if}"\nring = "64MiB"\nbudget = "{BUDGET}B"\n'
+            f'directory = "{folder}/edge"\nsegment_size = "256MiB"\nmin_free = "1GiB"\n'
+        )
+        command = [sys.executable, "-m", "appliance", "--config", str(site)]
+        recorder = bench.start(net.cap, bench.CAP_CPU, command, stdout=subprocess.DEVNULL)
+        try:
+            assert bench.wait_ready(recorder), "the appliance did not start"
+            watch(bench, net, options, recorder, Path(folder), (seconds, rate, size))
+        finally:
+            recorder.send_signal(signal.SIGTERM)
+            recorder.wait(20)
+
+
+def watch(bench: Any, net: Any, options: Namespace, recorder: Any, folder: Path, plan: tuple[float, int, str]) -> None:
+    seconds, rate, size = plan
+    argv = [str(bench.BUILD / "loadgen"), "-i", net.cap_if, "-n", str(int(rate * seconds)), "-s", size, "-e", "xdp"]
+    argv += ["-r", str(rate), "-f", str(options.flows)]
+    load = bench.start(net.cap, bench.GEN_CPU, argv, stdout=subprocess.PIPE, text=True)
+    before, memory = bench.cpu_seconds(recorder.pid), []
+    while load.poll() is None:
+        time.sleep(min(10, seconds / 20))
+        status = Path(f"/proc/{recorder.pid}/status").read_text()
+        memory.append(int(status.split("VmRSS:")[1].split()[0]) >> 10)
+        kept = sum(path.stat().st_size for path in (folder / "edge").iterdir())
+        print(f"{memory[-1]} MiB resident, {kept / 2**20:,.0f} MiB of segments", file=sys.stderr)
+    sent = json.loads(load.communicate()[0])
+    time.sleep(2)  # the last block, and figures once a second
+    command = [sys.executable, "-m", "appliance", "status", "--json", "--socket", str(folder / "api.sock")]
+    told = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=False).stdout)
+    [mine] = [each["figures"] for each in told["services"] if each["service"]["name"] == "recorder.edge"]
+    cpu_s = bench.cpu_seconds(recorder.pid) - before
+    print(f"{sent['sent']:,} packets of {size} bytes sent, {sent['pps']:,.0f} a second; ", end="")
+    print(f"{mine['stored']:,} stored, {mine['kernel_drops']:,} lost in the kernel; ", end="")
+    print(f"{cpu_s / sent['sent'] * 1e6:.3f} s of CPU for a million")
+    half = len(memory) // 2
+    print(
+        f"resident: {memory[0]} MiB at first, {max(memory[:half])} at most in the first half, {max(memory[half:])} then"
+    )
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1]).resolve()
+    if sys.argv[2:3] == ["soak"]:
+        seconds, rate, size = (*sys.argv[3:], *("600", "1_500_000", "imix")[len(sys.argv[3:]) :])
+        soak(folder, float(seconds), int(rate), size)
+    else:
+        compare(folder, int(sys.argv[2]) if len(sys.argv) > 2 else 5)

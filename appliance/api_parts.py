@@ -68,9 +68,11 @@ class ApiParts:
     def make(self, table: Api, prepared: Prepared) -> ApiServer:
         """A service that is not running yet."""
         from appliance.api.captures import CaptureRoutes
+        from appliance.api.credentials import Credentials
         from appliance.api.events import EventsApi
         from appliance.api.evidence import EvidenceRoutes
         from appliance.api.extract import ExtractRoutes
+        from appliance.api.files import FileRoutes
         from appliance.api.hooks import HookRoutes
         from appliance.api.metrics import metrics_endpoint
         from appliance.api.reload import ReloadRoutes
@@ -80,6 +82,7 @@ class ApiParts:
         config = prepared.config
         state_dir = config.appliance.state_dir
         events = EventsApi(outlet=self._outlet, dispatcher=self._dispatcher, ledger=self._ledger)
+        credentials = Credentials(table)
         endpoints = []
         if self._status is not None:
             about = ServiceRoutes(self._status, kind=Status, service=ServiceLine, account=LedgerLine)
@@ -92,6 +95,7 @@ class ApiParts:
         endpoints += events.endpoints()
         if self._captures is not None:
             endpoints += CaptureRoutes(self._captures, state_dir=state_dir).endpoints()
+            endpoints += FileRoutes(self._captures, state_dir=state_dir).endpoints()
         if self._running is not None:
             endpoints += HookRoutes(partial(self._queues.desk, config), self._hook_lines).endpoints()
             endpoints += self._stores.routes(self._running, events.feeds).endpoints()
@@ -106,18 +110,18 @@ class ApiParts:
 
             endpoints += UiRoutes(
                 tuple(endpoints),
+                credentials=credentials,
                 history=self._history,
                 dispatcher=self._dispatcher,
                 ledger=self._ledger,
                 name=config.appliance.name,
             ).endpoints()
         return ApiServer(
-            tuple(address.removeprefix("unix:") for address in table.listen),
+            table,
             endpoints,
             events=events,
-            group=table.group,
-            operate_group=table.operate_group,
-            hosts=(config.appliance.name, *table.hosts),
+            credentials=credentials,
+            name=config.appliance.name,
             is_optional=not prepared.loaded.is_set("api.listen"),
         )
 

@@ -45,7 +45,10 @@ def _addresses(table: object) -> set[str]:
     if isinstance(table, Metrics):
         return {f"tcp:{table.listen.rpartition(':')[2]}"}
     if isinstance(table, Api):
-        return {address.removeprefix("unix:") for address in table.listen}
+        return {
+            each.removeprefix("unix:") if each.startswith("unix:") else f"tcp:{each.rpartition(':')[2]}"
+            for each in table.listen
+        }
     return set()
 
 
@@ -142,7 +145,15 @@ class Assembly:
         await self._close_all((u for u in gone if u.queue is not None), timeout_s, "reload")
         await self._close_all(packages, timeout_s, "reload")
         self._parts.announce(new)
+        await self._read_again()
         return done | dict.fromkeys((unit.key for unit in gone), "removed")
+
+    async def _read_again(self) -> None:
+        """Let services whose table is the same look at the files that it names: certificates, tokens."""
+        for unit in self.units.values():
+            read = getattr(unit.service, "read_again", None)
+            if read is not None:
+                await read()
 
     async def _change(self, old: Prepared, new: Prepared, undo: Undo, done: dict[str, How]) -> list[Unit]:
         """Everything that can fail; returns the units that are left to be closed, and says in `done` what it did."""

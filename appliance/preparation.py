@@ -52,6 +52,7 @@ def prepare(loaded: Loaded, packages: Packages | None = None) -> Prepared:
         except ValueError as exc:
             mistakes.append(loaded.error(f"evidence[{i}].where", str(exc)))
     mistakes += _pattern_mistakes(loaded) + _transform_mistakes(loaded) + _tls_mistakes(loaded)
+    mistakes += _credential_mistakes(loaded)
     mistakes += _capture_filter_mistakes(loaded)
     if mistakes:
         raise ExceptionGroup("the configuration has mistakes", mistakes)
@@ -116,6 +117,20 @@ def _transform_mistakes(loaded: Loaded) -> list[ConfigError]:
                     key = f"capture[{i}].handler[{j}].pre_write_transforms[{k}]"
                     mistakes.append(loaded.error(key, str(exc)))
     return mistakes
+
+
+def _credential_mistakes(loaded: Loaded) -> list[ConfigError]:
+    """Tokens and a certificate of the API that are no use."""
+    table = loaded.config.api
+    if not (table.token_file or table.certificate):
+        return []
+    from appliance.api.credentials import read_credentials
+
+    try:
+        read_credentials(table)
+    except ConfigError as exc:
+        return [loaded.error(exc.key, exc.message, hint=exc.hint)]
+    return []
 
 
 def _tls_mistakes(loaded: Loaded) -> list[ConfigError]:

@@ -1,6 +1,7 @@
 """``/v1/captures``: what captures, and starting, stopping and rotating handlers while the appliance runs.
 
     GET    /v1/captures                              every capture with its handlers
+    PUT    /v1/captures/{capture}/{handler}          as that for one handler, unless it runs just so already
     POST   /v1/captures                              add handlers: the body is a ``[[capture]]`` table in JSON
     GET    /v1/captures/{capture}/{handler}          one handler
     DELETE /v1/captures/{capture}/{handler}          stop it
@@ -26,7 +27,7 @@ from appliance.model import Segment
 from appliance.runtime.pattern import PathPattern
 from appliance.runtime.supervisor import describe, leaf_of
 
-from .exchange import Answer, Request, problem, to_json
+from .exchange import Answer, RefusedError, Request, decode_body, problem, to_json
 from .roles import Role
 from .schemas import CaptureList, HandlerDocument, Rotated, Started, Stopped
 from .table import Endpoint
@@ -89,6 +90,11 @@ class CaptureRoutes:
                 handle=_guarded(self._show), reply=HandlerDocument, refusals=(404,),
             ),
             Endpoint(
+                method="PUT", path=one, role=Role.OPERATE, summary="Start a handler unless it runs just so",
+                handle=_guarded(self._put), body=dict[str, Any], reply=HandlerDocument, status=201,
+                refusals=(200, *refusals),
+            ),
+            Endpoint(
                 method="DELETE", path=one, role=Role.OPERATE, summary="Stop a handler",
                 handle=_guarded(self._stop), reply=Stopped, refusals=refusals,
             ),
@@ -109,14 +115,27 @@ class CaptureRoutes:
         control = self._control()
         return to_json({"stopped": await control.stop(_known(control, request.params))})
 
+    async def _put(self, request: Request) -> Answer:
+        control, (name, handler) = self._control(), (request.params["capture"], request.params["handler"])
+        data = decode_body(request, dict[str, Any])
+        tables = data.get("handler", [{}])
+        if not isinstance(tables, list) or len(tables) != 1 or not isinstance(tables[0], dict):
+            return problem(422, "there are mistakes in it", where="handler", detail="expected one table")
+        named = {**data, "name": name, "handler": [{**tables[0], "name": handler}]}
+        capture = parse_capture(named, state_dir=self._state_dir)
+        refuse_beyond(control, capture, self._state_dir)
+        other = next((each for each in control.captures() if each.name == name), None)
+        there = next((each for each in other.handler if each.name == handler), None) if other is not None else None
+        if other is None or there is None:
+            await control.start(capture)
+            return to_json(_one(control, name, handler), 201)
+        if there != capture.handler[0] or (other.conn_type, other.address) != (capture.conn_type, capture.address):
+            return problem(409, "there is such a handler", detail=f"{name}/{handler} runs otherwise; delete it first")
+        return to_json(_one(control, name, handler))
+
     async def _start(self, request: Request) -> Answer:
-        control, body = self._control(), request.body
-        try:
-            data = msgspec.json.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-            return problem(400, "the body is not JSON", detail=str(exc))
-        except RecursionError:
-            return problem(400, "the body is nested too deeply")
+        control = self._control()
+        data = decode_body(request, Any)
         if isinstance(data, dict):
             data = {"name": _name_for(control, data), **data}
         capture = parse_capture(data, state_dir=self._state_dir)
@@ -226,6 +245,8 @@ def _guarded(handle: Callable[[Request], Awaitable[Answer]]) -> Callable[[Reques
     async def answer(request: Request) -> Answer:
         try:
             return await handle(request)
+        except RefusedError as exc:
+            return exc.answer
         except Exception as exc:  # noqa: BLE001 - whatever it was, nothing has changed and the client must know
             return _refusal(exc)
 

@@ -110,7 +110,7 @@ class Connection(TCPServer):
     ) -> None:
         super().__init__(app, config, context, state, stream)  # type: ignore[arg-type]  # any stream will do
         self._is_tls = is_tls
-        self._is_torn = self._is_closing = False
+        self._is_torn = self._is_closing = self._is_at_end = False
         self._reading = trio.CancelScope()
         self.idle_since: float | None = trio.current_time()
         """Since when the head of a request is waited for; None: a request is being answered."""
@@ -134,6 +134,7 @@ class Connection(TCPServer):
                 self.protocol = self._http  # type: ignore[assignment]  # hypercorn's would choose among several
                 await self.idle_task.restart(tasks, self._idle_timeout)
                 await self._read_data()
+                await self.idle_task.stop()
         except* (OSError, *_BROKEN):
             pass
         finally:
@@ -147,7 +148,7 @@ class Connection(TCPServer):
             await self._close()
             await self.protocol.handle(Closed())
         elif isinstance(event, Updated):
-            if event.idle and not self._is_torn:
+            if event.idle and not (self._is_torn or self._is_at_end):
                 self.idle_since = trio.current_time()
                 await self.idle_task.restart(self._task_group, self._idle_timeout)
             elif event.idle:
@@ -182,6 +183,7 @@ class Connection(TCPServer):
             if not data:
                 break
             await self.protocol.handle(RawData(bytes(data)))
+        self._is_at_end = True  # nothing more comes: the answer under way is the last one
         await self.protocol.handle(Closed())
 
     async def _close(self) -> None:

@@ -25,11 +25,11 @@ PATH = "/v1/evidence"
 LISTED = 20
 
 
-class _Listing(msgspec.Struct, frozen=True):
+class EvidenceQuery(msgspec.Struct, frozen=True):
     limit: Annotated[int, msgspec.Meta(ge=0, le=999_999_999)] = LISTED
 
 
-class _Waiting(msgspec.Struct, frozen=True):
+class EvidenceWait(msgspec.Struct, frozen=True):
     wait: Annotated[int, msgspec.Meta(ge=0, le=999_999_999, description="seconds until it is finished")] = 0
 
 
@@ -57,11 +57,11 @@ class EvidenceRoutes:
         return [
             Endpoint(
                 method="GET", path=PATH, role=Role.READ, summary="What is pending, and the newest files",
-                handle=self._list, query=_Listing, reply=EvidenceList, refusals=(409,),
+                handle=self._list, query=EvidenceQuery, reply=EvidenceList, refusals=(409,),
             ),
             Endpoint(
                 method="GET", path=f"{PATH}/{{name}}/{{id}}", role=Role.READ, summary="What became of a request",
-                handle=self._show, query=_Waiting, reply=Job, refusals=(404, 409),
+                handle=self._show, query=EvidenceWait, reply=Job, refusals=(404, 409),
             ),
             Endpoint(
                 method="POST", path=f"{PATH}/{{name}}", role=Role.OPERATE, summary="Ask for packets",
@@ -70,7 +70,7 @@ class EvidenceRoutes:
         ]  # fmt: skip
 
     async def _list(self, request: Request) -> Answer:
-        limit = parameters(request, _Listing).limit
+        limit = parameters(request, EvidenceQuery).limit
         try:
             found = [await window.overview(limit) for _, window in sorted(self._windows().items())]
         except (ApplianceError, OSError) as exc:
@@ -78,7 +78,7 @@ class EvidenceRoutes:
         return to_json({"evidence": found})
 
     async def _show(self, request: Request) -> Answer:
-        wait_s = parameters(request, _Waiting).wait
+        wait_s = parameters(request, EvidenceWait).wait
         window, number = self._windows().get(request.params["name"]), request.params["id"]
         if window is None or not (number.isascii() and number.isdecimal()):
             return problem(404, "no such document")

@@ -123,14 +123,14 @@ def parameters(request: Request, kind: type[Struct]) -> Struct:
         raise RefusedError(problem(400, "this makes no sense", where=where, detail=told)) from None
 
 
-def decode_body(request: Request, kind: type[Struct]) -> Struct:
+def decode_body(request: Request, kind: Any) -> Any:
     """The body of a request as what it should be.
 
     Raises:
         RefusedError: no JSON (400), or not what is taken here (422).
     """
     try:
-        return msgspec.json.decode(request.body or b"{}", type=kind)
+        return msgspec.json.decode(request.body, type=kind)
     except msgspec.ValidationError as exc:
         told, where = _split(exc)
         raise RefusedError(problem(422, "there are mistakes in it", where=where, detail=told)) from None

@@ -61,7 +61,7 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     waiting: bool = False
 
 
-class _DeadQuery(Page, frozen=True):
+class DeadQuery(Page, frozen=True):
     hook: str | None = None
     after: Annotated[int, msgspec.Meta(ge=0, le=_MAX_ID, description="letters with higher ids")] = 0
 
@@ -94,7 +94,7 @@ class HookRoutes:
             ),
             Endpoint(
                 method="GET", path=f"{PATH}/dead", role=Role.READ, summary="Dead letters",
-                handle=_guarded(self._dead), query=_DeadQuery, reply=DeadLetters, refusals=refusals,
+                handle=_guarded(self._dead), query=DeadQuery, reply=DeadLetters, refusals=refusals,
             ),
             Endpoint(
                 method="GET", path=f"{PATH}/dead/{{id}}", role=Role.READ, summary="One dead letter with its record",
@@ -137,7 +137,7 @@ class HookRoutes:
         return to_json({"hooks": hooks, "dead_letters": letters})
 
     async def _dead(self, request: Request) -> Answer:
-        given = parameters(request, _DeadQuery)
+        given = parameters(request, DeadQuery)
         after = max(given.after, read_cursor(given.cursor, int, 0))
         desk = await self._desk()
         letters = await desk.dead(given.hook, after=after, limit=given.limit) if desk is not None else []

@@ -14,7 +14,7 @@ import msgspec
 
 from appliance import __version__
 
-from .exchange import JSON, PROBLEM
+from .exchange import PROBLEM
 from .roles import Role
 from .table import Endpoint, by_path, documents
 
@@ -40,8 +40,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
 def codes_of(endpoint: Endpoint) -> list[int]:
     """Every code that a request can be answered with."""
-    codes = {endpoint.status, 400, 408, 421, 431, 500, *endpoint.refusals}
-    codes |= {406} if endpoint.produces == JSON else set()
+    codes = {endpoint.status, 400, 406, 408, 421, 431, 500, *endpoint.refusals}
     codes |= {401, 403, 429} if endpoint.role > Role.OPEN else {403}
     codes |= {413, 415} if endpoint.body is not None else {413}
     return sorted(codes)
@@ -90,11 +89,14 @@ class _Key:
 def _operation(endpoint: Endpoint, schema_of: dict[_Key, dict[str, Any]], components: dict[str, Any]) -> dict[str, Any]:
     answers: dict[str, Any] = {}
     for code in codes_of(endpoint):
+        if code < 400:  # success of another kind
+            continue
         answers[str(code)] = {"description": HTTPStatus(code).phrase, "content": {PROBLEM: {"schema": _ref("Problem")}}}
     success: dict[str, Any] = {"description": HTTPStatus(endpoint.status).phrase}
     schema = schema_of[_Key(endpoint.reply)] if endpoint.reply is not None else {}
     success["content"] = {each: {"schema": schema} for each in (endpoint.produces, *endpoint.also)}
-    answers[str(endpoint.status)] = success
+    for code in (endpoint.status, *(each for each in endpoint.refusals if each < 400)):
+        answers[str(code)] = {**success, "description": HTTPStatus(code).phrase}
     made: dict[str, Any] = {
         "summary": endpoint.summary,
         "operationId": _operation_id(endpoint),
@@ -108,7 +110,7 @@ def _operation(endpoint: Endpoint, schema_of: dict[_Key, dict[str, Any]], compon
         "responses": answers,
     }
     if endpoint.query is not None:
-        made["parameters"] += _query(components[endpoint.query.__name__])
+        made["parameters"] += _query(components[schema_of[_Key(endpoint.query)]["$ref"].rpartition("/")[2]])
     if endpoint.body is not None:
         schema = schema_of[_Key(endpoint.body)]
         made["requestBody"] = {"required": True, "content": {each: {"schema": schema} for each in endpoint.consumes}}

@@ -26,7 +26,7 @@ PATH = "/v1/reload"
 LONGEST_WAIT_S = 30.0
 
 
-class _Waiting(msgspec.Struct, frozen=True):
+class ReloadWait(msgspec.Struct, frozen=True):
     wait: Annotated[float, msgspec.Meta(ge=0, le=LONGEST_WAIT_S, description="seconds until it has ended")] = 0.0
 
 
@@ -53,7 +53,7 @@ class ReloadRoutes:
             ),
             Endpoint(
                 method="GET", path=f"{PATH}/{{number}}", role=Role.READ, summary="One of the last reloads",
-                handle=self._wait, query=_Waiting, reply=ReloadLine, refusals=(404,),
+                handle=self._wait, query=ReloadWait, reply=ReloadLine, refusals=(404,),
             ),
         ]  # fmt: skip
 
@@ -67,7 +67,7 @@ class ReloadRoutes:
         return to_json(self._reloads.last)
 
     async def _wait(self, request: Request) -> Answer:
-        wait_s, text = parameters(request, _Waiting).wait, request.params["number"]
+        wait_s, text = parameters(request, ReloadWait).wait, request.params["number"]
         is_number = text.isascii() and text.isdecimal() and len(text) < 19
         line = await self._reloads.wait(int(text), wait_s) if is_number else None
         if line is None:

@@ -19,12 +19,15 @@ __all__ = [
     "DeadLetters",
     "EvidenceList",
     "ExtractReport",
+    "FileList",
     "HandlerDocument",
     "Health",
     "HookList",
     "Job",
+    "PeerList",
     "PublishedTo",
     "Recorded",
+    "RecorderList",
     "Rotated",
     "Started",
     "Stopped",
@@ -107,6 +110,51 @@ class SegmentDocument(msgspec.Struct, frozen=True, kw_only=True):
 
 class Rotated(msgspec.Struct, frozen=True, kw_only=True):
     segments: list[SegmentDocument]
+
+
+class FileLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A finished file."""
+
+    name: str
+    """Below the folder of its handler."""
+    size: int
+    finished_ns: int
+
+
+class FileList(msgspec.Struct, frozen=True, kw_only=True):
+    files: list[FileLine]
+    next: str | None
+
+
+# ── recorders and peers ──
+
+
+class RecorderDocument(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    state: str
+    """Of its service."""
+    figures: Figures | None
+
+
+class RecorderList(msgspec.Struct, frozen=True, kw_only=True):
+    recorders: list[RecorderDocument]
+
+
+class PeerDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """What one service is connected with."""
+
+    service: str
+    state: str
+    peers: list[Any]
+    """Connections that stand."""
+    dialers: list[Any]
+    """Addresses that are dialled."""
+    nodes: Any
+    """Of the cluster, as far as the service knows them; null if it knows none."""
+
+
+class PeerList(msgspec.Struct, frozen=True, kw_only=True):
+    peers: list[PeerDocument]
 
 
 # ── hooks ──

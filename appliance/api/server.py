@@ -6,7 +6,8 @@ Sockets are bound before anything else; what serves them is imported afterwards,
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,23 +15,23 @@ import msgspec
 import structlog
 import trio
 
-from appliance.errors import ApplianceError
+from appliance.config import Api
+from appliance.errors import ApplianceError, ConfigError
+from appliance.runtime.streams import host_port
 
+from .credentials import Credentials
 from .events import EventsApi
 from .exchange import Answer
 from .peers import Rights, credentials_of
+from .pool import Pool
 from .roles import NOBODY, Identity
-from .sockets import Bounded, Place, listen_unix
+from .sockets import Bounded, Place, listen_tcp, listen_unix
 from .table import Endpoint
 
 if TYPE_CHECKING:
-    from hypercorn.config import Config
-    from hypercorn.trio.worker_context import WorkerContext
+    from .serving import Works
 
-    from .connection import Connection
-    from .gate import Gate
-
-__all__ = ["IDLE_S", "MAX_CONNECTIONS", "ApiFigures", "ApiServer"]
+__all__ = ["GOODBYE_S", "IDLE_S", "MAX_CONNECTIONS", "ApiFigures", "ApiServer"]
 
 log = structlog.get_logger("api")
 
@@ -39,6 +40,7 @@ IDLE_S = 10.0
 GOODBYE_S = 1.0
 """How long a subscriber may take to read what is left when the endpoint ends."""
 MAX_CONNECTIONS = 32
+"""On Unix sockets, and as many on TCP: whoever is far away takes no place from those who are here."""
 
 
 class ApiFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,73 +53,71 @@ class ApiFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Since the start."""
     subscribers: int
     """Those of the connections that follow events."""
+    cut: int = 0
+    """Connections that did nothing and had to make room."""
 
 
 class ApiServer:
     """Serves a table of endpoints. A service of the supervisor.
 
     Args:
-        sockets: absolute paths of Unix sockets.
+        table: where to listen, and who may.
         endpoints: what there is.
         events: those who follow events are let go in peace at the end; None: there are none.
-        group: of the sockets; its members may read. Empty: that of new files.
-        operate_group: its members may operate, too; empty: only the owner may, and root.
-        hosts: names under which the endpoint is reached.
+        credentials: of those who come over TCP; None: what the table names.
+        name: of the host, under which the endpoint is reached besides ``[api] hosts``.
         is_optional: go on without a socket that cannot be used, with a warning: nobody asked for it by name.
     """
 
     def __init__(
         self,
-        sockets: tuple[str, ...],
+        table: Api,
         endpoints: Sequence[Endpoint],
         *,
         events: EventsApi | None = None,
-        group: str = "",
-        operate_group: str = "",
-        hosts: Sequence[str] = (),
+        credentials: Credentials | None = None,
+        name: str = "",
         is_optional: bool = False,
     ) -> None:
-        self.sockets = sockets
         self.endpoints = endpoints
+        self.credentials = credentials or Credentials(table)
+        self._table = table
         self._is_optional = is_optional
         self._events = events
-        self._group, self._operate_group = group or operate_group, operate_group
-        self._hosts = frozenset(map(str.lower, hosts))
-        self._places = trio.Semaphore(MAX_CONNECTIONS)
+        self._hosts = frozenset(map(str.lower, (name, *table.hosts))) - {""}
+        self._near, self._far = Pool(MAX_CONNECTIONS), Pool(MAX_CONNECTIONS)
         self._served: list[str] = []
-        self._connections: set[Connection] = set()
-        self._count = self._requests = 0
+        self._requests = 0
         self._stopped = trio.Event()
-        self._works: _Works | None = None
+        self._works: Works | None = None
         self._is_loaded = trio.Event()
 
     def statistics(self) -> ApiFigures:
         return ApiFigures(
             sockets=tuple(self._served),
-            connections=self._count,
+            connections=self._near.count + self._far.count,
             requests=self._requests,
             subscribers=self._events.subscribers if self._events else 0,
+            cut=self._near.cut + self._far.cut,
         )
 
     def stop(self) -> None:
         self._stopped.set()
 
+    async def read_again(self) -> None:
+        """Tokens and the certificate as they are now, for requests and connections from now on."""
+        try:
+            await self.credentials.read()
+        except ConfigError as exc:
+            log.error("the old tokens and the old certificate go on", error=str(exc))
+
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         places: list[Place] = []
-        listeners: list[tuple[trio.SocketListener, Rights]] = []
+        listeners: list[tuple[trio.SocketListener, Rights | None]] = []
         try:
-            for name in self.sockets:
-                path = Path(name)
-                try:
-                    sock = listen_unix(path, self._group)
-                except ApplianceError as exc:
-                    if not self._is_optional:
-                        raise
-                    log.warning("no status endpoint: 'broappliance status' will not work", error=str(exc))
-                    continue
-                listeners.append((trio.SocketListener(trio.socket.from_stdlib_socket(sock)), self._rights(name)))
-                places.append(Place(path))
-                self._served.append(name)
+            await self.credentials.read()
+            for address in self._table.listen:
+                await self._listen(address, listeners, places)
             async with trio.open_nursery() as nursery:
                 for listener, rights in listeners:
                     nursery.start_soon(self._accept, listener, rights)
@@ -136,11 +136,34 @@ class ApiServer:
                 place.leave()
             self._served = []
 
-    def _rights(self, name: str) -> Rights:
+    async def _listen(
+        self, address: str, listeners: list[tuple[trio.SocketListener, Rights | None]], places: list[Place]
+    ) -> None:
+        if not address.startswith("unix:"):
+            for listener in await listen_tcp(address):
+                listeners.append((listener, None))
+                self._served.append(host_port(*listener.socket.getsockname()[:2]))
+                log.info("the API is served", address=self._served[-1], tls=self.credentials.context is not None)
+            return
+        name = address.removeprefix("unix:")
+        group = self._table.group or self._table.operate_group
         try:
-            return Rights.of(name, self._operate_group)
+            sock = listen_unix(Path(name), group)
+        except ApplianceError as exc:
+            if not self._is_optional:
+                raise
+            log.warning("no status endpoint: 'broappliance status' will not work", error=str(exc))
+            return
+        listeners.append((trio.SocketListener(trio.socket.from_stdlib_socket(sock)), self._rights(name)))
+        places.append(Place(Path(name)))
+        self._served.append(name)
+
+    def _rights(self, name: str) -> Rights:
+        group = self._table.operate_group
+        try:
+            return Rights.of(name, group)
         except KeyError:
-            raise ApplianceError(f"[api] operate_group: there is no group {self._operate_group!r}") from None
+            raise ApplianceError(f"[api] operate_group: there is no group {group!r}") from None
 
     async def _load(self) -> None:
         """Import what serves, in a thread unless it is there already: what has started meanwhile goes on."""
@@ -149,62 +172,38 @@ class ApiServer:
         self._works = self._make_works()
         self._is_loaded.set()
 
-    def _make_works(self) -> _Works:
-        from hypercorn.trio.worker_context import WorkerContext
+    def _make_works(self) -> Works:
+        from .serving import Works
 
-        from .application import make_application, with_openapi
-        from .connection import Connection, make_config
-        from .gate import Gate
-
-        app = make_application(with_openapi(self.endpoints))
-        gate = Gate(app, hosts=self._hosts, identify=self._identify, counted=self._counted)
-        return _Works(gate=gate, config=make_config(IDLE_S), context=WorkerContext, connection=Connection)
+        return Works(self.endpoints, hosts=self._hosts, identify=self._identify, counted=self._counted, idle_s=IDLE_S)
 
     def _counted(self) -> None:
         self._requests += 1
 
     def _identify(self, state: Mapping[str, Any], headers: Mapping[str, str]) -> Identity | Answer:
-        del headers
         who: Identity = state["peer"]
-        return who
+        return self.credentials.identify(who, headers) if who.challenge else who
 
-    async def _accept(self, listener: trio.SocketListener, rights: Rights) -> None:
-        async def serve(stream: trio.SocketStream) -> None:
-            await self._serve(stream, rights)
+    async def _accept(self, listener: trio.SocketListener, rights: Rights | None) -> None:
+        pool = self._far if rights is None else self._near
+        bounded = Bounded(listener, pool.places, pool.make_room)
+        await trio.serve_listeners(partial(self._serve, rights, pool), [bounded])
 
-        await trio.serve_listeners(serve, [Bounded(listener, self._places)])
-
-    async def _serve(self, stream: trio.SocketStream, rights: Rights) -> None:
-        self._count += 1
-        try:
-            await self._is_loaded.wait()
-            assert self._works is not None
-            await self._works.serve(stream, {"peer": _identify(stream, rights)}, self._connections)
-        finally:
-            self._count -= 1
-            self._places.release()
-            await trio.aclose_forcefully(stream)
+    async def _serve(self, rights: Rights | None, pool: Pool, stream: trio.SocketStream) -> None:
+        with pool.serving():
+            try:
+                await self._is_loaded.wait()
+                assert self._works is not None
+                context = self.credentials.context if rights is None else None
+                await self._works.serve(stream, context, _identify(stream, rights), pool)
+            finally:
+                await trio.aclose_forcefully(stream)
 
 
-def _identify(stream: trio.SocketStream, rights: Rights) -> Identity:
+def _identify(stream: trio.SocketStream, rights: Rights | None) -> Identity:
     try:
+        if rights is None:
+            return Identity(name="", address=host_port(*stream.socket.getpeername()[:2]), challenge=True)
         return rights.identify(credentials_of(stream.socket))  # type: ignore[arg-type]  # has what a socket has
     except OSError:
         return NOBODY
-
-
-class _Works:
-    """What serves connections, once it is imported."""
-
-    def __init__(
-        self, *, gate: Gate, config: Config, context: Callable[[None], WorkerContext], connection: type[Connection]
-    ) -> None:
-        self._gate, self._config, self._context, self._connection = gate, config, context, connection
-
-    async def serve(self, stream: trio.abc.Stream, state: dict[str, Any], connections: set[Connection]) -> None:
-        made = self._connection(self._gate, self._config, self._context(None), stream, state=state, is_tls=False)
-        connections.add(made)
-        try:
-            await made.run()
-        finally:
-            connections.discard(made)

@@ -5,13 +5,15 @@ GET    /readyz         whether it serves, or starts, reloads or drains
 GET    /v1/status      everything in one document
 GET    /v1/services    the services, page by page
 GET    /v1/ledger      the accounts, page by page
+GET    /v1/recorders   the recorders
+GET    /v1/peers       what is connected with us: Broker's peers, WebSocket servers, writers, nodes of the cluster
 GET    /v1/cluster     who is up, as each service that is a node of a cluster sees it
 GET    /v1/config      the configuration in force, without secrets
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -19,12 +21,13 @@ import msgspec
 from .exchange import Answer, Request, parameters, problem, to_json
 from .paging import Page, page
 from .roles import Role
-from .schemas import ClusterViews, Configuration, Health
+from .schemas import ClusterViews, Configuration, Health, PeerList, RecorderList
 from .table import Endpoint
 
 __all__ = ["ServiceRoutes", "Status", "configuration_endpoint"]
 
 _SERVING = ("running", "reloading")
+_CONNECTED = ("broker", "websocket", "cluster", "node", "proxy", "zmq")
 
 
 class Status(Protocol):
@@ -79,6 +82,14 @@ class ServiceRoutes:
                 handle=self._list_accounts, query=Page, reply=self._ledger,
             ),
             Endpoint(
+                method="GET", path="/v1/recorders", role=Role.READ, summary="The recorders",
+                handle=self._list_recorders, reply=RecorderList,
+            ),
+            Endpoint(
+                method="GET", path="/v1/peers", role=Role.READ, summary="Who is connected with us",
+                handle=self._list_peers, reply=PeerList,
+            ),
+            Endpoint(
                 method="GET", path="/v1/cluster", role=Role.READ, summary="The nodes of the cluster",
                 handle=self._show_cluster, reply=ClusterViews,
             ),
@@ -111,6 +122,44 @@ class ServiceRoutes:
         del request
         seen = {each.service.name: getattr(each.figures, "cluster", None) for each in self._status().services}
         return to_json({"views": {name: view for name, view in seen.items() if view is not None}})
+
+    async def _list_recorders(self, request: Request) -> Answer:
+        del request
+        found = [
+            {"name": name, "state": line.service.state, "figures": line.figures}
+            for kind, name, line in self._lines()
+            if kind == "recorder"
+        ]
+        return to_json({"recorders": found})
+
+    async def _list_peers(self, request: Request) -> Answer:
+        del request
+        found = []
+        for kind, _, line in self._lines():
+            if kind not in _CONNECTED:
+                continue
+            figures = msgspec.to_builtins(line.figures) or {}
+            cluster = figures.get("cluster") or {}
+            found.append(
+                {
+                    "service": line.service.name,
+                    "state": line.service.state,
+                    "peers": _several(figures.get("peers")),
+                    "dialers": _several(figures.get("dialers")),
+                    "nodes": figures.get("nodes", cluster.get("nodes")),
+                }
+            )
+        return to_json({"peers": found})
+
+    def _lines(self) -> Iterator[tuple[str, str, Any]]:
+        for line in self._status().services:
+            kind, _, name = line.service.name.partition(".")
+            yield kind, name, line
+
+
+def _several(found: Any) -> list[Any]:
+    """Some services only count."""
+    return found if isinstance(found, list) else []
 
 
 def configuration_endpoint(show: Callable[[], dict[str, Any]]) -> Endpoint:

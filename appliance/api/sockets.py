@@ -6,16 +6,18 @@ import errno
 import os
 import shutil
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
 import trio
 
+from appliance.config.addresses import parse_peer
 from appliance.errors import ApplianceError
 from appliance.runtime.backoff import Backoff
 from appliance.runtime.logs import Throttle
 
-__all__ = ["BACKLOG", "SOCKET_MODE", "Bounded", "Place", "listen_unix"]
+__all__ = ["BACKLOG", "SOCKET_MODE", "Bounded", "Place", "listen_tcp", "listen_unix"]
 
 log = structlog.get_logger("api")
 
@@ -55,6 +57,19 @@ def listen_unix(path: Path, group: str = "") -> socket.socket:
     return sock
 
 
+async def listen_tcp(text: str) -> list[trio.SocketListener]:
+    """Listeners on an address ``host:port``, one for each that the host's name has.
+
+    Raises:
+        ApplianceError: it cannot be bound.
+    """
+    host, port = parse_peer(text)
+    try:
+        return await trio.open_tcp_listeners(port, host=host or None, backlog=BACKLOG)
+    except OSError as exc:
+        raise ApplianceError(f"cannot listen on {text}: {exc.strerror or exc}") from exc
+
+
 def _remove_stale(path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)  # with a full backlog, a connect would wait for whoever serves it
@@ -82,13 +97,22 @@ class Place:
 class Bounded(trio.abc.Listener[trio.SocketStream]):
     """Accepts a connection only while there is a place for it; the others wait in the kernel and cost nothing here.
     They wait as well while the process has no descriptor for them, which is told once.
+
+    Args:
+        listener: accepts them.
+        places: one for each; whoever serves a connection gives it back.
+        make_room: is asked to end a connection that does nothing when there is no place and somebody waits.
     """
 
-    def __init__(self, listener: trio.SocketListener, places: trio.Semaphore) -> None:
-        self._listener, self._places = listener, places
+    def __init__(self, listener: trio.SocketListener, places: trio.Semaphore, make_room: Callable[[], None]) -> None:
+        self._listener, self._places, self._make_room = listener, places, make_room
         self._throttle = Throttle()
 
     async def accept(self) -> trio.SocketStream:
+        if not self._places.value:
+            await trio.lowlevel.wait_readable(self._listener.socket)
+            if not self._places.value:
+                self._make_room()
         await self._places.acquire()
         try:
             return await self._accept()

@@ -68,7 +68,7 @@ _STATUS = {
 _NUMBER = re.compile(r"[0-9]{1,9}")
 
 
-class _Listing(msgspec.Struct, frozen=True):
+class EntriesQuery(msgspec.Struct, frozen=True):
     limit: Annotated[int, msgspec.Meta(ge=0, le=_MOST)] = _DEFAULT_LIMIT
     values: bool = True
 
@@ -97,7 +97,7 @@ class StoreRoutes:
             ),
             Endpoint(
                 method="GET", path=one, role=Role.READ, summary="Entries of a store",
-                handle=self._entries, query=_Listing, reply=StoreAnswer, refusals=refusals,
+                handle=self._entries, query=EntriesQuery, reply=StoreAnswer, refusals=refusals,
             ),
             Endpoint(
                 method="POST", path=one, role=Role.READ,

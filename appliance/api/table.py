@@ -31,7 +31,9 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     status: int = 200
     """Of success."""
     refusals: Sequence[int] = ()
-    """Codes of refusals that only this one has; see `appliance.api.openapi` for those that all have."""
+    """Codes that only this one has besides: refusals, and other kinds of success. `appliance.api.openapi` has those
+    that all have.
+    """
     consumes: Sequence[str] = (JSON,)
     produces: str = JSON
     also: Sequence[str] = ()

@@ -20,6 +20,7 @@ from .layout_arguments import add_layout
 from .operation_arguments import add_operation
 from .pcap_arguments import add_pcap
 from .store_arguments import add_store
+from .token_arguments import add_token
 
 __all__ = ["make_parser"]
 
@@ -195,6 +196,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_layout(commands, _command)
     add_pcap(commands, _command)
     add_store(commands, _command, _add_socket, LITERALS)
+    add_token(commands, _command)
 
     import_ = _command(
         commands,

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import socket
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Endpoint", "check_connect", "parse_bind", "parse_listen", "parse_peer", "parse_udp"]
+__all__ = [
+    "Endpoint",
+    "check_connect",
+    "is_loopback",
+    "parse_bind",
+    "parse_listen",
+    "parse_peer",
+    "parse_udp",
+]
 
 _PEER = re.compile(r"(\[[^\]]*\]|[^:\[\]/]*):([0-9]{1,5})")
 _TCP = re.compile(r"tcp://(\*|\[[^\]]*\]|[^:\[\]/]*):([0-9]{1,5})")
@@ -81,17 +90,27 @@ def check_connect(text: str) -> None:
 
 
 def parse_listen(text: str, base: str) -> tuple[str, Endpoint]:
-    """Read an address of the API, as `parse_bind` does: ``unix:/path`` or ``unix:relative/path``.
+    """Read an address of the API, as `parse_bind` does: ``unix:/path``, ``unix:relative/path`` or ``host:port``.
 
     Raises:
-        ValueError: it is none of these, or a TCP address; the text says so.
+        ValueError: it is none of these; the text says so.
     """
     if not text.startswith("unix:"):
-        tcp = re.fullmatch(r".*:[0-9]+", text)
-        told = f"the TCP address {text!r} is not available in this version, use" if tcp else "expected"
-        raise ValueError(f'{told} "unix:/path"' + ("" if tcp else f", got {text!r}"))
+        try:
+            host, port = parse_peer(text)
+        except ValueError:
+            raise ValueError(f'expected "unix:/path" or "host:port", got {text!r}') from None
+        return text, Endpoint("tcp", host or "*", port)
     path = _socket_path(text.removeprefix("unix:"), base)
     return f"unix:{path}", Endpoint("unix", path)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address; names other than ``localhost`` are not known to be one."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def parse_peer(text: str) -> tuple[str, int]:

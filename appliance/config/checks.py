@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any
 
 from appliance.config import addresses, paths, patterns
+from appliance.config.api_checks import check_api
 from appliance.config.broker_checks import check_broker
 from appliance.config.capture_checks import check_captures
 from appliance.config.cluster_checks import check_cluster
@@ -105,6 +106,7 @@ def check(config: Config, report: Report, *, state_dir: str, complete: bool) -> 
     check_sinks(config, report)
     check_evidence(config, report, complete=complete)
     check_captures(config, report, check_run=_check_run)
+    check_api(config, report)
     check_recorders(config, report)
     _check_addresses(config, report, state_dir)
     _check_patterns(config, report)

@@ -75,6 +75,8 @@ def make_absolute(config: Config, *, folder: str, python_folder: str) -> Config:
     )
     hook = (_hook(hook, state_dir, folder) for hook in config.hook)
     listen = tuple(addresses.parse_listen(each, state_dir)[0] for each in config.api.listen)
+    named = ("token_file", "certificate", "key")
+    files_of_api = {name: absolute(value, folder) for name in named if (value := getattr(config.api, name))}
     return replace(
         config,
         appliance=replace(config.appliance, state_dir=state_dir, python_path=python_path),
@@ -93,7 +95,7 @@ def make_absolute(config: Config, *, folder: str, python_folder: str) -> Config:
         sink=tuple(sink),
         evidence=tuple(replace(e, directory=output_pattern(e.directory, state_dir)) for e in config.evidence),
         hook=tuple(hook),
-        api=replace(config.api, listen=listen),
+        api=replace(config.api, listen=listen, **files_of_api),
     )
 
 

@@ -380,7 +380,12 @@ class Hook(Consumer, frozen=True, kw_only=True):
 class Api(Table, frozen=True, kw_only=True):
     """The endpoint that the command line and others ask."""
 
-    listen: Annotated[tuple[str, ...], Meta(description="unix:/path")] = ("unix:/run/broappliance/api.sock",)
+    listen: Annotated[tuple[str, ...], Meta(description="unix:/path or host:port")] = (
+        "unix:/run/broappliance/api.sock",
+    )
+    token_file: Annotated[str, Meta(description="who may use TCP: lines NAME read|operate sha256:HEX")] = ""
+    certificate: Annotated[str, Meta(description="of TCP listeners, PEM")] = ""
+    key: Annotated[str, Meta(description="of the certificate, PEM")] = ""
     group: Annotated[str, Meta(description="of the Unix sockets: its members may read")] = ""
     operate_group: Annotated[str, Meta(description="its members may operate, too")] = ""
     hosts: Annotated[tuple[str, ...], Meta(description="names under which it is reached")] = ()

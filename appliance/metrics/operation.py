@@ -122,6 +122,7 @@ TABLES: dict[str, Table] = {
             "connections": gauge("connections", "Connections that are open."),
             "requests": counter("requests", "Requests answered."),
             "subscribers": gauge("subscribers", "Connections that follow events."),
+            "cut": counter("cut_connections", "Connections that brought nothing and had to make room."),
         },
     ),
     "metrics.ListenerFigures": Table(

@@ -61,8 +61,15 @@ function open() {
   source.addEventListener("records", (event) => list(JSON.parse(event.data)));
   source.addEventListener("error", () => {
     say("not connected");
-    if (source.readyState === EventSource.CLOSED) setTimeout(open, 5000);
+    if (source && source.readyState === EventSource.CLOSED) setTimeout(again, 5000);
   });
+}
+
+// Refused: the session has ended, which the page itself can tell, or there are too many.
+async function again() {
+  const answer = await fetch("./", { redirect: "manual" }).catch(() => null);
+  if (answer && answer.type === "opaqueredirect") location.reload();
+  else open();
 }
 
 function close() {

@@ -18,8 +18,10 @@ from functools import partial
 from importlib.resources import files
 from urllib.parse import parse_qsl, urlencode
 
+from appliance.api.credentials import Credentials
 from appliance.api.exchange import Answer, Exchange, Reply, Request, problem
 from appliance.api.roles import Identity, Role
+from appliance.api.sessions import read_cookie
 from appliance.api.table import Endpoint
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.history import History
@@ -30,7 +32,7 @@ from .asking import Asking, explain
 from .forms import PACKET_FIELDS
 from .guard import HEADERS, Guard, Notes, page
 from .live import Live, Sections
-from .page import make_page, render
+from .page import make_page, make_sign_in_page, render
 from .view import look
 
 __all__ = ["UiRoutes"]
@@ -49,6 +51,7 @@ class UiRoutes:
 
     Args:
         endpoints: the API's table: what the page shows and does.
+        credentials: with whom those who come over TCP sign in.
         history: the last hour.
         dispatcher, ledger: as `Live` takes them.
         name: of the appliance, for the names of files.
@@ -59,6 +62,7 @@ class UiRoutes:
         self,
         endpoints: Sequence[Endpoint],
         *,
+        credentials: Credentials,
         history: History,
         dispatcher: Dispatcher,
         ledger: Ledger,
@@ -66,6 +70,7 @@ class UiRoutes:
         now_s: Callable[[], float] = time.time,
     ) -> None:
         self._asking = Asking(endpoints)
+        self._credentials = credentials
         self._history = history
         self._live = Live(self._sections, dispatcher=dispatcher, ledger=ledger)
         self._guard = Guard()
@@ -81,6 +86,9 @@ class UiRoutes:
             _page("GET", "/ui/extract", Role.READ, "Packets as a file", self._extract),
             _page("POST", "/ui/act", Role.OPERATE, "What a button says", self._changing(self._act)),
             _page("POST", "/ui/start", Role.OPERATE, "Start a handler", self._changing(self._start)),
+            _page("GET", "/ui/login", Role.OPEN, "Where to sign in", self._show_sign_in),
+            _page("POST", "/ui/login", Role.OPEN, "Sign in", self._sign_in),
+            _page("POST", "/ui/logout", Role.READ, "Sign out", self._sign_out),
         ]
         made += [
             _page("GET", f"/ui/{name}", Role.OPEN, "A part of the page", partial(_asset, name), produces=kind)
@@ -106,7 +114,7 @@ class UiRoutes:
                 token=self._guard.token(request.who, _session(request)),
                 query=given,
                 note=self._notes.take(request.who, given.get("note", "")),
-                can_leave=False,
+                can_leave=bool(_session(request)),
             )
         )
 
@@ -170,6 +178,26 @@ class UiRoutes:
     async def _start(self, who: Identity, form: Mapping[str, str]) -> Done:
         return await start(self._asking, who, form)
 
+    # ── coming and going ──
+
+    async def _show_sign_in(self, request: Request) -> Answer:
+        return page(make_sign_in_page()) if request.who.challenge else _see_other("./")
+
+    async def _sign_in(self, request: Request) -> Answer:
+        if not request.who.challenge:
+            return _see_other("./")
+        given = _fields(request.body.decode("latin-1"))
+        said = self._credentials.sign_in(given.get("token", "").strip(), request.who)
+        if isinstance(said, Answer):
+            return page(make_sign_in_page(explain(said)), said.status)
+        return _see_other("./", {"set-cookie": said})
+
+    async def _sign_out(self, request: Request) -> Answer:
+        form = _fields(request.body.decode("latin-1"))
+        if not self._guard.knows(form.get("csrf", ""), request.who, _session(request)):
+            return self._to(request.who, Done(False, "the page was too old; try again", "head"), {})
+        return _see_other("login", {"set-cookie": self._credentials.sign_out(request.headers)})
+
     def _to(self, who: Identity, done: Done, given: Mapping[str, str]) -> Answer:
         """To the page, which tells what became of it."""
         fields = {**given, "note": self._notes.put(who, done.told, ok=done.ok)}
@@ -211,8 +239,8 @@ async def _asset(name: str, request: Request) -> Answer:
     return Answer(200, data, f"{_ASSETS[name]}; charset=utf-8", HEADERS)
 
 
-def _see_other(where: str) -> Answer:
-    return Answer(303, b"", "text/plain", {"location": where, **HEADERS})
+def _see_other(where: str, more: Mapping[str, str] | None = None) -> Answer:
+    return Answer(303, b"", "text/plain", {"location": where, **HEADERS, **(more or {})})
 
 
 def _fields(text: str) -> dict[str, str]:
@@ -224,4 +252,4 @@ def _fields(text: str) -> dict[str, str]:
 
 
 def _session(request: Request) -> str:
-    return ""
+    return read_cookie(request.headers.get("cookie", ""))

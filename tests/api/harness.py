@@ -17,6 +17,7 @@ from appliance.api.exchange import Answer, Request
 from appliance.api.roles import OWNER, Role
 from appliance.api.server import ApiServer
 from appliance.api.table import Endpoint
+from appliance.config import Api
 from appliance.model import EventBatch, Item, Print
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.ledger import AccountFigures, Ledger
@@ -119,7 +120,7 @@ class Bench:
         self.ledger = Ledger()
         api = EventsApi(outlet=self.outlet, dispatcher=self.dispatcher, ledger=self.ledger)
         status = Endpoint(method="GET", path="/v1/status", role=Role.READ, summary="Status", handle=nothing)
-        self.server = ApiServer((str(self.path),), [status, *api.endpoints()], events=api)
+        self.server = ApiServer(Api(listen=(f"unix:{self.path}",)), [status, *api.endpoints()], events=api)
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:

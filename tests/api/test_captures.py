@@ -12,7 +12,7 @@ import trio.testing
 
 from appliance.api.captures import PATIENCE_S, CaptureRoutes, describe_captures
 from appliance.api.server import ApiServer
-from appliance.config import Capture, Handler
+from appliance.config import Api, Capture, Handler
 from appliance.config.request import parse_capture
 from appliance.errors import ApplianceError, ConfigError, PrivilegeError
 from appliance.model import Segment
@@ -268,7 +268,7 @@ async def test_a_slow_change_is_not_cut_by_the_limit_of_other_requests(
     """Over a real socket, with a body that comes in pieces."""
     control.delay_s = PATIENCE_S - 1
     path = tmp_path / "api.sock"
-    server = ApiServer((str(path),), CaptureRoutes(lambda: control, state_dir="/state").endpoints())
+    server = ApiServer(Api(listen=(f"unix:{path}",)), CaptureRoutes(lambda: control, state_dir="/state").endpoints())
     sent = msgspec.json.encode(body())
     async with trio.open_nursery() as nursery:
         await nursery.start(server.run)
@@ -280,3 +280,16 @@ async def test_a_slow_change_is_not_cut_by_the_limit_of_other_requests(
             answer = b"".join([data async for data in stream])
         server.stop()
     assert answer.startswith(b"HTTP/1.1 201 ")
+
+
+async def test_a_handler_is_put_once(control: FakeControl) -> None:
+    """However often it is asked for; one that is different is not replaced."""
+    table = {"conn_type": "udp", "address": ["", 9000], "handler": [{"rotate_size": "1MiB"}]}
+    assert (await ask(control, "PUT", "/v1/captures/x/new", table))[0] == 201
+    assert (await ask(control, "PUT", "/v1/captures/x/new", table))[0] == 200
+    assert [what for what, *_ in control.done] == ["start"]
+    table["handler"] = [{"rotate_size": "2MiB"}]
+    assert (await ask(control, "PUT", "/v1/captures/x/new", table))[0] == 409
+    table["handler"] = []
+    assert (await ask(control, "PUT", "/v1/captures/x/new", table))[0] == 422
+    assert (await ask(control, "PUT", "/v1/captures/x/new", b"{"))[0] == 400

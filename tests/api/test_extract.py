@@ -17,6 +17,7 @@ import appliance.api.extract
 from appliance.api.extract import MAX_AT_ONCE, ExtractRoutes
 from appliance.api.server import ApiServer
 from appliance.cli import main
+from appliance.config import Api
 from appliance.extract.gaps import read_gaps
 from appliance.extract.names import SegmentName
 from appliance.extract.sources import FileSource, find_sources
@@ -84,7 +85,7 @@ class Bench:
         recorders: dict[str, PacketStore] = dict(self.stores)
         self.recorders = recorders
         self.routes = ExtractRoutes(lambda: self.recorders, state_dir=str(folder), now_ns=lambda: T + 100 * S)
-        self.server = ApiServer((str(self.path),), self.routes.endpoints())
+        self.server = ApiServer(Api(listen=(f"unix:{self.path}",)), self.routes.endpoints())
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:

@@ -19,6 +19,7 @@ from appliance.api.exchange import Answer, Request
 from appliance.api.roles import Role
 from appliance.api.server import MAX_CONNECTIONS, ApiServer
 from appliance.api.table import Endpoint
+from appliance.config import Api
 from appliance.errors import ApplianceError
 
 from .harness import closing
@@ -34,7 +35,7 @@ DOCUMENTS = [Endpoint(method="GET", path="/v1/status", role=Role.READ, summary="
 
 @asynccontextmanager
 async def serving(path: Path, *, is_optional: bool = False) -> AsyncIterator[ApiServer]:
-    server = ApiServer((str(path),), DOCUMENTS, is_optional=is_optional)
+    server = ApiServer(Api(listen=(f"unix:{path}",)), DOCUMENTS, is_optional=is_optional)
     async with trio.open_nursery() as nursery:
         await nursery.start(server.run)
         yield server
@@ -127,7 +128,7 @@ async def test_a_stale_socket_is_replaced_and_a_live_one_is_not(tmp_path: Path) 
         stale.bind(os.fspath(path))
     async with serving(path):
         with pytest.raises(ApplianceError, match="another process serves"):
-            await ApiServer((str(path),), DOCUMENTS).run()
+            await ApiServer(Api(listen=(f"unix:{path}",)), DOCUMENTS).run()
         assert (await exchange(path, b"GET /v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n")).startswith(
             b"HTTP/1.1 200 "
         )
@@ -148,7 +149,7 @@ async def test_a_place_that_cannot_be_used_is_fatal_only_if_it_was_asked_for(tmp
     (tmp_path / "file").write_text("")
     path = tmp_path / "file" / "api.sock"
     with pytest.raises(ApplianceError, match="cannot listen on"):
-        await ApiServer((str(path),), DOCUMENTS).run()
+        await ApiServer(Api(listen=(f"unix:{path}",)), DOCUMENTS).run()
     async with serving(path, is_optional=True):
         pass
 
@@ -201,7 +202,7 @@ async def test_figures_tell_where_it_listens(tmp_path: Path) -> None:
 async def test_path_that_is_too_long_is_told(tmp_path: Path) -> None:
     """The kernel's limit is 107 bytes."""
     with pytest.raises(ApplianceError, match=r"cannot listen on .*: AF_UNIX path too long"):
-        await ApiServer((str(tmp_path / ("x" * 108)),), DOCUMENTS).run()
+        await ApiServer(Api(listen=(f"unix:{tmp_path / ('x' * 108)}",)), DOCUMENTS).run()
 
 
 async def test_file_that_is_no_socket_is_not_replaced(tmp_path: Path) -> None:
@@ -209,7 +210,7 @@ async def test_file_that_is_no_socket_is_not_replaced(tmp_path: Path) -> None:
     path = tmp_path / "api.sock"
     path.write_text("mine")
     with pytest.raises(ApplianceError, match="cannot listen on"):
-        await ApiServer((str(path),), DOCUMENTS).run()
+        await ApiServer(Api(listen=(f"unix:{path}",)), DOCUMENTS).run()
     assert path.read_text() == "mine"
 
 

@@ -1,0 +1,117 @@
+"""What the endpoint needs on TCP: tokens, and its certificate. Read before anything starts, and again at a reload."""
+
+from __future__ import annotations
+
+import ssl
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+
+import structlog
+import trio
+
+from appliance.config import Api
+from appliance.errors import ConfigError
+
+from .exchange import Answer, problem
+from .roles import Identity
+from .sessions import Sessions, read_cookie
+from .tokens import Tokens, digest_of, read_tokens
+
+__all__ = ["Credentials", "read_credentials"]
+
+log = structlog.get_logger("api")
+
+PERIOD_S = 60.0
+MAX_FAILURES = 10
+"""Wrong tokens from one address in a period; for more the answer is 429."""
+_MAX_ADDRESSES = 1024
+
+
+def read_credentials(table: Api) -> tuple[Tokens, ssl.SSLContext | None]:
+    """Tokens and TLS of a table. Blocks.
+
+    Raises:
+        ConfigError: a file cannot be read, or is no such thing.
+    """
+    tokens = read_tokens(table.token_file) if table.token_file else Tokens()
+    if not table.certificate:
+        return tokens, None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(table.certificate, table.key or None, password=lambda: b"")
+    except OSError as exc:
+        reason = getattr(exc, "reason", None)
+        told = str(reason).lower().replace("_", " ") if reason else exc.strerror or str(exc)
+        hint = "is it PEM, do the two belong together, and is the key without a passphrase?"
+        told = f"cannot use {table.certificate} with {table.key}: {told}"
+        raise ConfigError(told, key="api.certificate", hint=hint) from exc
+    return tokens, context
+
+
+class Credentials:
+    """See the module.
+
+    Args:
+        table: names the files; `read` reads them.
+    """
+
+    def __init__(self, table: Api, *, clock: Callable[[], float] = trio.current_time) -> None:
+        self._table = table
+        self._clock = clock
+        self._tokens = Tokens()
+        self._sessions = Sessions(clock)
+        self._failures: OrderedDict[str, tuple[float, int]] = OrderedDict()
+        self.context: ssl.SSLContext | None = None
+        """For connections from now on; None: there is no TLS."""
+
+    async def read(self) -> None:
+        """Read everything, or leave it as it was.
+
+        Raises:
+            ConfigError: a mistake in a file.
+        """
+        self._tokens, self.context = await trio.to_thread.run_sync(read_credentials, self._table)
+
+    def identify(self, peer: Identity, headers: Mapping[str, str]) -> Identity | Answer:
+        """Who sends a request over TCP."""
+        kind, _, text = headers.get("authorization", "").partition(" ")
+        if not text:
+            return self._identify_session(peer, headers)
+        if kind.lower() == "bearer" and (found := self._tokens.find(text.strip(), peer.address)) is not None:
+            return found
+        return self._refuse(peer.address.rpartition(":")[0])
+
+    def _identify_session(self, peer: Identity, headers: Mapping[str, str]) -> Identity:
+        """Who has signed in, if his token is still one."""
+        digest = self._sessions.find(read_cookie(headers.get("cookie", "")))
+        found = self._tokens.find_digest(digest, peer.address) if digest is not None else None
+        return found if found is not None else peer
+
+    def sign_in(self, text: str, peer: Identity) -> str | Answer:
+        """Begin a session for whoever has a token; returns the header ``Set-Cookie``, or a refusal."""
+        found = self._tokens.find(text, peer.address)
+        if found is None:
+            return self._refuse(peer.address.rpartition(":")[0])
+        log.info("signed in", who=found.name, address=found.address)
+        return self._sessions.begin(digest_of(text), is_tls=self.context is not None)
+
+    def sign_out(self, headers: Mapping[str, str]) -> str:
+        """End the session that a request is of; returns the header ``Set-Cookie``."""
+        return self._sessions.end(read_cookie(headers.get("cookie", "")), is_tls=self.context is not None)
+
+    def _refuse(self, host: str) -> Answer:
+        now = self._clock()
+        since, count = self._failures.pop(host, (now, 0))
+        if now - since >= PERIOD_S:
+            since, count = now, 0
+        self._failures[host] = since, count + 1
+        if len(self._failures) > _MAX_ADDRESSES:
+            self._failures.popitem(last=False)
+        if count >= MAX_FAILURES:
+            wait_s = max(1, round(since + PERIOD_S - now))
+            return problem(429, "too many wrong tokens", headers={"retry-after": str(wait_s)})
+        log.warning("a wrong token", address=host)
+        challenge = 'Bearer realm="broappliance", error="invalid_token"'
+        return problem(401, "nobody has this token", headers={"www-authenticate": challenge})

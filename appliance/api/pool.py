@@ -1,0 +1,62 @@
+"""Places for connections, and who has to make room when there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+import trio
+
+__all__ = ["Idle", "Pool"]
+
+
+class Idle(Protocol):
+    """See `appliance.api.connection.Connection`."""
+
+    @property
+    def idle_since(self) -> float | None: ...
+
+
+class Pool:
+    """So many connections at once.
+
+    Args:
+        size: how many.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.places = trio.Semaphore(size)
+        self.count = 0
+        """Connections that have a place."""
+        self.cut = 0
+        """Those that had to make room."""
+        self._open: dict[Idle, trio.CancelScope] = {}
+
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        """A connection that was accepted is served; gives its place back."""
+        self.count += 1
+        try:
+            yield
+        finally:
+            self.count -= 1
+            self.places.release()
+
+    @contextmanager
+    def may_be_cut(self, connection: Idle) -> Iterator[None]:
+        """As long as this lasts, the connection is ended to make room if it does nothing."""
+        with trio.CancelScope() as scope:
+            self._open[connection] = scope
+            try:
+                yield
+            finally:
+                del self._open[connection]
+
+    def make_room(self) -> None:
+        """End the connection that has been waited for longest to bring a request; none if all are at work."""
+        idle = [(each.idle_since, scope) for each, scope in self._open.items() if each.idle_since is not None]
+        waiting = [(since, scope) for since, scope in idle if not scope.cancel_called]
+        if waiting:
+            self.cut += 1
+            min(waiting, key=lambda each: each[0])[1].cancel()

@@ -16,7 +16,7 @@
 
 #define WAYS 8
 #define AHEAD 32            /* packets between fetching an entry and using it; their hashes stay in the first cache */
-#define HUGE_PAGE (UINT32_C(2) << 20)
+#define HUGE_PAGE ((size_t)2 << 20)
 #define SLOTS_MAX (UINT32_C(1) << 26)
 #define FRAGMENT_SLOTS 4096 /* 320 KiB; fewer in small tables */
 #define YOUNG_PACKETS 8     /* a stream in one direction only is more than a scan's probes from here on */
@@ -27,6 +27,8 @@ enum { TCP_FIN = 1, TCP_SYN = 2, TCP_RST = 4, TCP_ACK = 16 };
 
 struct flow_table {
     struct flow_entry *entries;
+    void *map; /* around them */
+    size_t map_bytes;
     struct fragment_table *fragments;
     struct flow_secret secret;
     uint32_t slots;
@@ -34,6 +36,21 @@ struct flow_table {
     uint64_t cutoff;
     struct flow_counts counts;
 };
+
+/* Zeros, of which an idle table takes no memory. */
+static struct flow_entry *map_entries(struct flow_table *table, size_t bytes)
+{
+    table->map_bytes = bytes + HUGE_PAGE;
+    void *map = mmap(NULL, table->map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (map == MAP_FAILED)
+        return NULL;
+    table->map = map;
+    uintptr_t at = ((uintptr_t)map + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1);
+    /* A flood looks at random places: with small pages each costs a walk through the page table, too. */
+    if (bytes >= HUGE_PAGE)
+        (void)madvise((void *)at, bytes, MADV_HUGEPAGE);
+    return (void *)at;
+}
 
 int flow_table_open(uint32_t slots, uint64_t idle_ns, uint64_t cutoff, struct flow_table **out)
 {
@@ -44,17 +61,12 @@ int flow_table_open(uint32_t slots, uint64_t idle_ns, uint64_t cutoff, struct fl
     if (table == NULL)
         return ENOMEM;
     size_t bytes = (size_t)slots * sizeof table->entries[0];
-    table->entries = aligned_alloc(bytes < HUGE_PAGE ? 64 : HUGE_PAGE, bytes);
+    table->entries = map_entries(table, bytes);
     table->fragments = fragment_table_open(slots < FRAGMENT_SLOTS ? slots : FRAGMENT_SLOTS);
     if (table->entries == NULL || table->fragments == NULL) {
         flow_table_close(table);
         return ENOMEM;
     }
-    /* A flood looks at random places: with small pages each costs a walk through the page table, too. */
-    if (bytes >= HUGE_PAGE)
-        (void)madvise(table->entries, bytes, MADV_HUGEPAGE);
-    /* Touches every page now: a fresh one costs more than hundreds of packets. */
-    memset(table->entries, 0, bytes);
     flow_secret_make(&table->secret);
     table->slots = slots;
     table->idle_ns = idle_ns;
@@ -67,7 +79,8 @@ void flow_table_close(struct flow_table *table)
 {
     if (table == NULL)
         return;
-    free(table->entries);
+    if (table->map != NULL)
+        munmap(table->map, table->map_bytes);
     fragment_table_close(table->fragments);
     free(table);
 }

@@ -125,9 +125,9 @@ int direct_open(size_t buffer_bytes, _Atomic uint64_t *visible, struct direct_wr
             free_writer(writer);
             return ENOMEM;
         }
-        /* Where there are huge pages, a write pins one of them instead of hundreds. */
+        /* Where there are huge pages, a write pins one of them instead of hundreds. They are taken when they are used: an
+         * idle recorder needs none. */
         (void)madvise(writer->buffers[i], bytes, MADV_HUGEPAGE);
-        memset(writer->buffers[i], 0, bytes);
     }
     pthread_condattr_init(&clock);
     pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);

@@ -44,8 +44,11 @@ class Browser:
         self._answers: dict[int, Any] = {}
         self._events: list[tuple[str, Any]] = []
         self._changed = trio.Condition()
+        self._lock = trio.Lock()
         self.problems: list[str] = []
         """What the page complained about."""
+        self.questions: list[str] = []
+        """What it asked; the answer is always yes."""
 
     async def run(self) -> None:
         """Read until the browser ends."""
@@ -61,6 +64,9 @@ class Browser:
             self.problems.append(str(told["exceptionDetails"]))
         elif kind == "Log.entryAdded" and told["entry"]["level"] == "error":
             self.problems.append(f"{told['entry']['text']} {told['entry'].get('url', '')}")
+        elif kind == "Page.javascriptDialogOpening":
+            self.questions.append(told["message"])
+            await self._write("Page.handleJavaScriptDialog", accept=True)
         async with self._changed:
             if "id" in message:
                 self._answers[message["id"]] = message
@@ -70,11 +76,7 @@ class Browser:
 
     async def send(self, method: str, **parameters: Any) -> Any:
         """Do something; returns its result."""
-        self._count = number = self._count + 1
-        message = {"id": number, "method": method, "params": parameters}
-        if self._session:
-            message["sessionId"] = self._session
-        await self._writing.send_all(json.dumps(message).encode() + b"\0")
+        number = await self._write(method, **parameters)
         with trio.fail_after(PATIENCE_S):
             async with self._changed:
                 while number not in self._answers:
@@ -82,6 +84,15 @@ class Browser:
         answer = self._answers.pop(number)
         assert "error" not in answer, (method, answer["error"])
         return answer["result"]
+
+    async def _write(self, method: str, **parameters: Any) -> int:
+        self._count = number = self._count + 1
+        message = {"id": number, "method": method, "params": parameters}
+        if self._session:
+            message["sessionId"] = self._session
+        async with self._lock:
+            await self._writing.send_all(json.dumps(message).encode() + b"\0")
+        return number
 
     async def wait_event(self, kind: str, wanted: Callable[[Any], bool] = lambda told: True) -> Any:
         """The next event of this kind that is wanted; those before it are forgotten."""

@@ -65,6 +65,11 @@ class History:
         for name in self._series.keys() - present:
             del self._series[name]
 
+    @property
+    def samples(self) -> int:
+        """How many there were."""
+        return self._tick
+
     def points(self, name: str) -> list[Point]:
         """One point for each sample but the first, the oldest in front, at most `LENGTH` - 1; empty for an account that
         is not known.

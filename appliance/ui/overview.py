@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .markup import Child, Html, join, tag
-from .plot import plot, sparkline
+from .plot import plot
 from .view import View
 from .words import count, number, per_second, size, span
 
@@ -143,7 +143,6 @@ def make_rates(view: View) -> Html:
             for reason, dropped in sorted(account["dropped"].items())
         ]
         rate = per_second(line["rates"]["last_10s"])
-        spark = sparkline(view.points(account["name"]), f"{account['name']}: the last hour, now {rate} per second")
         link = tag(
             "a", account["name"], href=f"?plot={account['name']}#rates", data_plot=account["name"],
             aria_current="true" if line is chosen else None, id=f"plot-{account['name']}",
@@ -151,7 +150,7 @@ def make_rates(view: View) -> Html:
         rows.append(
             row(
                 link,
-                spark,
+                view.spark(account["name"]),
                 (rate,),
                 (number(account["received"]),),
                 (number(account["delivered"]),),

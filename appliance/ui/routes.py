@@ -30,6 +30,7 @@ from appliance.runtime.ledger import Ledger
 from .actions import Done, act, start
 from .asking import Asking, explain
 from .forms import PACKET_FIELDS
+from .gallery import Gallery
 from .guard import HEADERS, Guard, Notes, page
 from .live import Live, Sections
 from .page import make_page, make_sign_in_page, render
@@ -71,7 +72,7 @@ class UiRoutes:
     ) -> None:
         self._asking = Asking(endpoints)
         self._credentials = credentials
-        self._history = history
+        self._gallery = Gallery(history)
         self._live = Live(self._sections, dispatcher=dispatcher, ledger=ledger)
         self._guard = Guard()
         self._notes = Notes()
@@ -99,12 +100,12 @@ class UiRoutes:
     # ── looking ──
 
     async def _sections(self, who: Identity, plotted: str) -> Sections:
-        view = await look(self._asking, who, self._history.points, plotted)
+        view = await look(self._asking, who, self._gallery, plotted)
         return render(view) if view is not None else {}
 
     async def _show(self, request: Request) -> Answer:
         given = _fields(request.query)
-        view = await look(self._asking, request.who, self._history.points, given.get("plot", ""))
+        view = await look(self._asking, request.who, self._gallery, given.get("plot", ""))
         if view is None:
             return problem(503, "there is no status")
         return page(

@@ -11,6 +11,8 @@ from appliance.api.roles import Identity
 from appliance.runtime.history import Point
 
 from .asking import Asking
+from .gallery import Gallery
+from .markup import Html
 
 __all__ = ["LETTERS", "View", "look"]
 
@@ -30,6 +32,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     letters: list[dict[str, Any]]
     points: Callable[[str], list[Point]]
     """The last hour of an account."""
+    spark: Callable[[str], Html | None]
+    """Its small plot."""
     plotted: str = ""
     """The account that has a plot of its own; empty: the busiest."""
     may_capture: bool = False
@@ -41,11 +45,12 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         return [(name, figures) for name, figures in named if figures and name.partition(".")[0] in kinds]
 
 
-async def look(asking: Asking, who: Identity, points: Callable[[str], list[Point]], plotted: str = "") -> View | None:
+async def look(asking: Asking, who: Identity, gallery: Gallery, plotted: str = "") -> View | None:
     """Ask for everything; None: there is no status."""
     status = await asking.get(who, STATUS)
     if status is None:
         return None
+    await gallery.refresh([line["account"]["name"] for line in status["ledger"]])
     captures = await asking.get(who, CAPTURES) or {}
     hooks = await asking.get(who, HOOKS) or {}
     letters: dict[str, Any] = {}
@@ -56,7 +61,8 @@ async def look(asking: Asking, who: Identity, points: Callable[[str], list[Point
         captures=captures.get("captures", []),
         hooks=hooks.get("hooks", []),
         letters=letters.get("letters", []),
-        points=points,
+        points=gallery.points,
+        spark=gallery.spark,
         plotted=plotted,
         may_capture=asking.may(who, "POST", CAPTURES),
         may_retry=asking.may(who, "POST", f"{HOOKS}/retry"),

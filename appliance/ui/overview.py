@@ -24,7 +24,7 @@ def table(columns: str, rows: list[Html], empty: str) -> Html:
         tag("th", name.rstrip(">"), scope="col", class_="n" if ">" in name else None) for name in columns.split("|")
     ]
     made = tag("table", tag("thead", tag("tr", *heads)), tag("tbody", *rows))
-    return tag("div", made, class_="wide", tabindex=0)
+    return tag("div", made, class_="wide", tabindex=0, role="group", aria_label=columns.partition("|")[0])
 
 
 def row(name: Child, *cells: Child | tuple[Child], class_: str | None = None) -> Html:

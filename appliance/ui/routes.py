@@ -18,6 +18,8 @@ from functools import partial
 from importlib.resources import files
 from urllib.parse import parse_qsl, urlencode
 
+import structlog
+
 from appliance.api.credentials import Credentials
 from appliance.api.exchange import Answer, Exchange, Reply, Request, problem
 from appliance.api.roles import Identity, Role
@@ -37,6 +39,8 @@ from .page import make_page, make_sign_in_page, render
 from .view import look
 
 __all__ = ["UiRoutes"]
+
+log = structlog.get_logger("audit")
 
 FORM = "application/x-www-form-urlencoded"
 HTML = "text/html"
@@ -115,7 +119,7 @@ class UiRoutes:
                 token=self._guard.token(request.who, _session(request)),
                 query=given,
                 note=self._notes.take(request.who, given.get("note", "")),
-                can_leave=bool(_session(request)),
+                can_leave=request.who.name.startswith("token:"),
             )
         )
 
@@ -169,6 +173,8 @@ class UiRoutes:
                 done = Done(False, "the page was too old, and nothing was done; this one is new", "head")
             else:
                 done = await change(request.who, form)
+                log.info("changed on the page", who=request.who.name, address=request.who.address, ok=done.ok,
+                         asked=form.get("act") or request.path.rpartition("/")[2], told=done.told)  # fmt: skip
             return self._to(request.who, done, {})
 
         return handle

@@ -108,7 +108,7 @@ def test_starting_imports_no_library_that_only_tables_and_tests_need(tmp_path: P
 def test_every_mistake_of_a_file_is_one_line_and_the_exit_code_is_two(tmp_path: Path) -> None:
     """Each line begins with file and line, and there is no traceback."""
     file = tmp_path / "site.toml"
-    file.write_text("[appliance]\nnam = 'x'\n[api]\nui = true\n[[zmq]]\nname = 'z'\n")
+    file.write_text("[appliance]\nnam = 'x'\n[api]\nui = 1\n[[zmq]]\nname = 'z'\n")
     done = run("--config", file, "--check")
     assert done.returncode == 2
     assert done.stdout == ""

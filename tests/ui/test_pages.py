@@ -15,6 +15,8 @@ from appliance.ui.page import SECTIONS
 from .harness import EVIL, OPERATOR, READER, STRANGER, Desk, refusal
 from .test_markup import Parsed
 
+pytestmark = pytest.mark.usefixtures("told")
+
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
@@ -190,6 +192,14 @@ async def test_what_is_found_is_a_file(desk: Desk) -> None:
     assert (answer.status, answer.text) == (200, "pcap")
     assert answer.headers["content-disposition"] == 'attachment; filename="node-1-19700101-000000.pcap"'
     assert answer.headers["extract-report"] == "/x"
+
+
+async def test_who_did_what_is_in_the_log(desk: Desk, told: list[EventDict]) -> None:
+    """Besides the line of every request: a button has no path of its own."""
+    await desk.change("/ui/act", act="stop:c/raw")
+    (entry,) = told
+    assert (entry["event"], entry["who"], entry["asked"]) == ("changed on the page", "uid:0", "stop:c/raw")
+    assert (entry["ok"], entry["told"]) == (True, "c/raw is stopped")
 
 
 async def test_a_note_is_for_whom_it_was_made(desk: Desk) -> None:

@@ -114,7 +114,7 @@ def test_every_mistake_of_a_file_is_one_line_and_the_exit_code_is_two(tmp_path: 
     assert done.stdout == ""
     lines = done.stderr.splitlines()
     assert lines[0] == f'{file}:2: appliance.nam: unknown key, did you mean "name"?'
-    assert lines[1] == f"{file}:4: api.ui: not available in this version"
+    assert lines[1] == f"{file}:4: api.ui: expected true or false, got an integer"
     assert lines[2] == f"{file}:5: zmq[0].bind: missing"
     assert len(lines) == 3
 

@@ -9,7 +9,7 @@ from structlog.typing import EventDict
 
 from appliance.api.credentials import MAX_FAILURES
 from appliance.api.exchange import Answer
-from appliance.api.roles import Role
+from appliance.api.roles import Identity, Role
 from appliance.ui.page import SECTIONS
 
 from .harness import EVIL, OPERATOR, READER, STRANGER, Desk, refusal
@@ -68,14 +68,14 @@ async def test_every_answer_has_its_headers(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("who", [STRANGER, READER, OPERATOR], ids=["stranger", "reader", "operator"])
-async def test_who_may_open_which_page(desk: Desk, who: object) -> None:
+async def test_who_may_open_which_page(desk: Desk, who: Identity) -> None:
     """A browser without a token is sent to sign in; forms that change are for those who operate."""
     streams = ("/ui/live", "/ui/log")
     for endpoint in desk.pages:
         if endpoint.path in streams and who is not STRANGER:
             continue
-        form = {} if endpoint.method == "POST" else None
-        answer = await desk.ask(endpoint.method, endpoint.path, form, who=who)  # type: ignore[arg-type]
+        form: dict[str, str] | None = {} if endpoint.method == "POST" else None
+        answer = await desk.ask(endpoint.method, endpoint.path, form, who=who)
         where = (endpoint.method, endpoint.path, answer.status)
         if who is STRANGER and endpoint.role > Role.OPEN:
             expected = (303, 401) if endpoint.method == "GET" else (401, 401)

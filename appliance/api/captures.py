@@ -41,6 +41,7 @@ PATIENCE_S = 60.0
 """How long the end and the compression of a rotated file may take. Changes have limits of their own; none is left half
 done.
 """
+_TOLD = ("name", "conn_type", "address", "handler")
 _FIELDS = frozenset({"name", "capture", "host", "pid", "seq"})
 
 
@@ -84,6 +85,7 @@ class CaptureRoutes:
             Endpoint(
                 method="POST", path=PATH, role=Role.OPERATE, summary="Start handlers",
                 handle=_guarded(self._start), body=dict[str, Any], reply=Started, status=201, refusals=refusals,
+                told=_TOLD,
             ),
             Endpoint(
                 method="GET", path=one, role=Role.READ, summary="One handler",
@@ -92,7 +94,7 @@ class CaptureRoutes:
             Endpoint(
                 method="PUT", path=one, role=Role.OPERATE, summary="Start a handler unless it runs just so",
                 handle=_guarded(self._put), body=dict[str, Any], reply=HandlerDocument, status=201,
-                refusals=(200, *refusals),
+                refusals=(200, *refusals), told=_TOLD,
             ),
             Endpoint(
                 method="DELETE", path=one, role=Role.OPERATE, summary="Stop a handler",

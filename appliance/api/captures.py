@@ -29,7 +29,7 @@ from appliance.runtime.supervisor import describe, leaf_of
 
 from .exchange import Answer, RefusedError, Request, decode_body, problem, to_json
 from .roles import Role
-from .schemas import CaptureList, HandlerDocument, Rotated, Started, Stopped
+from .schemas import CaptureList, CaptureRequest, HandlerDocument, Rotated, Started, Stopped
 from .table import Endpoint
 
 __all__ = ["PATH", "CaptureRoutes", "Control", "refuse_beyond"]
@@ -84,7 +84,7 @@ class CaptureRoutes:
             ),
             Endpoint(
                 method="POST", path=PATH, role=Role.OPERATE, summary="Start handlers",
-                handle=_guarded(self._start), body=dict[str, Any], reply=Started, status=201, refusals=refusals,
+                handle=_guarded(self._start), body=CaptureRequest, reply=Started, status=201, refusals=refusals,
                 told=_TOLD,
             ),
             Endpoint(
@@ -93,7 +93,7 @@ class CaptureRoutes:
             ),
             Endpoint(
                 method="PUT", path=one, role=Role.OPERATE, summary="Start a handler unless it runs just so",
-                handle=_guarded(self._put), body=dict[str, Any], reply=HandlerDocument, status=201,
+                handle=_guarded(self._put), body=CaptureRequest, reply=HandlerDocument, status=201,
                 refusals=(200, *refusals), told=_TOLD,
             ),
             Endpoint(

@@ -393,6 +393,7 @@ class Api(Table, frozen=True, kw_only=True):
         200 << 20
     )
     legacy_routes: Annotated[bool, Meta(description="serve AIT's six routes at their old paths, too")] = False
+    ui: Annotated[bool, Meta(description="the page for browsers at /ui/")] = True
 
 
 class Config(Table, frozen=True, kw_only=True):

@@ -22,7 +22,7 @@ def make_console(file: IO[str] | None = None) -> Console:
 
 
 LATELY_S = 3600.0
-"""A loss that is longer ago is in the table still, and is no reason any more to get somebody up."""
+"""As in `appliance.runtime.losses`, which takes longer to import than all of this."""
 
 
 def _ago(seconds: float) -> str:

@@ -6,7 +6,10 @@ from collections.abc import Iterable
 
 from .ledger import Account
 
-__all__ = ["Losses"]
+__all__ = ["LATELY_S", "Losses"]
+
+LATELY_S = 3600.0
+"""A loss that is longer ago is counted still, and is no reason any more to get somebody up."""
 
 
 class Losses:

@@ -35,7 +35,7 @@ CONFIGURATION = {
 # Files named here are in /usr/share/doc/broappliance (examples, docs), Zeek's in /usr/share/broappliance/zeek.
 # Every table and key of this version, with its default.""",
     PYTHON_PATH: 'python_path = ["python"]               # where hooks are imported from: /etc/broappliance/python',
-    OPERATORS: 'operate_group = "broappliance"         # its members may operate; docs/security.md says how others may only read',
+    OPERATORS: 'operate_group = "broappliance"         # its members may read and operate: docs/security.md',
 }
 """What is different in /etc/broappliance: text of conf/broappliance.toml → what stands there instead."""
 

@@ -52,8 +52,8 @@ def call(arguments: argparse.Namespace) -> int:
 
 
 def _import_log_library() -> None:
-    """Import structlog without two libraries that nothing of ours needs: rich, 30 ms, for tracebacks that we do not print,
-    and asyncio, 2 MiB, for its asynchronous methods.
+    """Import structlog without two libraries that nothing of ours needs of it: rich, 30 ms, for tracebacks that we
+    do not print, and asyncio, 2 MiB, for its asynchronous methods.
     """
     from appliance.runtime.stand_ins import ABSENT, StandIn, standing_in
 

@@ -44,10 +44,13 @@ MAY_IMPORT = {
     "config": {"errors", "units", "zeek"},
     "runtime": {"errors", "units", "model", "config", "native"},
     "logfile": BASE | {"zeek", "native"},
+    "cluster": BASE | {"zeek", "wire", "config", "runtime"},
     "pcap": {"errors", "units", "native", "runtime"},
     "extract": {"errors", "units", "model", "native", "pcap", "runtime"},
     "ait": LOWER | {"api", "capture"},
     **dict.fromkeys(DOORS_AND_CONSUMERS, LOWER),
+    "broker": LOWER | {"cluster"},
+    "zeromq": LOWER | {"cluster"},
     "api": LOWER | {"extract"},
     "recorder": LOWER | {"extract"},
     "evidence": LOWER | {"extract"},
@@ -84,6 +87,7 @@ MUST_NOT = {
     "config": {"trio", "zmq", "structlog", "rule_engine", "logging", "time"},
     "native": {"trio", "zmq", "structlog"},
     "pcap": PURE,
+    "cluster": {"zmq", "socket", "time"},
     "runtime": {"zmq", "h11", "rule_engine", "rich"},
 }
 HEAVY = {"trio", "zmq", "msgspec", "structlog", "rich", "rule_engine", "yaml"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from .member import ClusterFigures
+from appliance.cluster.figures import ClusterFigures
 
 __all__ = ["DialerFigures", "EndpointFigures", "PeerFigures"]
 

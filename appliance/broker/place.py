@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import trio
 from msgspec.structs import replace
 
+from appliance.cluster.figures import ClusterFigures
 from appliance.config import Broker, Membership
 from appliance.model import Item
 from appliance.runtime.outlet import PoolKey
@@ -16,7 +17,7 @@ from appliance.zeek.messages import Event, encode_message
 
 from .delivery import Delivery
 from .figures import PeerFigures
-from .member import ClusterFigures, ClusterMember
+from .member import ClusterMember
 from .peer import Peer
 from .topics import Topics
 
@@ -55,7 +56,7 @@ class ClusterPlace:
             delivery.hear = self._member.hear
 
     def statistics(self) -> ClusterFigures | None:
-        return None if self._member is None else self._member.statistics()
+        return None if self._member is None else self._member.roster.statistics()
 
     def figures_of(self, peer: Peer) -> PeerFigures:
         """A peer's figures, with the name of the node that it is."""
@@ -86,11 +87,11 @@ class ClusterPlace:
         """Whether `change` can be done while peers stay."""
         if self._member is None or membership is None:
             return self._member is None and membership is None
-        return self._member.can_become(membership)
+        return self._member.roster.can_become(membership)
 
     def change(self, membership: Membership | None, nursery: trio.Nursery | None) -> bool:
         """Take over another layout; returns whether peers are to be told of topics."""
-        if self._member is None or membership is None or self._member.membership == membership:
+        if self._member is None or membership is None or self._member.roster.membership == membership:
             return False
         before = self._member.topics
         news = self._member.change(membership)
@@ -117,4 +118,4 @@ class ClusterPlace:
 
     def pool_topic(self, pool: str, key: PoolKey, *, by_hash: bool) -> str:
         """See `Publisher.pool_topic`."""
-        return "" if self._member is None else self._member.pool_topic(pool, key, by_hash=by_hash)
+        return "" if self._member is None else self._member.roster.pool_topic(pool, key, by_hash=by_hash)

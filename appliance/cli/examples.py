@@ -20,6 +20,12 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("config | diff -I '^#' <(broappliance --config site.toml --print-config) -", "what a reload would change"),
         ("config --json | jq '.config.zmq[].bind'", ""),
     ),
+    "token": (("token list --file api.tokens", "who may do what"),),
+    "token new": (
+        ("token new grafana --file api.tokens > grafana.token", "it may read"),
+        ("token new ops --role operate --file api.tokens > ops.token", "and change things"),
+    ),
+    "token list": (("token list --file api.tokens", ""),),
     "publish": (("publish event zeek/event/my/alarm My::alarm 10.0.0.1 5", ""),),
     "publish event": (
         ("publish event zeek/event/my/alarm My::alarm 10.0.0.1 80/tcp 5min", "addr, port and interval"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .spec import Each, Inside, Keyed, Left, Length, Names, States, Table, Text, counter, gauge
+from .spec import Each, Inside, Keyed, Left, Length, States, Table, Text, counter, gauge
 
 __all__ = ["TABLES"]
 
@@ -35,20 +35,17 @@ TABLES: dict[str, Table] = {
     "zeromq.NodeFigures": Table(
         "cluster",
         {
-            "node": Left("it is the label node"),
-            "node_id": Text("node_id"),
+            "node_id": Left("another one after each start; it is in the status"),
             "is_ready": gauge("ready", "Whether the others' subscriptions are known to us, and ours to them."),
             "read": Inside("cluster_read", "zeromq.LinkState"),
             "write": Inside("cluster_write", "zeromq.LinkState"),
             "subscriptions": Length("subscriptions", "Topics that we have subscribed to."),
             "heard": gauge("heard_topics", "Topics that anybody has subscribed to."),
-            "up": Names("node_up", "1 for every other node that is up.", "name"),
+            "cluster": Inside("cluster", "cluster.ClusterFigures"),
             "waiting_in": gauge("incoming_queued_messages", "Messages that wait to be read."),
             "waiting_out": gauge("outgoing_queued_messages", "Messages that wait for the network."),
-            "oddities": counter("presence_errors", "What was wrong with the presence of others.", label="reason"),
             "quarantined": counter("quarantined_messages", "Messages kept for inspection."),
         },
-        "Our node on a ZeroMQ cluster.",
     ),
     "zeromq.ProxyFigures": Table(
         "proxy",
@@ -57,6 +54,38 @@ TABLES: dict[str, Table] = {
             "write": _TEXT,
             "refused": counter("refused_connections", "Connections whose key was another one."),
         },
+    ),
+    "cluster.NodeFigures": Table(
+        "cluster_node",
+        {
+            "name": _LABEL,
+            "type": _LABEL,
+            "is_up": gauge("up", "Whether the node is up."),
+            "id": Left("another one after each start; it is in the status"),
+            "since_s": gauge("age_seconds", "For how long it has been up; 0 if it is not."),
+        },
+    ),
+    "cluster.PoolFigures": Table(
+        "cluster_pool",
+        {
+            "topic": _LABEL,
+            "members": Length("members", "Nodes that are in the pool."),
+            "alive": gauge("alive_members", "Those of them that are alive."),
+        },
+    ),
+    "cluster.ClusterFigures": Table(
+        "cluster",
+        {
+            "node": Left("it is the label node"),
+            "role": Text("role"),
+            "announced": gauge("announced", "Whether we take part in presence."),
+            "up": gauge("nodes_up", "Nodes that are up, without us."),
+            "nodes": Each("cluster_node", "cluster.NodeFigures", {"name": "name", "type": "type"}),
+            "worker_count": gauge("workers_up", "Workers that are up."),
+            "pools": Each("cluster_pool", "cluster.PoolFigures", {"topic": "topic"}),
+            "refused": Keyed("counter", "presence_errors_total", "Hellos that were of no use, by reason.", "reason"),
+        },
+        "Our place in a cluster.",
     ),
     "broker.PeerFigures": Table(
         "broker_peer",
@@ -75,38 +104,6 @@ TABLES: dict[str, Table] = {
             "queued_bytes": gauge("queued_bytes", "Bytes that wait for it."),
             "dropped": counter("dropped_messages", "Messages that overflow has cost it."),
         },
-    ),
-    "broker.NodeFigures": Table(
-        "broker_node",
-        {
-            "name": _LABEL,
-            "type": _LABEL,
-            "is_up": gauge("up", "Whether the node is up."),
-            "id": Left("another one after each start; it is in the status"),
-            "since_s": gauge("age_seconds", "For how long it has been up; 0 if it is not."),
-        },
-    ),
-    "broker.PoolFigures": Table(
-        "broker_pool",
-        {
-            "topic": _LABEL,
-            "members": Length("members", "Nodes that are in the pool."),
-            "alive": gauge("alive_members", "Those of them that are alive."),
-        },
-    ),
-    "broker.ClusterFigures": Table(
-        "broker_cluster",
-        {
-            "node": Left("it is the label node"),
-            "role": Text("role"),
-            "announced": gauge("announced", "Whether we take part in presence."),
-            "up": gauge("nodes_up", "Nodes that are up, without us."),
-            "nodes": Each("broker_node", "broker.NodeFigures", {"name": "name", "type": "type"}),
-            "worker_count": gauge("workers_up", "Workers that are up."),
-            "pools": Each("broker_pool", "broker.PoolFigures", {"topic": "topic"}),
-            "refused": Keyed("counter", "presence_errors_total", "Hellos that were of no use, by reason.", "reason"),
-        },
-        "Our node on the Broker network.",
     ),
     "broker.DialerFigures": Table(
         "broker_dialer",
@@ -130,7 +127,7 @@ TABLES: dict[str, Table] = {
                 "broker_peers",
                 "Peers that are connected.",
             ),
-            "cluster": Inside("broker_cluster", "broker.ClusterFigures"),
+            "cluster": Inside("cluster", "cluster.ClusterFigures"),
             "dialers": Each("broker_dialer", "broker.DialerFigures", {"address": "address"}),
             "half_open": gauge("half_open_connections", "Incoming connections in their handshake."),
             "refused": counter("refused_connections", "Incoming connections that did not become peers."),

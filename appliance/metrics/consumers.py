@@ -137,6 +137,7 @@ TABLES: dict[str, Table] = {
         "sink",
         {
             "topic": Text("topic"),
+            "pool": Text("pool"),
             "messages": counter("published_messages", "Messages queued for one peer at least."),
             "logs": gauge("announced_logs", "Logs announced to loggers."),
         },

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from . import cluster, consumers, disk, doors, operation, process
 from .exposition import PREFIX, Metric
-from .spec import Each, Field, Inside, Keyed, Names, States, Table, Text, metric_of
+from .spec import Each, Field, Inside, Keyed, States, Table, Text, metric_of
 
 __all__ = ["BUILD_INFO", "TABLES", "all_metrics", "labels_of"]
 
@@ -61,7 +61,7 @@ def _add(found: _Found, table: Table, prefix: str, labels: tuple[str, ...]) -> N
 
 
 def _own_labels(field: Field) -> Iterator[str]:
-    if isinstance(field, Keyed | Names):
+    if isinstance(field, Keyed):
         yield field.label
     elif isinstance(field, States):
         yield "state"

@@ -20,7 +20,6 @@ __all__ = [
     "Keyed",
     "Left",
     "Length",
-    "Names",
     "States",
     "Table",
     "Text",
@@ -47,14 +46,6 @@ class Keyed(msgspec.Struct, frozen=True):
     """Numbers by something."""
 
     kind: str
-    name: str
-    help: str
-    label: str
-
-
-class Names(msgspec.Struct, frozen=True):
-    """Several texts: 1 for each that is there."""
-
     name: str
     help: str
     label: str
@@ -121,7 +112,7 @@ class Left(msgspec.Struct, frozen=True):
     why: str
 
 
-Field = Value | Keyed | Names | Length | States | Text | Timing | Inside | Each | Left
+Field = Value | Keyed | Length | States | Text | Timing | Inside | Each | Left
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -142,7 +133,7 @@ def metric_of(field: Field, prefix: str) -> Metric | None:
     match field:
         case Value() | Keyed():
             return Metric(full_name(prefix, field.name), field.kind, field.help)
-        case Names() | Length() | States():
+        case Length() | States():
             return Metric(full_name(prefix, field.name), "gauge", field.help)
         case Timing():
             return Metric(full_name(prefix, field.name), "histogram", field.help)

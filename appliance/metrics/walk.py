@@ -17,7 +17,6 @@ from .spec import (
     Keyed,
     Left,
     Length,
-    Names,
     States,
     Table,
     Text,
@@ -87,8 +86,6 @@ class Walker:
                 return _value(get, field, metric)
             case Keyed():
                 return _keyed(get, field.label, metric)
-            case Names():
-                return _names(get, field.label, metric)
             case States():
                 return _states(get, field.states, metric)
             case Length():
@@ -163,14 +160,6 @@ def _keyed(get: Callable[[Any], Any], label: str, metric: Metric) -> Step:
     def step(page: Page, labels: Labels, struct: Any) -> None:
         for key, value in get(struct).items():
             page.add(metric, make_labels({label: key}, labels), value)
-
-    return step
-
-
-def _names(get: Callable[[Any], Any], label: str, metric: Metric) -> Step:
-    def step(page: Page, labels: Labels, struct: Any) -> None:
-        for name in get(struct):
-            page.add(metric, make_labels({label: name}, labels), 1)
 
     return step
 

@@ -44,6 +44,9 @@ class BrokerSinkFigures(msgspec.Struct, frozen=True, kw_only=True):
     """One sink at one moment."""
 
     topic: str
+    """Empty: each message goes to one node of the pool."""
+    pool: str
+    """``logger``, ``proxy`` or ``worker``; empty: everything goes to the topic."""
     messages: int
     """Queued for one peer at least since the start."""
     logs: int
@@ -67,7 +70,10 @@ class BrokerSink:
         self._messages = 0
 
     def statistics(self) -> BrokerSinkFigures:
-        return BrokerSinkFigures(topic=self._topic, messages=self._messages, logs=len(self._announced))
+        pool = self.config.pool
+        return BrokerSinkFigures(
+            topic="" if pool else self._topic, pool=pool, messages=self._messages, logs=len(self._announced)
+        )
 
     def stop(self) -> None:
         self._queue.close()

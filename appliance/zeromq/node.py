@@ -136,23 +136,21 @@ class ClusterNode:
     @property
     def table(self) -> NodeTable:
         """Who is up."""
-        return self._member.table
+        return self._member.roster.table
 
     def statistics(self) -> NodeFigures:
         carrier = self._carrier
         read, write = carrier.links if carrier else (None, None)
         return NodeFigures(
-            node=self.table.name,
             node_id=self.node_id,
             is_ready=self.is_ready and carrier is not None,
             read=read,
             write=write,
             subscriptions=self._wanted.topics,
             heard=len(self._heard),
-            up=self.table.up,
+            cluster=self._member.roster.statistics(),
             waiting_in=carrier.events.waiting if carrier else 0,
             waiting_out=self._queued - self._booked,
-            oddities=dict(self._member.oddities),
             quarantined=self._intake.kept,
         )
 
@@ -179,7 +177,7 @@ class ClusterNode:
 
     def apply(self, plan: NodePlan) -> bool:
         """Take over a new plan with these sockets, if only topics, patience and the other nodes differ."""
-        can_become = self._member.can_become(plan.member) and plan.announces == self.plan.announces
+        can_become = self._member.roster.can_become(plan.member) and plan.announces == self.plan.announces
         if not can_become or replace(self.plan, **{key: getattr(plan, key) for key in _LIVE_KEYS}) != plan:
             return False
         old, self.plan = self.plan, plan
@@ -388,7 +386,7 @@ class ClusterNode:
 
     def pool_topic(self, pool: str, key: PoolKey, *, by_hash: bool) -> str:
         """See `appliance.runtime.outlet.Chooser`."""
-        return self._member.pool_topic(pool, key, by_hash=by_hash)
+        return self._member.roster.pool_topic(pool, key, by_hash=by_hash)
 
     @contextmanager
     def subscribed(self, prefixes: Sequence[str]) -> Iterator[None]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from appliance.cluster.figures import ClusterFigures
+
 from .links import LinkState
 
 __all__ = ["NodeFigures"]
@@ -12,8 +14,6 @@ __all__ = ["NodeFigures"]
 class NodeFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Our node on a ZeroMQ cluster at one moment."""
 
-    node: str
-    """Its name."""
     node_id: str
     """Its ID; another one after each start."""
     is_ready: bool
@@ -25,13 +25,11 @@ class NodeFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Ours."""
     heard: int
     """Topics that anybody has subscribed to."""
-    up: tuple[str, ...]
-    """Names of the other nodes that are up, in the order in which they came."""
+    cluster: ClusterFigures
+    """Who we are in it, and who is up."""
     waiting_in: int
     """Messages that wait for the loop."""
     waiting_out: int
     """Messages that wait for the network."""
-    oddities: dict[str, int]
-    """What was wrong with the presence of others, by reason."""
     quarantined: int
     """Messages kept for inspection since the start."""

@@ -10,7 +10,7 @@ import pytest
 import trio
 from msgspec.structs import replace
 
-from appliance.broker.member import ClusterFigures
+from appliance.cluster.figures import ClusterFigures
 from appliance.wire.filters import encode_filter
 from appliance.wire.framing import make_frame
 from appliance.wire.handshake import Established

@@ -144,8 +144,7 @@ SINK = '[[sink]]\nname = "s"\non = ["log:*"]\n'
         (ZMQ.replace("tcp://*:0", "ipc://x") + "[api]\nlisten = ['unix:x']",
          "site.toml:5: api.listen[0]: is bound already by zmq[0].bind[0] at site.toml:3"),
         ("[api]\nlisten = ['127.0.0.1:80']",
-         ("site.toml:2: api.listen[0]: the TCP address '127.0.0.1:80' is not available in this version, "
-         'use "unix:/path"')),
+         "site.toml:2: api.listen[0]: a TCP address needs token_file, make a token with: broappliance token new NAME"),
         (CAPTURE + "log_dir = '{nmae}'",
          "site.toml:7: capture[0].handler[0].log_dir: unknown field {nmae}, did you mean {name}?"),
         (CAPTURE + "file_name_pattern = '{path}'",

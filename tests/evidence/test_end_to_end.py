@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from appliance.app import Appliance
-from appliance.cli.tables import _detail
+from appliance.cli.details import describe
 from appliance.config import load
 from appliance.evidence.requests import ANSWER, ANSWER_TOPIC, REQUEST, REQUEST_TOPIC
 from appliance.model import LogBatch
@@ -116,7 +116,7 @@ def status_of(h: House) -> str:
     """What the command shows."""
     status = msgspec.json.decode(msgspec.json.encode(h.appliance.status()))
     (line,) = [line for line in status["services"] if line["service"]["name"] == "evidence.notices"]
-    return _detail(line)
+    return describe(line)
 
 
 async def test_notice_after_its_packets_gets_all_of_them(tmp_path: Path, generator: Generator) -> None:

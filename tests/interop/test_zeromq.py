@@ -115,4 +115,4 @@ async def test_a_manager_that_starts_anew(tmp_path: Path) -> None:
         async with cluster.zeek("manager") as manager:
             await manager.wait("node_up", "worker-2")
             await member.node.wait_for(lambda: member.node.table.id_of("manager") not in (None, former))
-            assert set(member.figures.oddities) <= {"no_goodbye"}
+            assert set(member.oddities) <= {"no_goodbye"}

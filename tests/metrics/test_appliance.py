@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import io
+import json
 from pathlib import Path
 
+import msgspec
+import pytest
 import trio
 
 from appliance.app import Appliance
+from appliance.cli import details
+from appliance.cli.tables import make_console, make_status
 from appliance.config import load
 from appliance.metrics.names import all_metrics, labels_of
 from appliance.metrics.source import Source
 from appliance.parts import prepare
+from appliance.status import Status
 
 from ..api.harness import parse_response
 from .readers import read_text
@@ -68,6 +75,13 @@ topic = "zeek/event/out/"
 """
 
 
+def show(status: Status) -> None:
+    """As ``broappliance status`` does, which must have words for each of these services."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delattr(details, "_plain")
+        make_console(io.StringIO()).print(make_status(json.loads(msgspec.json.encode(status))))
+
+
 async def scrape(stream: trio.SocketStream) -> str:
     async with stream:
         await stream.send_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
@@ -89,6 +103,7 @@ async def test_a_scrape_has_every_number_that_the_status_has(tmp_path: Path) -> 
         nursery.start_soon(appliance.run)
         await appliance.ready.wait()
         status = appliance.status()
+        show(status)
         page = Source(appliance.status).page(status)
         address = next(each.figures.listening[0] for each in status.services if each.service.name == "metrics")
         scraped = read_text(await scrape(await trio.open_tcp_stream("127.0.0.1", int(address.rpartition(":")[2]))))

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 import trio
 
-from appliance.cli.tables import _detail
+from appliance.cli.details import describe
 from appliance.native import FlowQuery, SegmentIndex
 from appliance.recorder.opener import PENS
 from tests.native.wanted import read_segment
@@ -223,5 +223,5 @@ async def test_figures_say_what_is_there(tmp_path: Path, generator: Generator) -
         assert figures.packets_per_s.last_10s > 0
         line = {"service": {"name": "recorder.edge"}, "figures": msgspec.to_builtins(figures), "queue": None}
         told = r"near recording, [\d,]+ packets/s, \d segments, 1\.\d MiB of [\d.,]+ [GT]iB, back \d s"
-        assert re.fullmatch(told, _detail(line))
+        assert re.fullmatch(told, describe(line))
     assert bench.figures().state == "stopped"

@@ -162,6 +162,11 @@ class Member:
         return self.node.statistics()
 
     @property
+    def oddities(self) -> dict[str, int]:
+        """What was wrong with the presence of others."""
+        return self.figures.cluster.refused
+
+    @property
     def write(self) -> LinkState:
         """The connection for writing."""
         assert self.figures.write is not None

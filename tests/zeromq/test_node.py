@@ -37,7 +37,7 @@ async def test_two_nodes_see_each_other(tmp_path: Path) -> None:
         await manager.wait_up("worker-1")
         await again.wait_up("manager")
         assert manager.node.table.id_of("worker-1") == again.node.node_id != first
-        assert manager.figures.oddities == again.figures.oddities == {}
+        assert manager.oddities == again.oddities == {}
 
 
 async def test_news_of_nodes(tmp_path: Path) -> None:
@@ -232,8 +232,8 @@ async def test_a_hello_of_somebody_unknown(tmp_path: Path) -> None:
         await bare.wait_heard(own)
         bare.publish(own, Event.make("Cluster::hello", b"nobody", b"b-1"))
         bare.publish(own, Event.make(ZEROMQ_HELLO))
-        await manager.node.wait_for(lambda: len(manager.figures.oddities) == 2)
-        assert manager.figures.oddities == {"unknown_node": 1, "bad_hello": 1}
+        await manager.node.wait_for(lambda: len(manager.oddities) == 2)
+        assert manager.oddities == {"unknown_node": 1, "bad_hello": 1}
         assert manager.up == set()
         bare.close()
 

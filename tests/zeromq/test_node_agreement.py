@@ -49,7 +49,7 @@ async def test_nodes_agree_after_kills_restarts_and_a_proxy_restart(tmp_path: Pa
         await agree(members)
         await start(bus, members, *gone)
         await agree(members)
-        assert not any(member.figures.oddities for member in members.values())
+        assert not any(member.oddities for member in members.values())
 
         await bus.stop_proxy()
         blind = chance.choice(names)
@@ -57,7 +57,7 @@ async def test_nodes_agree_after_kills_restarts_and_a_proxy_restart(tmp_path: Pa
         await bus.start_proxy()
         await start(bus, members, blind)
         await agree(members)
-        odd = {reason for member in members.values() for reason in member.figures.oddities}
+        odd = {reason for member in members.values() for reason in member.oddities}
         assert odd <= {"no_goodbye"}
 
 
@@ -87,5 +87,5 @@ async def test_a_proxy_restart_is_silent(tmp_path: Path) -> None:
         await wait_until(has_arrived)
         del members["manager"], sent["manager"]
         assert {name: member.books("cluster.out").received for name, member in members.items()} == sent
-        assert not any(member.figures.oddities for member in members.values())
+        assert not any(member.oddities for member in members.values())
         assert all(len(member.up) == 2 for member in members.values())

@@ -66,4 +66,4 @@ async def test_our_node_in_the_place_of_a_zeek(tmp_path: Path, own: str, other: 
         assert names == {each.name for each in decoded if isinstance(each, Event)}
         zeek.close()
         await member.wait_up()
-        assert member.figures.oddities == {}
+        assert member.oddities == {}

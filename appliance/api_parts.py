@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from appliance.config import Api, Evidence, Hook
 from appliance.runtime.dispatcher import Dispatcher
+from appliance.runtime.history import History
 from appliance.runtime.ledger import Ledger
 from appliance.runtime.outlet import Outlet
 from appliance.runtime.queues import Queues
@@ -37,6 +38,7 @@ class ApiParts:
         captures: gives what changes captures; None: nobody does.
         running: gives every unit that runs; None: hooks and stores cannot be looked at.
         reloads: where reloads are asked for; None: nobody can.
+        history: the last hour, for the page.
         metrics: what Prometheus is told.
     """
 
@@ -54,17 +56,19 @@ class ApiParts:
         captures: Callable[[], Any] | None,
         running: Callable[[], Iterable[Any]] | None,
         reloads: Reloads | None,
+        history: History,
         metrics: MetricParts,
     ) -> None:
         self._ledger, self._dispatcher, self._outlet = ledger, dispatcher, outlet
         self._queues, self._stores, self._recorders = queues, stores, recorders
         self._status, self._captures, self._running = status, captures, running
-        self._configuration, self._reloads = configuration, reloads
+        self._configuration, self._reloads, self._history = configuration, reloads, history
         self._metrics = metrics
 
     def make(self, table: Api, prepared: Prepared) -> ApiServer:
         """A service that is not running yet."""
         from appliance.api.captures import CaptureRoutes
+        from appliance.api.credentials import Credentials
         from appliance.api.events import EventsApi
         from appliance.api.evidence import EvidenceRoutes
         from appliance.api.extract import ExtractRoutes
@@ -78,6 +82,7 @@ class ApiParts:
         config = prepared.config
         state_dir = config.appliance.state_dir
         events = EventsApi(outlet=self._outlet, dispatcher=self._dispatcher, ledger=self._ledger)
+        credentials = Credentials(table)
         endpoints = []
         if self._status is not None:
             about = ServiceRoutes(self._status, kind=Status, service=ServiceLine, account=LedgerLine)
@@ -100,10 +105,22 @@ class ApiParts:
             from appliance.ait.routes import LegacyRoutes
 
             endpoints += LegacyRoutes(self._captures, state_dir=state_dir).endpoints()
+        if table.ui:
+            from appliance.ui.routes import UiRoutes
+
+            endpoints += UiRoutes(
+                tuple(endpoints),
+                credentials=credentials,
+                history=self._history,
+                dispatcher=self._dispatcher,
+                ledger=self._ledger,
+                name=config.appliance.name,
+            ).endpoints()
         return ApiServer(
             table,
             endpoints,
             events=events,
+            credentials=credentials,
             name=config.appliance.name,
             is_optional=not prepared.loaded.is_set("api.listen"),
         )

@@ -17,6 +17,7 @@ from appliance import __version__
 from appliance.config import diff, load, node_name, show
 from appliance.errors import ApplianceError, ConfigError
 from appliance.runtime.dispatcher import Dispatcher
+from appliance.runtime.history import History
 from appliance.runtime.ledger import Ledger
 from appliance.runtime.logs import configure_logs
 from appliance.runtime.notify import Notifier
@@ -82,6 +83,7 @@ class Appliance:
         self.dispatcher = Dispatcher()
         self.outlet = Outlet()
         self.reloads = Reloads()
+        self.history = History()
         self.ready = trio.Event()
         self._prepared = prepared
         self._path = path
@@ -117,6 +119,7 @@ class Appliance:
                 captures=lambda: self.captures,
                 running=lambda: self._assembly.units.values() if self._assembly else (),
                 reloads=self.reloads,
+                history=self.history,
             )
             assembly = Assembly(supervisor=supervisor, dispatcher=self.dispatcher, parts=parts)
             self._assembly, self._parts = assembly, parts
@@ -314,6 +317,7 @@ class Appliance:
             self._meters = {a.name: self._meters.get(a.name) or RateMeter(self._began) for a in self.ledger}
             for account in self.ledger:
                 self._meters[account.name].sample(now, account.received)
+            self.history.sample(now, self.ledger)
             await trio.sleep(1.0)
 
     def _is_in_between(self) -> bool:

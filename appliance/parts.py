@@ -38,6 +38,7 @@ from appliance.config import (
     plan_peering,
 )
 from appliance.runtime.dispatcher import Dispatcher
+from appliance.runtime.history import History
 from appliance.runtime.intake import ConsumerQueue
 from appliance.runtime.ledger import Ledger
 from appliance.runtime.outlet import Outlet
@@ -128,6 +129,7 @@ class Parts:
         captures: gives what changes captures over the endpoint; None: nobody does.
         running: gives every unit that runs; None: hooks cannot be looked at over the endpoint.
         reloads: where reloads are asked for over the endpoint; None: nowhere.
+        history: the last hour, for the page; None: nobody remembers.
     """
 
     def __init__(
@@ -141,8 +143,9 @@ class Parts:
         captures: Callable[[], CaptureControl] | None = None,
         running: Callable[[], Iterable[Unit]] | None = None,
         reloads: Reloads | None = None,
+        history: History | None = None,
     ) -> None:
-        self._reloads = reloads
+        self._reloads, self._history = reloads, history or History()
         self._ledger = ledger
         self._dispatcher = dispatcher
         self.metrics = MetricParts(status)
@@ -264,6 +267,7 @@ class Parts:
             captures=self._captures,
             running=self._running,
             reloads=self._reloads,
+            history=self._history,
             metrics=self.metrics,
         )
         return parts.make(table, prepared)

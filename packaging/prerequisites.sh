@@ -3,6 +3,7 @@
 # command that installs them is named.
 #   prerequisites.sh build    to build and run
 #   prerequisites.sh test     to test
+#   prerequisites.sh browser  to test the page, too: 100 MB
 #   prerequisites.sh packages        to make packages
 #   prerequisites.sh install-test    to install them in small systems, and boot those
 set -eu
@@ -29,6 +30,9 @@ test)
     need tcpreplay sh -c 'command -v tcpreplay'
     need iproute2 sh -c 'command -v ip'
     need libpcap0.8 "$python" -c 'import ctypes; ctypes.CDLL("libpcap.so.0.8")'
+    ;;
+browser)
+    need chromium sh -c 'command -v chromium || command -v chromium-browser || command -v google-chrome'
     ;;
 packages)
     need binutils sh -c 'command -v objdump'

@@ -48,6 +48,7 @@ MAY_IMPORT = {
     "pcap": {"errors", "units", "native", "runtime"},
     "extract": {"errors", "units", "model", "native", "pcap", "runtime"},
     "ait": LOWER | {"api", "capture"},
+    "ui": LOWER | {"api"},
     **dict.fromkeys(DOORS_AND_CONSUMERS, LOWER),
     "broker": LOWER | {"cluster"},
     "zeromq": LOWER | {"cluster"},
@@ -67,7 +68,7 @@ MAY_IMPORT = {
     | {"preparation", "status"}
     | {f"{each}_parts" for each in ("api", "cluster", "evidence", "hook", "metric", "sink", "store")}
     | DOORS_AND_CONSUMERS - {"demo"},
-    "api_parts": LOWER | {"ait", "api", "metric_parts", "preparation", "status", "store_parts"},
+    "api_parts": LOWER | {"ait", "api", "metric_parts", "preparation", "status", "store_parts", "ui"},
     "assembly": LOWER | {"cluster_parts", "parts"},
     "errands": LOWER | {"parts", "hook_parts"},
     "sites": LOWER | {"hooks", "hook_parts", "preparation", "parts", "assembly"},

@@ -106,6 +106,8 @@ class _Resource:
             return refuse(who, Role.READ) or problem(405, "not done here", allow=sorted(self._served))
         refusal = refuse(who, endpoint.role)
         if refusal is not None:
+            if endpoint.sign_in and scope["method"] == "GET" and who.challenge:
+                return Answer(303, b"", headers={"location": endpoint.sign_in, "cache-control": "no-store"})
             return refusal
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         try:

@@ -14,7 +14,8 @@ from appliance.errors import ConfigError
 
 from .exchange import Answer, problem
 from .roles import Identity
-from .tokens import Tokens, read_tokens
+from .sessions import Sessions, read_cookie
+from .tokens import Tokens, digest_of, read_tokens
 
 __all__ = ["Credentials", "read_credentials"]
 
@@ -60,6 +61,7 @@ class Credentials:
         self._table = table
         self._clock = clock
         self._tokens = Tokens()
+        self._sessions = Sessions(clock)
         self._failures: OrderedDict[str, tuple[float, int]] = OrderedDict()
         self.context: ssl.SSLContext | None = None
         """For connections from now on; None: there is no TLS."""
@@ -76,10 +78,28 @@ class Credentials:
         """Who sends a request over TCP."""
         kind, _, text = headers.get("authorization", "").partition(" ")
         if not text:
-            return peer
+            return self._identify_session(peer, headers)
         if kind.lower() == "bearer" and (found := self._tokens.find(text.strip(), peer.address)) is not None:
             return found
         return self._refuse(peer.address.rpartition(":")[0])
+
+    def _identify_session(self, peer: Identity, headers: Mapping[str, str]) -> Identity:
+        """Who has signed in, if his token is still one."""
+        digest = self._sessions.find(read_cookie(headers.get("cookie", "")))
+        found = self._tokens.find_digest(digest, peer.address) if digest is not None else None
+        return found if found is not None else peer
+
+    def sign_in(self, text: str, peer: Identity) -> str | Answer:
+        """Begin a session for whoever has a token; returns the header ``Set-Cookie``, or a refusal."""
+        found = self._tokens.find(text, peer.address)
+        if found is None:
+            return self._refuse(peer.address.rpartition(":")[0])
+        log.info("signed in", who=found.name, address=found.address)
+        return self._sessions.begin(digest_of(text), is_tls=self.context is not None)
+
+    def sign_out(self, headers: Mapping[str, str]) -> str:
+        """End the session that a request is of; returns the header ``Set-Cookie``."""
+        return self._sessions.end(read_cookie(headers.get("cookie", "")), is_tls=self.context is not None)
 
     def _refuse(self, host: str) -> Answer:
         now = self._clock()

@@ -162,6 +162,8 @@ class Exchange:
         self._gone = trio.Event()
         self.status = 0
         """Of the response that was begun; 0 if none was."""
+        self.headers: dict[str, str] = {}
+        """That go with it, whatever it is."""
 
     async def answer(self, answer: Answer, timeout_s: float) -> None:
         """Send a whole response.
@@ -180,7 +182,7 @@ class Exchange:
 
     async def _begin(self, status: int, headers: Mapping[str, str]) -> None:
         self.status = status
-        raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in {**headers, **self.headers}.items()]
         await self._send({"type": "http.response.start", "status": status, "headers": raw})
 
     async def begin_stream(

@@ -23,7 +23,7 @@ log = structlog.get_logger("audit")
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
-_SENSITIVE = re.compile(r"/v1/extract/pcap|/v1/captures/[^/]+/[^/]+/files/.+")
+_SENSITIVE = re.compile(r"/v1/extract/pcap|/v1/captures/[^/]+/[^/]+/files/.+|/ui/extract")
 """Read with GET, and worth a line all the same: packets."""
 
 
@@ -90,7 +90,8 @@ class Gate:
         site = headers.get("sec-fetch-site", "none")
         if origin is not None and origin.lower() != f"{scope['scheme']}://{host.lower()}":
             return problem(403, "not from another page", detail=f"the origin is {origin[:100]!r}", reason="origin")
-        if site not in ("none", "same-origin"):
+        is_visit = scope["method"] == "GET" and headers.get("sec-fetch-mode") == "navigate" and _is_page(scope)
+        if site not in ("none", "same-origin") and not is_visit:
             return problem(403, "not from another page", detail=f"the page is {site[:20]!r}", reason="origin")
         return None
 
@@ -102,6 +103,11 @@ class Gate:
         except ValueError:
             return False
         return True
+
+
+def _is_page(scope: Scope) -> bool:
+    """Whether a link from anywhere may lead there: what it shows is for the person alone, and nothing is done."""
+    return bytes(scope["raw_path"]) in (b"/ui", b"/ui/", b"/ui/login")
 
 
 def _tell(who: Identity, scope: Scope, status: int) -> None:

@@ -48,6 +48,7 @@ def codes_of(endpoint: Endpoint) -> list[int]:
 
 def describe_endpoints(endpoints: Sequence[Endpoint]) -> bytes:
     """The document, JSON."""
+    endpoints = [each for each in endpoints if not each.sign_in]
     kinds = list(dict.fromkeys(map(_Key, [Problem, *documents(endpoints)])))
     schemas, components = msgspec.json.schema_components([each.kind for each in kinds], ref_template=_REF)
     schema_of = dict(zip(kinds, schemas, strict=True))

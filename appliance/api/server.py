@@ -74,6 +74,7 @@ class ApiServer:
         table: where to listen, and who may.
         endpoints: what there is.
         events: those who follow events are let go in peace at the end; None: there are none.
+        credentials: of those who come over TCP; None: what the table names.
         name: of the host, under which the endpoint is reached besides ``[api] hosts``.
         is_optional: go on without a socket that cannot be used, with a warning: nobody asked for it by name.
     """
@@ -84,11 +85,12 @@ class ApiServer:
         endpoints: Sequence[Endpoint],
         *,
         events: EventsApi | None = None,
+        credentials: Credentials | None = None,
         name: str = "",
         is_optional: bool = False,
     ) -> None:
         self.endpoints = endpoints
-        self.credentials = Credentials(table)
+        self.credentials = credentials or Credentials(table)
         self._table = table
         self._is_optional = is_optional
         self._events = events

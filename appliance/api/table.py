@@ -39,6 +39,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     also: Sequence[str] = ()
     """Other forms of the answer, for who asks for them."""
     max_body: int = MAX_BODY
+    sign_in: str = ""
+    """Of what is for browsers: where one is sent that has shown no token. It is not in the description."""
     is_stream: bool = False
     """Without an end of its own, or long: HEAD is not served."""
 

@@ -23,7 +23,7 @@ from appliance.errors import ConfigError
 
 from .roles import Identity, Role
 
-__all__ = ["Token", "Tokens", "make_token", "read_tokens"]
+__all__ = ["Token", "Tokens", "digest_of", "make_token", "read_tokens"]
 
 _LINE = re.compile(r"(\S{1,64})\s+(read|operate)\s+sha256:([0-9a-f]{64})")
 _MAX_BYTES = 1 << 20
@@ -50,7 +50,10 @@ class Tokens:
 
     def find(self, text: str, address: str) -> Identity | None:
         """Who has this token; None: nobody. Takes the same time for each."""
-        digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
+        return self.find_digest(digest_of(text), address)
+
+    def find_digest(self, digest: bytes, address: str) -> Identity | None:
+        """Likewise, by the token's hash."""
         found: Token | None = None
         for each in self._tokens:
             if hmac.compare_digest(each.digest, digest):
@@ -58,6 +61,11 @@ class Tokens:
         if found is None:
             return None
         return Identity(name=f"token:{found.name}", role=found.role, address=address)
+
+
+def digest_of(text: str) -> bytes:
+    """The hash of a token, as it is kept."""
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
 
 
 def read_tokens(path: str) -> Tokens:

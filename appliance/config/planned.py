@@ -11,9 +11,7 @@ __all__ = ["KEYS", "TABLES", "VALUES", "VOID"]
 TABLES: dict[str, str] = {}
 """Top-level tables, as headers."""
 
-KEYS = {
-    "api": frozenset({"ui"}),
-}
+KEYS: dict[str, frozenset[str]] = {}
 """Keys of the tables that exist."""
 
 VALUES = {

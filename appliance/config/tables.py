@@ -390,6 +390,7 @@ class Api(Table, frozen=True, kw_only=True):
     operate_group: Annotated[str, Meta(description="its members may operate, too")] = ""
     hosts: Annotated[tuple[str, ...], Meta(description="names under which it is reached")] = ()
     legacy_routes: Annotated[bool, Meta(description="serve AIT's six routes at their old paths, too")] = False
+    ui: Annotated[bool, Meta(description="the page for browsers at /ui/")] = True
 
 
 class Config(Table, frozen=True, kw_only=True):

@@ -82,7 +82,7 @@ class Site:
         self._thread.start()
         assert ready.wait(20)
         self.unix, self.tcp = self.server.statistics().sockets
-        self.endpoints: list[Endpoint] = list(self.server.endpoints)
+        self.endpoints: list[Endpoint] = [each for each in self.server.endpoints if not each.sign_in]
 
     async def _serve(self, ready: threading.Event) -> None:
         appliance = Appliance(self._prepared, self._file, {})

@@ -108,13 +108,13 @@ def test_starting_imports_no_library_that_only_tables_and_tests_need(tmp_path: P
 def test_every_mistake_of_a_file_is_one_line_and_the_exit_code_is_two(tmp_path: Path) -> None:
     """Each line begins with file and line, and there is no traceback."""
     file = tmp_path / "site.toml"
-    file.write_text("[appliance]\nnam = 'x'\n[api]\nui = true\n[[zmq]]\nname = 'z'\n")
+    file.write_text("[appliance]\nnam = 'x'\n[api]\nui = 1\n[[zmq]]\nname = 'z'\n")
     done = run("--config", file, "--check")
     assert done.returncode == 2
     assert done.stdout == ""
     lines = done.stderr.splitlines()
     assert lines[0] == f'{file}:2: appliance.nam: unknown key, did you mean "name"?'
-    assert lines[1] == f"{file}:4: api.ui: not available in this version"
+    assert lines[1] == f"{file}:4: api.ui: expected true or false, got an integer"
     assert lines[2] == f"{file}:5: zmq[0].bind: missing"
     assert len(lines) == 3
 

@@ -1,0 +1,54 @@
+"""HTML by construction: whatever is not markup already is text, and is escaped. Pure.
+
+Source: the HTML standard, "Writing HTML documents".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+
+__all__ = ["Child", "Html", "join", "tag", "text"]
+
+_VOID = frozenset({"br", "input", "link", "meta"})
+
+
+class Html(str):
+    """Markup."""
+
+    __slots__ = ()
+
+
+Child = Html | str | int | float | None | Iterable["Child"]
+
+
+def text(child: Child) -> str:
+    """One or several children as markup; None is nothing."""
+    if child is None:
+        return ""
+    if isinstance(child, Html):
+        return child
+    if isinstance(child, str | int | float):
+        return escape(str(child), quote=True)
+    return "".join(map(text, child))
+
+
+def join(*children: Child) -> Html:
+    """Children without an element around them."""
+    return Html(text(children))
+
+
+def tag(name: str, /, *children: Child, **attributes: str | float | bool | None) -> Html:
+    """An element.
+
+    Args:
+        name: of the element.
+        children: what is in it.
+        attributes: an underscore is written as a hyphen, one at the end not at all; None and False leave it out.
+    """
+    said = "".join(
+        f" {key.rstrip('_').replace('_', '-')}" + ("" if value is True else f'="{escape(str(value), quote=True)}"')
+        for key, value in attributes.items()
+        if value is not None and value is not False
+    )
+    return Html(f"<{name}{said}>" if name in _VOID else f"<{name}{said}>{text(children)}</{name}>")

@@ -65,6 +65,7 @@ def main() -> None:
     environment = {
         **os.environ,
         "PYTHONHASHSEED": "0",
+        "PYTHONSAFEPATH": "1",  # what is bundled is the wheel, not the sources that we stand in
         "SOURCE_DATE_EPOCH": str(find_date()),
         "PYINSTALLER_CONFIG_DIR": str(WORK / "cache"),
     }

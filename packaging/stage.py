@@ -27,6 +27,7 @@ FIRST_LINES = """\
 #:schema broappliance.schema.json
 # Every table and key of this version, with its default."""
 PYTHON_PATH = "python_path = []                       # where hooks are imported from; relative to this file"
+OPERATORS = '# operate_group = ""                   # its members may operate, too'
 CONFIGURATION = {
     FIRST_LINES: """\
 #:schema /usr/share/broappliance/broappliance.schema.json
@@ -34,6 +35,7 @@ CONFIGURATION = {
 # Files named here are in /usr/share/doc/broappliance (examples, docs), Zeek's in /usr/share/broappliance/zeek.
 # Every table and key of this version, with its default.""",
     PYTHON_PATH: 'python_path = ["python"]               # where hooks are imported from: /etc/broappliance/python',
+    OPERATORS: 'operate_group = "broappliance"         # its members may read and operate: docs/security.md',
 }
 """What is different in /etc/broappliance: text of conf/broappliance.toml → what stands there instead."""
 
@@ -119,6 +121,12 @@ def completion() -> Iterator[str]:
             yield f"  - {{src: packaging/completion/{path.name}, dst: {place}{only}}}"
 
 
+def find_maintainer() -> str:
+    """Who has made the last commit; whoever builds for others names himself in MAINTAINER."""
+    asked = subprocess.run(["git", "log", "-1", "--format=%an <%ae>"], cwd=ROOT, capture_output=True, text=True)
+    return os.environ.get("MAINTAINER") or asked.stdout.strip() or "the broappliance authors <broappliance@localhost>"
+
+
 def run(*command: str | Path) -> str:
     """What a program prints."""
     return subprocess.run([os.fspath(part) for part in command], check=True, stdout=subprocess.PIPE, text=True).stdout
@@ -169,9 +177,7 @@ def main() -> None:
     """Read the arguments and do it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", default=re.findall(r'"(.*)"', (ROOT / "appliance/__init__.py").read_text())[-1])
-    parser.add_argument(
-        "--maintainer", default=os.environ.get("MAINTAINER", "the broappliance authors <broappliance@localhost>")
-    )
+    parser.add_argument("--maintainer", default=find_maintainer())
     parser.add_argument("--patchelf", type=Path, default=ROOT / "build/package-tools/bin/patchelf")
     parser.add_argument("--bundle", type=Path, default=ROOT / "dist/broappliance")
     parser.add_argument("--python", type=Path, default=ROOT / "build/binary/bin/python")

@@ -112,8 +112,9 @@ def _is_page(scope: Scope) -> bool:
 
 def _tell(who: Identity, scope: Scope, status: int) -> None:
     path = scope["path"] + (f"?{scope['query_string'].decode('latin-1')}" if scope["query_string"] else "")
+    what = {"what": scope["state"]["what"]} if scope["state"].get("what") else {}
     log.info("request", who=who.name or "nobody", address=who.address, role=who.role.word, method=scope["method"],
-             path=path[:500], status=status)  # fmt: skip
+             path=path[:500], status=status, **what)  # fmt: skip
 
 
 async def _send(exchange: Exchange, answer: Answer) -> None:

@@ -139,6 +139,12 @@ def send(network: Network, *arguments: object) -> None:
     subprocess.run(traffic(network, *arguments), check=True, timeout=60, cwd=ROOT)
 
 
+def shipped(deb: Path) -> str:
+    """The configuration as it is installed."""
+    command = f"dpkg-deb --fsys-tarfile {deb} | tar --extract --to-stdout .{CONFIGURATION}"
+    return subprocess.run(command, shell=True, check=True, capture_output=True, text=True).stdout
+
+
 @contextmanager
 def running(machine: Machine, conf: str, drop_in: str = "") -> Iterator[None]:
     """The service with this configuration and nothing of before; stopped at the end."""
@@ -175,12 +181,8 @@ def test_unit_is_right_and_tight(machine: Machine) -> None:
 
 
 def test_package_configuration_starts_as_it_is(machine: Machine, deb: Path) -> None:
-    """READY comes when the sockets are there; who is in the group may ask, nobody else."""
-    fresh = subprocess.run(
-        f"dpkg-deb --fsys-tarfile {deb} | tar --extract --to-stdout .{CONFIGURATION}",
-        shell=True, check=True, capture_output=True, text=True,
-    ).stdout  # fmt: skip
-    with running(machine, fresh):
+    """READY comes when the sockets are there; who is in the group may ask and operate, nobody else."""
+    with running(machine, shipped(deb)):
         assert show(machine, "ActiveState") == "active"
         assert show(machine, "StatusText").startswith("running, generation 1")
         pid = show(machine, "MainPID")
@@ -191,7 +193,11 @@ def test_package_configuration_starts_as_it_is(machine: Machine, deb: Path) -> N
         assert machine.run("stat", "--format=%U:%G", f"/proc/{pid}").stdout.strip() == "broappliance:broappliance"
         assert machine.run("stat", "--format=%U:%G %a", "/run/broappliance").stdout.strip().endswith("broappliance 750")
         machine.run("sh", "-c", "getent passwd clerk || useradd --groups broappliance clerk")
-        machine.run("runuser", "-u", "clerk", "--", "broappliance", "status")
+        as_clerk = ("runuser", "-u", "clerk", "--", "broappliance")
+        machine.run(*as_clerk, "status")
+        machine.run(*as_clerk, "capture", "rotate", "raw")
+        machine.run(*as_clerk, "reload", "--wait")
+        assert status(machine)["generation"] == 2
         refused = machine.run("runuser", "-u", "nobody", "--", "broappliance", "status", check=False)
         assert refused.returncode == 1, refused.stdout
         assert "ermission" in refused.stdout or "group" in refused.stdout
@@ -251,15 +257,17 @@ def test_reload_by_the_manager_itself(machine: Machine) -> None:
 
 
 def test_who_may_operate(machine: Machine) -> None:
-    """Members of the socket's group may look; to change something they must be named."""
+    """As the documentation says it: all of the socket's group may look, those who are in another one may operate."""
     machine.run("sh", "-c", "getent passwd clerk || useradd --groups broappliance clerk")
-    as_clerk = ("runuser", "-u", "clerk", "--", "broappliance")
-    with running(machine, BASE):
-        machine.run(*as_clerk, "status")
-        assert machine.run(*as_clerk, "reload", "--wait", check=False).returncode == 1
-    named = 'group = "broappliance"\noperate_group = "broappliance"\n[[zmq]]'
+    machine.run("sh", "-c", "getent group bro-operators || groupadd --system bro-operators")
+    machine.run("sh", "-c", "getent passwd captain || useradd --groups broappliance,bro-operators captain")
+    named = 'group = "broappliance"\noperate_group = "bro-operators"\n[[zmq]]'
     with running(machine, BASE.replace("[[zmq]]", named, 1)):
-        machine.run(*as_clerk, "reload", "--wait")
+        for who, code in (("clerk", 1), ("captain", 0)):
+            as_somebody = ("runuser", "-u", who, "--", "broappliance")
+            machine.run(*as_somebody, "status")
+            done = machine.run(*as_somebody, "reload", "--wait", check=False)
+            assert done.returncode == code, done.stdout
 
 
 def test_a_mistake_in_the_file_is_not_tried_again(machine: Machine) -> None:

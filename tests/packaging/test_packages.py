@@ -63,6 +63,16 @@ def test_what_the_unit_names_is_there(tree: Path) -> None:
     assert [path for path in sorted(paths) if not (tree / path[1:]).exists()] == []
 
 
+def test_what_the_documentation_names_is_there(tree: Path) -> None:
+    """Where the packages put it."""
+    folder = tree / "usr/share/doc/broappliance"
+    text = "".join(path.read_text() for path in sorted((folder / "docs").glob("*.md")))
+    text += (tree / "etc/broappliance/broappliance.toml").read_text()
+    named = set(re.findall(r"(?<![\w.}])/usr/(?:share|lib)/[\w./-]*broappliance[\w./-]*\w", text))
+    assert "/usr/share/broappliance/zeek/broappliance-writer.zeek" in named
+    assert [path for path in sorted(named) if not (tree / path[1:]).exists()] == []
+
+
 def test_no_library_looks_elsewhere(tree: Path) -> None:
     """No path of the machine that built it is where the loader would look for libraries."""
     for path in (tree / "usr/lib/broappliance").rglob("*.so*"):

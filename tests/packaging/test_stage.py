@@ -56,7 +56,16 @@ def test_the_installed_configuration_has_no_mistakes(stage: ModuleType, tmp_path
     assert prepared.config.appliance.state_dir == "/var/lib/broappliance"
     assert prepared.config.appliance.python_path == (str(tmp_path / "python"),)
     assert prepared.config.api.listen == ("unix:/run/broappliance/api.sock",)
+    assert prepared.config.api.operate_group == "broappliance"
     assert "/usr/share/broappliance/broappliance.schema.json" in text.splitlines()[0]
+
+
+def test_who_builds_for_others_names_himself(stage: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise it is who has made the last commit."""
+    monkeypatch.setenv("MAINTAINER", "A B <a@b.example>")
+    assert stage.find_maintainer() == "A B <a@b.example>"
+    monkeypatch.delenv("MAINTAINER")
+    assert re.fullmatch(r".+ <\S+@\S+>", stage.find_maintainer())
 
 
 def test_a_configuration_written_otherwise_is_not_adapted_in_silence(stage: ModuleType) -> None:

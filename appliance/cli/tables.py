@@ -86,7 +86,7 @@ def make_ledger(status: dict[str, Any], *, title: str = "ledger") -> Table:
 def _make_peers(status: dict[str, Any]) -> list[RenderableType]:
     """A line for each peer of Broker and WebSockets; nothing without any."""
     found = [(line["figures"] or {}).get("peers") for line in status["services"]]
-    lines = [peer for peers in found if isinstance(peers, list) for peer in peers if "filter_entries" in peer]
+    lines = [peer for peers in found if isinstance(peers, list | tuple) for peer in peers if "filter_entries" in peer]
     if not lines:
         return []
     table = make_table(

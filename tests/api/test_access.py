@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,30 @@ def test_every_endpoint_answers_everybody_as_it_says(site: Site, caller: str) ->
             assert headers["content-type"] == "application/problem+json", where
 
 
+def command(*arguments: str) -> tuple[int, str]:
+    """Exit code and complaint of the program."""
+    program = [sys.executable, "-m", "appliance", *arguments]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=60)
+    return done.returncode, done.stderr
+
+
+def test_the_command_line_is_let_in_by_its_token(site: Site) -> None:
+    """From afar it may what the token may, and is told what is missing."""
+    for role in ("read", "operate"):
+        (site.folder / role).write_text(site.tokens[role])
+
+    def run(*arguments: str, role: str = "") -> tuple[int, str]:
+        token = ["--token-file", str(site.folder / role)] if role else []
+        return command(*arguments, "--url", f"http://{site.tcp}", *token)
+
+    assert run("capture", "list", role="read") == (0, "")
+    assert run("reload", "--wait", role="operate") == (0, "")
+    code, told = run("reload", role="read")
+    assert (code, "the right to operate; token:read may read" in told) == (1, True)
+    code, told = run("status")
+    assert (code, "--token-file FILE" in told) == (1, True)
+
+
 def test_what_there_is_not_is_not_told_to_strangers(site: Site) -> None:
     """Nobody finds out without a token which paths there are."""
     nothing = Endpoint(method="GET", path="/v1/nothing", role=Role.READ, summary="", handle=None)  # type: ignore[arg-type]
@@ -190,8 +215,8 @@ def ask_all_as(site: Site, uid: int, *groups: str) -> list[tuple[int, str]]:
     """Status and kind for every endpoint, asked on the Unix socket by a process of that user in these groups."""
     numbers = ",".join(str(grp.getgrnam(name).gr_gid) for name in groups)
     asked = [(each.method, path_of(each), body_of(each)) for each in site.endpoints]
-    command = [sys.executable, "-I", "-c", CLIENT, site.unix, str(uid), numbers]
-    done = subprocess.run(command, input=json.dumps(asked), capture_output=True, text=True, timeout=60)
+    client = [sys.executable, "-I", "-c", CLIENT, site.unix, str(uid), numbers]
+    done = subprocess.run(client, input=json.dumps(asked), capture_output=True, text=True, timeout=60)
     if done.returncode:
         raise PermissionError(done.stderr.splitlines()[-1])
     return [(status, kind) for status, kind in json.loads(done.stdout)]
@@ -378,6 +403,7 @@ def test_a_new_certificate_and_new_tokens_come_with_a_reload(tmp_path: Path) -> 
     install("first")
     token, line = make_token("a", "read")
     (tmp_path / "tokens").write_text("")
+    (tmp_path / "a.token").write_text(f"{token}\n")
     statuses: list[bytes] = []
     file = tmp_path / "site.toml"
     file.write_text(
@@ -402,6 +428,10 @@ def test_a_new_certificate_and_new_tokens_come_with_a_reload(tmp_path: Path) -> 
             assert appliance._assembly.units["api"].service is server
             after = await trio.to_thread.run_sync(certificate, address)
             assert before != after
+            asked = ["status", "--url", f"https://{address}", "--token-file", str(tmp_path / "a.token"), "--ca"]
+            for signer, code in (("second", 0), ("first", 1)):
+                done = await trio.to_thread.run_sync(partial(command, *asked, str(tmp_path / signer / "ca.pem")))
+                assert done[0] == code, done
             (tmp_path / "node.pem").write_text("no certificate")
             appliance.reload()
             assert not (await appliance.wait_reloaded()).ok

@@ -12,7 +12,8 @@ from appliance.zeek.version import parse_version
 DOCUMENT = Path(__file__).parents[1] / "docs" / "cluster.md"
 BEGIN, END = "<!-- by packaging/make_options.py -->\n", "<!-- end -->\n"
 VERSIONS = (
-    "2.6", "3.0", "3.1", "3.2", "4.0", "4.1", "5.0", "6.0", "6.1", "6.2", "7.0", "7.1", "7.2", "8.0", "8.1", "8.2", "9.0",
+    "2.6", "3.0", "3.1", "3.2", "4.0", "4.1", "5.0", "6.0", "6.1", "6.2", "7.0", "7.1", "7.2", "8.0", "8.1", "8.2",
+    "9.0",
 )  # fmt: skip
 
 

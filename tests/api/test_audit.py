@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
+import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.typing import EventDict
 
 from appliance.api.audit import LONGEST, summarize
+from appliance.api.gate import Gate
+from appliance.api.roles import Identity
 
 from .harness import Bench
 
@@ -64,4 +68,44 @@ async def test_a_change_is_told_with_who_and_what(tmp_path: Path, told: list[Eve
     assert [line["what"] for line in lines] == [
         {"topic": "my/topic", "event": "My::event"},
         {"topic": "my/topic", "event": ""},
+    ]
+
+
+async def test_strangers_cannot_fill_the_log(told: list[EventDict], autojump_clock: trio.testing.MockClock) -> None:
+    """A line in a minute for each address, with the number of those that were held back; others are told as ever."""
+    who: list[Identity] = []
+
+    async def refuse(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 401})
+
+    async def unused(*_: Any) -> Any:
+        raise AssertionError
+
+    async def send(message: Any) -> None:
+        assert message["status"] == 401
+
+    gate = Gate(refuse, hosts=frozenset(), identify=lambda state, headers: who[-1], counted=lambda: None)
+
+    async def post(name: str, host: str) -> None:
+        who.append(Identity(name=name, address=f"{host}:{len(who)}", challenge=True))
+        scope = {
+            "type": "http", "method": "POST", "raw_path": b"/v1/reload", "query_string": b"", "scheme": "http",
+            "headers": [(b"host", b"localhost")], "state": {},
+        }  # fmt: skip
+        await gate(scope, unused, send)
+
+    for _ in range(5):
+        await post("", "192.0.2.1")
+    await post("", "192.0.2.2")
+    await post("token:a", "192.0.2.1")
+    await post("token:a", "192.0.2.1")
+    await trio.sleep(61)
+    await post("", "192.0.2.1")
+    lines: list[Any] = [(entry["who"], entry["address"].partition(":")[0], entry.get("more")) for entry in told]
+    assert lines == [
+        ("nobody", "192.0.2.1", 0),
+        ("nobody", "192.0.2.2", 0),
+        ("token:a", "192.0.2.1", None),
+        ("token:a", "192.0.2.1", None),
+        ("nobody", "192.0.2.1", 4),
     ]

@@ -64,10 +64,7 @@ def frames(draw: st.DrawFn) -> Packet:
         assert isinstance(destination, IPv6Address)
         version, ip = 6, ipv6(source, destination, proto, body)
     tags = draw(st.lists(st.sampled_from([0x8100, 0x88A8]), max_size=2))
-    has_ports = proto != ICMP or version == 4
-    return Packet(
-        ETHERNET, link(ETHERNET, version, tags, 0, ip), source, destination, proto, ports if has_ports else None, 0, 0
-    )
+    return Packet(ETHERNET, link(ETHERNET, version, tags, 0, ip), source, destination, proto, ports, 0, 0)
 
 
 def wants(query: Query, packet: Packet) -> bool:

@@ -100,7 +100,12 @@ class ApiParts:
             endpoints += HookRoutes(partial(self._queues.desk, config), self._hook_lines).endpoints()
             endpoints += self._stores.routes(self._running, events.feeds).endpoints()
         endpoints += EvidenceRoutes(self._windows).endpoints()
-        endpoints += ExtractRoutes(lambda: self._recorders, state_dir=state_dir).endpoints()
+        endpoints += ExtractRoutes(
+            lambda: self._recorders,
+            state_dir=state_dir,
+            bytes_per_s=table.extract_rate.bytes,
+            lost=lambda: sum(account.lost for account in self._ledger if account.unit == "packets"),
+        ).endpoints()
         if table.legacy_routes and self._captures is not None:
             from appliance.ait.routes import LegacyRoutes
 

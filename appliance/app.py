@@ -20,6 +20,7 @@ from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.history import History
 from appliance.runtime.ledger import Ledger
 from appliance.runtime.logs import configure_logs
+from appliance.runtime.losses import Losses
 from appliance.runtime.notify import Notifier
 from appliance.runtime.outlet import Outlet
 from appliance.runtime.rates import RateMeter
@@ -91,6 +92,7 @@ class Appliance:
         self._make_parts = make_parts
         self._notifier = Notifier(environ)
         self._meters: dict[str, RateMeter] = {}
+        self._losses = Losses()
         self._began = trio.current_time()
         self._state = "starting"
         self._generation = 1
@@ -317,6 +319,7 @@ class Appliance:
             self._meters = {a.name: self._meters.get(a.name) or RateMeter(self._began) for a in self.ledger}
             for account in self.ledger:
                 self._meters[account.name].sample(now, account.received)
+            self._losses.look(self.ledger, now)
             self.history.sample(now, self.ledger)
             await trio.sleep(1.0)
 
@@ -344,7 +347,8 @@ class Appliance:
             for unit in units
             if unit.handle is not None
         )
-        now = RateMeter(trio.current_time())
+        now_s = trio.current_time()
+        self._losses.look(self.ledger, now_s)
         return Status(
             name=appliance.name,
             node=node_name(self._prepared.config),
@@ -359,7 +363,12 @@ class Appliance:
             last_reload=self.reloads.last,
             services=services,
             ledger=tuple(
-                LedgerLine(account=a.statistics(), rates=self._meters.get(a.name, now).rates()) for a in self.ledger
+                LedgerLine(
+                    account=a.statistics(),
+                    rates=self._meters.get(a.name, RateMeter(now_s)).rates(),
+                    lost_ago_s=self._losses.ago_s(a.name, now_s),
+                )
+                for a in self.ledger
             ),
             journal=self._parts.queues.statistics() if self._parts is not None else None,
             lost=self.ledger.lost,

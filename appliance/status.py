@@ -32,6 +32,8 @@ class LedgerLine(msgspec.Struct, frozen=True, kw_only=True):
     account: AccountFigures
     rates: Rates
     """Received per second."""
+    lost_ago_s: float | None = None
+    """Since something was lost for the last time, within a second; None: nothing ever was."""
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):

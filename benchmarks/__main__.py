@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import broker, cluster, hooks, journal, logs, neighbours, start, stores, tail, transcode, udp, websocket
+from benchmarks import (
+    api,
+    broker,
+    cluster,
+    hooks,
+    journal,
+    logs,
+    neighbours,
+    start,
+    stores,
+    tail,
+    transcode,
+    udp,
+    websocket,
+)
 
 PARTS = {
     "logs": logs.main,
@@ -19,6 +33,7 @@ PARTS = {
     "stores": stores.main,
     "start": start.main,
     "neighbours": neighbours.main,
+    "api": api.main,
 }
 
 if __name__ == "__main__":

@@ -108,7 +108,15 @@ class LegacyRoutes:
         return [
             _endpoint("GET", "/", "AIT: every handler, by address", self._show),
             _endpoint("GET", "/stats", "AIT: packets, bytes and rate of every handler, by address", self._stats),
-            _endpoint("POST", "/{name}/start", "AIT: start a handler", self._start, body=StartForm, consumes=(FORM,)),
+            _endpoint(
+                "POST",
+                "/{name}/start",
+                "AIT: start a handler",
+                self._start,
+                body=StartForm,
+                consumes=(FORM,),
+                told=("loc", "port", "conn_type"),
+            ),
             _endpoint("DELETE", "/{name}/stop", "AIT: stop every handler of that name", self._stop),
             _endpoint("GET", "/{name}/config", "AIT: the handlers of that name", self._config),
             _endpoint("POST", "/{name}/rotate", "AIT: begin new files", self._rotate),

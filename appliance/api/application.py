@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from appliance.runtime.supervisor import describe
 
+from .audit import summarize
 from .exchange import JSON, PROBLEM, Answer, Exchange, RefusedError, Request, problem
 from .openapi import describe_endpoints
 from .roles import Identity, Role
@@ -114,6 +115,8 @@ class _Resource:
             _check_accept(endpoint, headers)
             body = await _read_body(endpoint, headers, receive)
             patience.deadline = float("inf")  # whoever is asked has limits of his own
+            if endpoint.told:
+                scope["state"]["what"] = summarize(body, endpoint.told, is_form=JSON not in endpoint.consumes)
             return await endpoint.handle(
                 Request(
                     method=scope["method"],

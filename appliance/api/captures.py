@@ -29,7 +29,7 @@ from appliance.runtime.supervisor import describe, leaf_of
 
 from .exchange import Answer, RefusedError, Request, decode_body, problem, to_json
 from .roles import Role
-from .schemas import CaptureList, HandlerDocument, Rotated, Started, Stopped
+from .schemas import CaptureList, CaptureRequest, HandlerDocument, Rotated, Started, Stopped
 from .table import Endpoint
 
 __all__ = ["PATH", "CaptureRoutes", "Control", "refuse_beyond"]
@@ -41,6 +41,7 @@ PATIENCE_S = 60.0
 """How long the end and the compression of a rotated file may take. Changes have limits of their own; none is left half
 done.
 """
+_TOLD = ("name", "conn_type", "address", "handler")
 _FIELDS = frozenset({"name", "capture", "host", "pid", "seq"})
 
 
@@ -83,7 +84,8 @@ class CaptureRoutes:
             ),
             Endpoint(
                 method="POST", path=PATH, role=Role.OPERATE, summary="Start handlers",
-                handle=_guarded(self._start), body=dict[str, Any], reply=Started, status=201, refusals=refusals,
+                handle=_guarded(self._start), body=CaptureRequest, reply=Started, status=201, refusals=refusals,
+                told=_TOLD,
             ),
             Endpoint(
                 method="GET", path=one, role=Role.READ, summary="One handler",
@@ -91,8 +93,8 @@ class CaptureRoutes:
             ),
             Endpoint(
                 method="PUT", path=one, role=Role.OPERATE, summary="Start a handler unless it runs just so",
-                handle=_guarded(self._put), body=dict[str, Any], reply=HandlerDocument, status=201,
-                refusals=(200, *refusals),
+                handle=_guarded(self._put), body=CaptureRequest, reply=HandlerDocument, status=201,
+                refusals=(200, *refusals), told=_TOLD,
             ),
             Endpoint(
                 method="DELETE", path=one, role=Role.OPERATE, summary="Stop a handler",

@@ -1,7 +1,11 @@
-"""What the endpoint needs on TCP: tokens, and its certificate. Read before anything starts, and again at a reload."""
+"""What the endpoint needs on TCP: tokens, and its certificate. Read before anything starts, and again at a reload.
+
+Source: RFC 6750, section 2.1 (bearer tokens); RFC 7617 (a token as a password, with ``legacy_routes``).
+"""
 
 from __future__ import annotations
 
+import base64
 import ssl
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -79,9 +83,19 @@ class Credentials:
         kind, _, text = headers.get("authorization", "").partition(" ")
         if not text:
             return self._identify_session(peer, headers)
-        if kind.lower() == "bearer" and (found := self._tokens.find(text.strip(), peer.address)) is not None:
+        token = text.strip() if kind.lower() == "bearer" else self._password(kind, text)
+        if token is not None and (found := self._tokens.find(token, peer.address)) is not None:
             return found
         return self._refuse(peer.address.rpartition(":")[0])
+
+    def _password(self, kind: str, text: str) -> str | None:
+        """The password of basic authentication, if that is taken here: AIT's tools know nothing else."""
+        if kind.lower() != "basic" or not self._table.legacy_routes:
+            return None
+        try:
+            return base64.b64decode(text.strip(), validate=True).decode().partition(":")[2]
+        except ValueError:
+            return None
 
     def _identify_session(self, peer: Identity, headers: Mapping[str, str]) -> Identity:
         """Who has signed in, if his token is still one."""

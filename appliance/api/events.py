@@ -47,6 +47,7 @@ class EventsApi:
             Endpoint(
                 method="POST", path=PATH, role=Role.OPERATE, summary="Publish an event or a print",
                 handle=self._publish, body=Message, reply=PublishedTo, status=202, refusals=(409, 413),
+                told=("topic", "event", "via"),
             ),
             Endpoint(
                 method="GET", path=PATH, role=Role.READ, summary="Events and prints as they arrive",

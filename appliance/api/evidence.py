@@ -66,6 +66,7 @@ class EvidenceRoutes:
             Endpoint(
                 method="POST", path=f"{PATH}/{{name}}", role=Role.OPERATE, summary="Ask for packets",
                 handle=self._ask, body=dict[str, Any], reply=Job, refusals=(404, 409),
+                told=("from", "to", "host", "conn", "uid"),
             ),
         ]  # fmt: skip
 

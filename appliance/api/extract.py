@@ -5,8 +5,9 @@
     GET    /v1/extract/reports/N           what was given, and what is missing in it; the newest reports are kept
 
 The conditions are those of ``broappliance extract``: from, to, host, port, proto, conn, community-id, uid, bpf; and
-recorder, max-bytes. Reading is done in worker threads, by the block, with idle priority for the disk, and for few
-clients at once: whoever records comes first. An answer that cannot be finished ends without its last chunk.
+recorder, max-bytes. Reading is done in worker threads, by the block, with idle priority for the disk, for few clients
+at once, at a bounded rate, and with a pause when packets are lost: whoever records comes first. An answer that cannot
+be finished ends without its last chunk.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from appliance.extract.uids import apply_uid, find_uid
 from appliance.runtime.packets import Gap, PacketStore, Source
 
 from .exchange import Answer, Exchange, Reply, Request, problem, to_json
+from .pace import Pace
 from .roles import Role
 from .schemas import Conditions, ExtractReport, Recorded
 from .table import Endpoint
@@ -55,6 +57,8 @@ class ExtractRoutes:
     Args:
         recorders: those that run now, by name.
         state_dir: where the map of uids is.
+        bytes_per_s: read by all extractions together; None: no limit.
+        lost: packets that those who capture have lost so far.
         now_ns: the time, nanoseconds since the epoch.
     """
 
@@ -63,10 +67,13 @@ class ExtractRoutes:
         recorders: Callable[[], Mapping[str, PacketStore]],
         *,
         state_dir: str,
+        bytes_per_s: int | None = None,
+        lost: Callable[[], int] = int,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._recorders = recorders
         self._state_dir = Path(state_dir)
+        self._pace = Pace(bytes_per_s, lost=lost)
         self._now_ns = now_ns
         self._reports: OrderedDict[int, bytes] = OrderedDict()
         self._count = 0
@@ -157,7 +164,7 @@ class ExtractRoutes:
         is_whole = False
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_when_gone, exchange, nursery.cancel_scope)
-            is_whole = await _pour(exchange, extraction, f"{PATH}/reports/{number}")
+            is_whole = await self._pour(exchange, extraction, f"{PATH}/reports/{number}")
             nursery.cancel_scope.cancel()
         if is_whole:
             self._reports[number] = msgspec.json.encode(extraction.report.document())
@@ -165,28 +172,29 @@ class ExtractRoutes:
                 self._reports.popitem(last=False)
             await exchange.end_stream()
 
-
-async def _pour(exchange: Exchange, extraction: Extraction, report: str) -> bool:
-    """Send the PCAP as it is made; False if it is not whole."""
-    blocks = iter(extraction)
-    try:
-        await exchange.begin_stream(_CONTENT_TYPE, {"extract-report": report})
-        while (block := await trio.to_thread.run_sync(next, blocks, None)) is not None:
-            if block:
-                with trio.fail_after(STALL_S):
-                    await exchange.send_part(block)
-    except trio.TooSlowError:
-        log.warning("an extraction is cut: its client takes nothing", seconds=STALL_S)
-    except trio.BrokenResourceError:
-        pass  # nobody is there to be told
-    except ApplianceError as exc:
-        log.error("an extraction failed", error=str(exc))
-    else:
-        return True
-    finally:
-        with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(_close, blocks)
-    return False
+    async def _pour(self, exchange: Exchange, extraction: Extraction, report: str) -> bool:
+        """Send the PCAP as it is made; False if it is not whole."""
+        blocks, read = iter(extraction), 0
+        try:
+            await exchange.begin_stream(_CONTENT_TYPE, {"extract-report": report})
+            while (block := await trio.to_thread.run_sync(next, blocks, None)) is not None:
+                if block:
+                    with trio.fail_after(STALL_S):
+                        await exchange.send_part(block)
+                before, read = read, extraction.read_bytes
+                await self._pace.wait(read - before)
+        except trio.TooSlowError:
+            log.warning("an extraction is cut: its client takes nothing", seconds=STALL_S)
+        except trio.BrokenResourceError:
+            pass  # nobody is there to be told
+        except ApplianceError as exc:
+            log.error("an extraction failed", error=str(exc))
+        else:
+            return True
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(_close, blocks)
+        return False
 
 
 async def _cancel_when_gone(exchange: Exchange, scope: trio.CancelScope) -> None:

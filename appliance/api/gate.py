@@ -13,6 +13,8 @@ import structlog
 import trio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from appliance.runtime.logs import Throttle
+
 from .application import REQUEST_TIMEOUT_S
 from .exchange import Answer, Exchange, problem
 from .roles import Identity
@@ -47,6 +49,7 @@ class Gate:
         counted: Callable[[], None],
     ) -> None:
         self._app, self._hosts, self._identify, self._counted = app, hosts, identify, counted
+        self._strangers = Throttle()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, *_: Any) -> None:
         if scope["type"] != "http":
@@ -71,14 +74,25 @@ class Gate:
             nonlocal is_told
             if not is_told:  # before the client knows
                 is_told = True
-                _tell(who, scope, message.get("status", 0))
+                self._tell(who, scope, message.get("status", 0))
             await send(message)
 
         try:
             await self._app(scope, receive, tell)
         finally:
             if not is_told:
-                _tell(who, scope, 0)
+                self._tell(who, scope, 0)
+
+    def _tell(self, who: Identity, scope: Scope, status: int) -> None:
+        path = scope["path"] + (f"?{scope['query_string'].decode('latin-1')}" if scope["query_string"] else "")
+        more: dict[str, Any] = {"what": scope["state"]["what"]} if scope["state"].get("what") else {}
+        if not who.name:  # nobody who may anything: what he tries must not fill the log
+            held = self._strangers.admit(who.address.rpartition(":")[0])
+            if held is None:
+                return
+            more["more"] = held
+        log.info("request", who=who.name or "nobody", address=who.address, role=who.role.word, method=scope["method"],
+                 path=path[:500], status=status, **more)  # fmt: skip
 
     def _check_origin(self, scope: Scope, headers: Mapping[str, str]) -> Answer | None:
         host = headers.get("host", "")
@@ -108,12 +122,6 @@ class Gate:
 def _is_page(scope: Scope) -> bool:
     """Whether a link from anywhere may lead there: what it shows is for the person alone, and nothing is done."""
     return bytes(scope["raw_path"]) in (b"/ui", b"/ui/", b"/ui/login")
-
-
-def _tell(who: Identity, scope: Scope, status: int) -> None:
-    path = scope["path"] + (f"?{scope['query_string'].decode('latin-1')}" if scope["query_string"] else "")
-    log.info("request", who=who.name or "nobody", address=who.address, role=who.role.word, method=scope["method"],
-             path=path[:500], status=status)  # fmt: skip
 
 
 async def _send(exchange: Exchange, answer: Answer) -> None:

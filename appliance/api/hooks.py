@@ -52,6 +52,9 @@ class HookLine(NamedTuple):
     queue: QueueFigures
 
 
+_TOLD = ("ids", "hook", "all", "waiting")
+
+
 class Choice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which letters are meant."""
 
@@ -103,10 +106,12 @@ class HookRoutes:
             Endpoint(
                 method="POST", path=f"{PATH}/retry", role=Role.OPERATE, summary="Try dead letters again",
                 handle=_guarded(partial(self._change, "retry")), body=Choice, reply=Changed, refusals=refusals,
+                told=_TOLD,
             ),
             Endpoint(
                 method="POST", path=f"{PATH}/purge", role=Role.OPERATE, summary="Delete dead letters",
                 handle=_guarded(partial(self._change, "purge")), body=Choice, reply=Changed, refusals=refusals,
+                told=_TOLD,
             ),
         ]  # fmt: skip
 

@@ -22,7 +22,9 @@ class Page(msgspec.Struct, frozen=True):
     """What a query says of the page that is wanted."""
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_LISTED)] = 100
-    cursor: Annotated[str, msgspec.Meta(description="the answer's `next`: the page behind it")] = ""
+    cursor: Annotated[
+        str, msgspec.Meta(description="the answer's `next`: the page behind it", pattern="^[A-Za-z0-9_-]*$")
+    ] = ""
 
 
 def cursor_of(last: int | str) -> str:

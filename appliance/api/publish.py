@@ -45,6 +45,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     event: str = ""
     args: list[Any] = []
     print: str = ""
+    via: list[str] = []
+    """Globs over the doors that it goes out through; none: all of them."""
 
 
 class Publication(NamedTuple):

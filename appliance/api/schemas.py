@@ -5,12 +5,14 @@ Figures of services differ by kind and grow with each version; they are objects 
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 
 __all__ = [
     "CaptureList",
+    "CaptureRequest",
     "Changed",
     "ClusterViews",
     "Conditions",
@@ -83,6 +85,23 @@ class CaptureDocument(msgspec.Struct, frozen=True, kw_only=True):
 
 class CaptureList(msgspec.Struct, frozen=True, kw_only=True):
     captures: list[CaptureDocument]
+
+
+class HandlerRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A ``[[capture.handler]]`` table; besides these it may have the keys that the file's has."""
+
+    name: str = ""
+    """Of ``PUT`` the path has it."""
+
+
+class CaptureRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A ``[[capture]]`` table; besides these it may have the keys that the file's has."""
+
+    conn_type: Literal["udp", "tcp", "ethernet"]
+    address: list[str | int]
+    """Host and port, or interface and protocol."""
+    name: str = ""
+    handler: list[HandlerRequest] = []
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True):
@@ -227,9 +246,11 @@ class StoreOperation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     key: Any = None
     value: Any = None
     index: Any = None
-    ttl: float | None = None
-    timeout: float | None = None
-    limit: int = 1000
+    ttl: Annotated[float, Meta(gt=0, le=1e9)] | None = None
+    """Seconds."""
+    timeout: Annotated[float, Meta(gt=0, le=600)] | None = None
+    """Seconds."""
+    limit: Annotated[int, Meta(ge=0, le=10_000)] = 1000
 
 
 class StoreAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

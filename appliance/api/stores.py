@@ -103,6 +103,7 @@ class StoreRoutes:
                 method="POST", path=one, role=Role.READ,
                 summary="One operation; those that change something need the role operate",
                 handle=self._operate, body=StoreOperation, reply=StoreAnswer, refusals=refusals,
+                told=("operation", "key", "index"),
             ),
             Endpoint(
                 method="GET", path=f"{one}/watch", role=Role.READ, summary="What happens to a store",

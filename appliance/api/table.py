@@ -38,6 +38,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     produces: str = JSON
     also: Sequence[str] = ()
     """Other forms of the answer, for who asks for them."""
+    told: Sequence[str] = ()
+    """Members of the body that say what is changed: the log has them beside who changed it."""
     max_body: int = MAX_BODY
     sign_in: str = ""
     """Of what is for browsers: where one is sent that has shown no token. It is not in the description."""

@@ -207,7 +207,7 @@ def describe(line: dict[str, Any]) -> str:
 
 def _plain(figures: dict[str, Any]) -> list[str]:
     words = [
-        f"{key}={len(value) if isinstance(value, list | dict) else value}"
+        f"{key}={len(value) if isinstance(value, list | tuple | dict) else value}"
         for key, value in figures.items()
         if value not in (None, "", 0)
     ]

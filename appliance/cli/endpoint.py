@@ -101,6 +101,8 @@ class Endpoint:
             return NoAnswerError(told, hint=hint)
         if isinstance(exc, TimeoutError):
             return ApplianceError(told, hint="it is stuck, or somebody else listens there; its log may say more")
+        if isinstance(exc, http.client.RemoteDisconnected) and self.url.startswith("http:"):
+            return ApplianceError(told, hint="does it have a certificate? then it is https://")
         return ApplianceError(told, hint="is it running, and is this its [api] listen?")
 
 

@@ -21,6 +21,14 @@ def make_console(file: IO[str] | None = None) -> Console:
     return console if console.is_terminal else Console(file=file, highlight=False, width=160)
 
 
+LATELY_S = 3600.0
+"""As in `appliance.runtime.losses`, which takes longer to import than all of this."""
+
+
+def _ago(seconds: float) -> str:
+    return f", the last {seconds / 60:.0f} min ago" if seconds >= 60 else ""
+
+
 def needs_attention(status: dict[str, Any]) -> list[str]:
     """What an operator should look at, one phrase each; empty if all is well."""
     found = [
@@ -30,8 +38,9 @@ def needs_attention(status: dict[str, Any]) -> list[str]:
     ]
     for line in status["ledger"]:
         account = line["account"]
-        if account["lost"]:
-            found.append(f"{account['name']} lost {account['lost']:,}")
+        ago_s = line.get("lost_ago_s") or 0.0
+        if account["lost"] and ago_s < LATELY_S:
+            found.append(f"{account['name']} lost {account['lost']:,}" + _ago(ago_s))
         if account["imbalance"]:
             found.append(f"the books of {account['name']} do not balance by {account['imbalance']:,}")
     last = status["last_reload"]
@@ -77,7 +86,7 @@ def make_ledger(status: dict[str, Any], *, title: str = "ledger") -> Table:
 def _make_peers(status: dict[str, Any]) -> list[RenderableType]:
     """A line for each peer of Broker and WebSockets; nothing without any."""
     found = [(line["figures"] or {}).get("peers") for line in status["services"]]
-    lines = [peer for peers in found if isinstance(peers, list) for peer in peers if "filter_entries" in peer]
+    lines = [peer for peers in found if isinstance(peers, list | tuple) for peer in peers if "filter_entries" in peer]
     if not lines:
         return []
     table = make_table(

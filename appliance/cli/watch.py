@@ -10,7 +10,7 @@ import termios
 import time
 import tty
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -34,7 +34,7 @@ class Keyboard:
 
     Args:
         keys: a terminal's descriptor; None: nobody types.
-        signals: a byte comes for each of SIGWINCH and SIGINT.
+        signals: the number of each signal comes as a byte.
     """
 
     def __init__(self, keys: int | None, signals: int) -> None:
@@ -47,7 +47,7 @@ class Keyboard:
         watched = [self._signals] if self._keys is None else [self._signals, self._keys]
         ready, _, _ = select.select(watched, [], [], max(0.0, timeout_s))
         if self._signals in ready:
-            return INTERRUPTED if b"i" in os.read(self._signals, 4096) else RESIZED
+            return INTERRUPTED if signal.SIGINT in os.read(self._signals, 4096) else RESIZED
         if self._keys not in ready:
             return ""
         assert self._keys is not None
@@ -63,15 +63,17 @@ def open_keyboard() -> Iterator[Keyboard]:
     keys = sys.stdin.fileno() if sys.stdin.isatty() else None
     before = termios.tcgetattr(keys) if keys is not None else None
     readable, writable = os.pipe()
+    os.set_blocking(readable, False)
     os.set_blocking(writable, False)
     keyboard = Keyboard(keys, readable)
 
     def tell(number: int, _: object) -> None:
         if number == signal.SIGINT and not keyboard.is_patient:
             raise KeyboardInterrupt
-        with suppress(BlockingIOError):  # what is full already wakes
-            os.write(writable, b"i" if number == signal.SIGINT else b"w")
 
+    # The byte cannot come from `tell`: Python runs that one only when select(2) returns, and a signal that comes just
+    # before select(2) begins does not end it.
+    woken_before = signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
     old = [(number, signal.signal(number, tell)) for number in (signal.SIGWINCH, signal.SIGINT)]
     try:
         if keys is not None:
@@ -80,6 +82,7 @@ def open_keyboard() -> Iterator[Keyboard]:
     finally:
         for number, before_us in old:
             signal.signal(number, before_us)
+        signal.set_wakeup_fd(woken_before)
         if keys is not None and before is not None:
             termios.tcsetattr(keys, termios.TCSADRAIN, before)
         os.close(readable)

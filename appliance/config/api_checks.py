@@ -6,8 +6,11 @@ from appliance.config import addresses
 from appliance.config.report import Report
 from appliance.config.shape import EACH, select
 from appliance.config.tables import Config
+from appliance.units import Size
 
 __all__ = ["check_api"]
+
+_SLOWEST = Size(1 << 20)  # what is read at once is up to 4 MiB: below this an extraction looks dead
 
 
 def check_api(config: Config, report: Report) -> None:
@@ -16,6 +19,9 @@ def check_api(config: Config, report: Report) -> None:
     for name, other in (("certificate", "key"), ("key", "certificate")):
         if given.get(name) and given.get(other) == "":
             report.add(("api", name), f"needs {other}, too")
+    for key, rate in select(config, "api", "extract_rate"):
+        if rate is not None and rate < _SLOWEST:
+            report.add(key, f"must be at least {_SLOWEST} a second, got {rate}")
     for key, text in select(config, "api", "listen", EACH):
         if text.startswith("unix:"):
             continue

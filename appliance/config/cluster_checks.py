@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from appliance.config import addresses
+from appliance.config.cluster_tables import ClusterZeromq
 from appliance.config.membership import layout_of, node_name, plan_peering
 from appliance.config.report import Report, nearest, quote
 from appliance.config.shape import HOLE, select
@@ -73,6 +74,9 @@ def _check_backend(cluster: Any, report: Report) -> None:
     if cluster.backend == "zeromq" and parse_version(cluster.zeek_version) < (7, 1):
         told = f"Zeek {cluster.zeek_version} has no ZeroMQ backend, which came with 7.1"
         report.add(("cluster", "zeek_version"), told, 'write backend = "broker"')
+    elif cluster.backend == "zeromq" and cluster.zeromq == ClusterZeromq():
+        hint = "set read and write of [cluster.zeromq], or its log_bind, or all of them"
+        report.add(("cluster", "backend"), "there is no address of the cluster", hint)
     if cluster.backend == "none":
         for name, default in (("role", "auto"), ("layout", ""), ("node", "")):
             if getattr(cluster, name) not in (default, HOLE):

@@ -31,7 +31,7 @@ from appliance.config.table_parts import (
 )
 from appliance.config.watch_tables import Watch
 from appliance.config.websocket_tables import Websocket
-from appliance.units import Duration, Size
+from appliance.units import Duration, Limit, Size
 
 __all__ = [
     "Api",
@@ -389,6 +389,9 @@ class Api(Table, frozen=True, kw_only=True):
     group: Annotated[str, Meta(description="of the Unix sockets: its members may read")] = ""
     operate_group: Annotated[str, Meta(description="its members may operate, too")] = ""
     hosts: Annotated[tuple[str, ...], Meta(description="names under which it is reached")] = ()
+    extract_rate: Annotated[Limit, Meta(description="read per second by all extractions, or none: no limit")] = Limit(
+        200 << 20
+    )
     legacy_routes: Annotated[bool, Meta(description="serve AIT's six routes at their old paths, too")] = False
     ui: Annotated[bool, Meta(description="the page for browsers at /ui/")] = True
 

@@ -125,6 +125,11 @@ class Extraction:
         return file.path
 
     @property
+    def read_bytes(self) -> int:
+        """What was read of the sources so far."""
+        return (self._merge.counts() if self._counts is None else self._counts).read_bytes
+
+    @property
     def report(self) -> Report:
         """What was given so far, and what is missing."""
         counts = self._merge.counts() if self._counts is None else self._counts

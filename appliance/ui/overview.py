@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from appliance.runtime.losses import LATELY_S
+
 from .markup import Child, Html, join, tag
 from .plot import plot
 from .view import View
@@ -47,7 +49,7 @@ def attention(view: View) -> list[tuple[str, str]]:
             found.append(("services", f"the queue of {line['service']['name']} is nearly full"))
     for line in status["ledger"]:
         account = line["account"]
-        if account["lost"]:
+        if account["lost"] and (line.get("lost_ago_s") or 0.0) < LATELY_S:
             found.append(("rates", f"{account['name']} lost {account['lost']:,}"))
         if account["imbalance"]:
             found.append(("rates", f"the books of {account['name']} do not balance by {account['imbalance']:,}"))

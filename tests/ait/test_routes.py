@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 import trio
 
+from appliance.api.tokens import make_token
 from appliance.app import Appliance
 from appliance.config import load
 from appliance.parts import prepare
@@ -64,12 +65,12 @@ class Site(NamedTuple):
 
 
 @asynccontextmanager
-async def running(folder: Path, *, legacy: str = "true") -> AsyncIterator[Site]:
+async def running(folder: Path, *, legacy: str = "true", more: str = "]") -> AsyncIterator[Site]:
     port = free_port()
     path = folder / "site.toml"
     path.write_text(
         f'[appliance]\nstate_dir = "{folder}/state"\n'
-        f'[api]\nlisten = ["unix:{folder}/api.sock"]\nlegacy_routes = {legacy}\n[[capture]]\nname = "tele"\n'
+        f'[api]\nlisten = ["unix:{folder}/api.sock"{more}\nlegacy_routes = {legacy}\n[[capture]]\nname = "tele"\n'
         f'conn_type = "udp"\naddress = ["127.0.0.1", {port}]\n'
         f'handler = [{{ name = "raw", log_dir = "{folder}/data", file_name_pattern = "{{name}}.pcap" }}]\n'
     )
@@ -148,6 +149,36 @@ async def test_the_calls_of_the_tools_work(tmp_path: Path) -> None:
         assert len((await site.curl("/tool/config")).json) == 1
         assert await site.curl("/tool/stop", "--request", "DELETE") == (200, HTML, "")
         assert (await site.curl("/tool/config")).json == []
+
+
+async def test_over_tcp_the_token_is_a_password(tmp_path: Path) -> None:
+    """Which curl and the Python library of AIT's tools take from ``~/.netrc``; without it nothing is told or done."""
+    token, line = make_token("ait", "operate")
+    (tmp_path / "tokens").write_text(line)
+    netrc = tmp_path / "netrc"
+    netrc.write_text(f"machine localhost login ait password {token}\n")
+    async with running(tmp_path, more=f', "127.0.0.1:0"]\ntoken_file = "{tmp_path}/tokens"') as site:
+        assert site.appliance._assembly is not None
+        server: Any = site.appliance._assembly.units["api"].service
+        place = server.statistics().sockets[1].replace("127.0.0.1", "localhost")
+
+        async def ask(path: str, *arguments: str) -> int:
+            command = ["curl", "--silent", "--max-time", "20", "--output", "-", "--write-out", "\n%{http_code}",
+                       *arguments, f"http://{place}{path}"]  # fmt: skip
+            done = await trio.run_process(command, capture_stdout=True)
+            return int(done.stdout.decode().rpartition("\n")[2])
+
+        form = ("--data", f"loc=127.0.0.1&port={site.port}&conn_type=udp")
+        known = ("--netrc-file", str(netrc))
+        assert [await ask(path) for path in ("/", "/stats", "/raw/config")] == [401] * 3
+        assert await ask("/new/start", *form) == 401
+        assert await ask("/stats", *known) == 200
+        assert await ask("/new/start", *known, *form) == 200
+        assert await ask("/new/rotate", *known, "--request", "POST") == 200
+        assert len((await site.curl("/new/config")).json) == 1
+        assert await ask("/new/stop", "--request", "DELETE") == 401
+        assert await ask("/new/stop", *known, "--request", "DELETE") == 200
+        assert (await site.curl("/new/config")).json == []
 
 
 async def test_rotation_can_be_switched_off(tmp_path: Path) -> None:

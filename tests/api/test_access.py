@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import grp
 import http.client
 import json
 import os
@@ -12,6 +14,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +43,9 @@ state_dir = "{0}"
 [api]
 listen = ["unix:{0}/api.sock", "127.0.0.1:0"]
 token_file = "{0}/tokens"
-operate_group = "{1}"
+group = "{1}"
+operate_group = "{2}"
+legacy_routes = true
 [broker]
 listen = ["127.0.0.1:0"]
 tls = "off"
@@ -60,7 +65,17 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/v1/hooks/retry"): {"ids": []},
     ("POST", "/v1/hooks/purge"): {"ids": []},
 }
+READERS, OPERATORS = "bin", "daemon"
 CALLERS = ("no token", "wrong token", "read", "operate")
+
+
+def path_of(endpoint: Endpoint) -> str:
+    """With something in place of its names; the store is one that there is."""
+    return endpoint.path.replace("{", "x").replace("}", "x").replace("xnamex", "s").replace(":path", "")
+
+
+def body_of(endpoint: Endpoint) -> str | None:
+    return json.dumps(BODIES.get((endpoint.method, endpoint.path), {})) if endpoint.body is not None else None
 
 
 class Site:
@@ -75,7 +90,7 @@ class Site:
             lines.append(line)
         (folder / "tokens").write_text("\n".join(lines))
         file = folder / "site.toml"
-        file.write_text(TEXT.format(folder, "daemon"))
+        file.write_text(TEXT.format(folder, READERS, OPERATORS))
         self._prepared, self._file = prepare(load(file, environ={})), file
         ready = threading.Event()
         self._thread = threading.Thread(target=trio.run, args=(self._serve, ready), daemon=True)
@@ -101,10 +116,8 @@ class Site:
         connection = http.client.HTTPConnection(host, int(port), timeout=20)
         token = self.tokens.get(caller)
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        body = json.dumps(BODIES.get((endpoint.method, endpoint.path), {})) if endpoint.body is not None else None
-        path = endpoint.path.replace("{", "x").replace("}", "x").replace("xnamex", "s").replace(":path", "")
         try:
-            connection.request(endpoint.method, path, body, headers)
+            connection.request(endpoint.method, path_of(endpoint), body_of(endpoint), headers)
             response = connection.getresponse()
             return response.status, {name.lower(): value for name, value in response.getheaders()}
         finally:
@@ -146,6 +159,30 @@ def test_every_endpoint_answers_everybody_as_it_says(site: Site, caller: str) ->
             assert headers["content-type"] == "application/problem+json", where
 
 
+def command(*arguments: str) -> tuple[int, str]:
+    """Exit code and complaint of the program."""
+    program = [sys.executable, "-m", "appliance", *arguments]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=60)
+    return done.returncode, done.stderr
+
+
+def test_the_command_line_is_let_in_by_its_token(site: Site) -> None:
+    """From afar it may what the token may, and is told what is missing."""
+    for role in ("read", "operate"):
+        (site.folder / role).write_text(site.tokens[role])
+
+    def run(*arguments: str, role: str = "") -> tuple[int, str]:
+        token = ["--token-file", str(site.folder / role)] if role else []
+        return command(*arguments, "--url", f"http://{site.tcp}", *token)
+
+    assert run("capture", "list", role="read") == (0, "")
+    assert run("reload", "--wait", role="operate") == (0, "")
+    code, told = run("reload", role="read")
+    assert (code, "the right to operate; token:read may read" in told) == (1, True)
+    code, told = run("status")
+    assert (code, "--token-file FILE" in told) == (1, True)
+
+
 def test_what_there_is_not_is_not_told_to_strangers(site: Site) -> None:
     """Nobody finds out without a token which paths there are."""
     nothing = Endpoint(method="GET", path="/v1/nothing", role=Role.READ, summary="", handle=None)  # type: ignore[arg-type]
@@ -156,40 +193,68 @@ def test_what_there_is_not_is_not_told_to_strangers(site: Site) -> None:
 
 CLIENT = """
 import http.client, json, os, socket, sys
-path, uid, gid, groups, method, target = sys.argv[1:]
+path, uid, groups = sys.argv[1:]
 os.setgroups([int(each) for each in groups.split(",") if each])
-os.setgid(int(gid)); os.setuid(int(uid))
-connection = http.client.HTTPConnection("localhost")
-connection.sock = socket.socket(socket.AF_UNIX)
-try:
+os.setgid(int(uid)); os.setuid(int(uid))
+found = []
+for method, target, body in json.load(sys.stdin):
+    connection = http.client.HTTPConnection("localhost")
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.settimeout(20)
     connection.sock.connect(path)
-except OSError as exc:
-    print(type(exc).__name__)
-else:
-    connection.request(method, target, "{}" if method == "POST" else None)
-    print(connection.getresponse().status)
+    connection.request(method, target, body)
+    response = connection.getresponse()
+    found.append((response.status, response.getheader("content-type")))
+    connection.close()
+json.dump(found, sys.stdout)
 """
+SOMEBODY = 65534
+
+
+def ask_all_as(site: Site, uid: int, *groups: str) -> list[tuple[int, str]]:
+    """Status and kind for every endpoint, asked on the Unix socket by a process of that user in these groups."""
+    numbers = ",".join(str(grp.getgrnam(name).gr_gid) for name in groups)
+    asked = [(each.method, path_of(each), body_of(each)) for each in site.endpoints]
+    client = [sys.executable, "-I", "-c", CLIENT, site.unix, str(uid), numbers]
+    done = subprocess.run(client, input=json.dumps(asked), capture_output=True, text=True, timeout=60)
+    if done.returncode:
+        raise PermissionError(done.stderr.splitlines()[-1])
+    return [(status, kind) for status, kind in json.loads(done.stdout)]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
 @pytest.mark.parametrize(
-    ("uid", "gid", "groups", "read", "operate"),
+    ("uid", "groups", "role"),
     [
-        (0, 0, "", "200", "202"),
-        (65534, 1, "", "200", "202"),
-        (65534, 65534, "1", "200", "202"),
-        (65534, 65534, "", "PermissionError", "PermissionError"),
+        (0, (), Role.OPERATE),
+        (SOMEBODY, (READERS, OPERATORS), Role.OPERATE),
+        (SOMEBODY, (READERS,), Role.READ),
+        (SOMEBODY, (), Role.OPEN),
     ],
-    ids=["owner", "group", "supplementary-group", "somebody-else"],
+    ids=["owner", "operate-group", "socket-group", "other-uid"],
 )
-def test_on_the_socket_the_kernel_says_who_asks(
-    site: Site, uid: int, gid: int, groups: str, read: str, operate: str
-) -> None:
-    """The members of the group that may operate, the owner, and nobody else."""
-    for method, target, expected in (("GET", "/v1/status", read), ("POST", "/v1/reload", operate)):
-        command = [sys.executable, "-I", "-c", CLIENT, site.unix, str(uid), str(gid), groups, method, target]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
-        assert done.stdout.strip() == expected, done.stderr
+def test_on_the_socket_the_kernel_says_who_asks(site: Site, uid: int, groups: tuple[str, ...], role: Role) -> None:
+    """Every endpoint: the owner and the group that may operate everything, the socket's group what reads, others 403,
+    if they could connect at all.
+    """
+    if role is Role.OPEN:
+        with pytest.raises(PermissionError):
+            ask_all_as(site, uid, *groups)
+        Path(site.unix).chmod(0o666)
+    try:
+        answers = ask_all_as(site, uid, *groups)
+    finally:
+        Path(site.unix).chmod(0o660)
+    for endpoint, (status, kind) in zip(site.endpoints, answers, strict=True):
+        where = (endpoint.method, endpoint.path, status)
+        if role < endpoint.role:
+            assert status == 403, where
+        else:
+            assert status not in (401, 403), where
+            assert status in codes_of(endpoint), where
+            assert status < 500 or status in endpoint.refusals, where
+        if status >= 400:
+            assert kind == "application/problem+json", where
 
 
 @pytest.mark.parametrize(
@@ -265,6 +330,36 @@ async def test_too_many_wrong_tokens_are_told_to_wait(tmp_path: Path, told: list
 
 
 @pytest.mark.parametrize(
+    ("legacy", "given", "who"),
+    [
+        (True, "anybody:{}", "token:a"),
+        (True, ":{}", "token:a"),
+        (True, "{}:", None),
+        (True, "anybody:{}x", None),
+        (True, "{}", None),
+        (False, "anybody:{}", None),
+    ],
+    ids=["password", "no-user", "as-user", "wrong", "no-colon", "not-asked-for"],
+)
+async def test_a_token_is_a_password_for_tools_of_ait(
+    tmp_path: Path, told: list[EventDict], legacy: bool, given: str, who: str | None
+) -> None:
+    """With legacy_routes, whatever the user's name; RFC 7617."""
+    token, line = make_token("a", "operate")
+    (tmp_path / "tokens").write_text(line)
+    credentials = Credentials(Api(token_file=str(tmp_path / "tokens"), legacy_routes=legacy))
+    await credentials.read()
+    peer = Identity(name="", address="192.0.2.1:5", challenge=True)
+    text = base64.b64encode(given.format(token).encode()).decode()
+    found: Any = credentials.identify(peer, {"authorization": f"Basic {text}"})
+    assert (found.name if isinstance(found, Identity) else None) == who
+    assert bool(told) == (who is None)
+    for broken in ("Basic", "Basic ", "Basic \xff", "Basic =", "Basic /w=="):
+        answer = credentials.identify(peer, {"authorization": broken})
+        assert answer is peer or (isinstance(answer, Answer) and answer.status == 401)
+
+
+@pytest.mark.parametrize(
     ("text", "told"),
     [
         ('listen = ["127.0.0.1:0"]', "a TCP address needs token_file"),
@@ -308,6 +403,7 @@ def test_a_new_certificate_and_new_tokens_come_with_a_reload(tmp_path: Path) -> 
     install("first")
     token, line = make_token("a", "read")
     (tmp_path / "tokens").write_text("")
+    (tmp_path / "a.token").write_text(f"{token}\n")
     statuses: list[bytes] = []
     file = tmp_path / "site.toml"
     file.write_text(
@@ -332,6 +428,10 @@ def test_a_new_certificate_and_new_tokens_come_with_a_reload(tmp_path: Path) -> 
             assert appliance._assembly.units["api"].service is server
             after = await trio.to_thread.run_sync(certificate, address)
             assert before != after
+            asked = ["status", "--url", f"https://{address}", "--token-file", str(tmp_path / "a.token"), "--ca"]
+            for signer, code in (("second", 0), ("first", 1)):
+                done = await trio.to_thread.run_sync(partial(command, *asked, str(tmp_path / signer / "ca.pem")))
+                assert done[0] == code, done
             (tmp_path / "node.pem").write_text("no certificate")
             appliance.reload()
             assert not (await appliance.wait_reloaded()).ok

@@ -266,3 +266,21 @@ async def test_an_answer_that_ends_early_is_no_file(bench: Bench, capsys: pytest
         assert await bench.run("--out", str(bench.folder / "out.pcap")) == 1
     assert "ends early" in capsys.readouterr().err
     assert not list(bench.folder.glob("out.pcap*"))
+
+
+async def test_reading_is_paced(bench: Bench, autojump_clock: trio.testing.MockClock) -> None:
+    """By the bytes that are read, whether they are sent or not; what is given is the same."""
+    async with bench.serving():
+        whole = await bench.get("/v1/extract/pcap?recorder=edge")
+    paced = ExtractRoutes(
+        lambda: bench.recorders, state_dir=str(bench.folder), bytes_per_s=100, now_ns=lambda: T + 100 * S
+    )
+    bench.server = ApiServer(Api(listen=(f"unix:{bench.path}.2",)), paced.endpoints())
+    bench.path = bench.path.with_name(f"{bench.path.name}.2")
+    async with bench.serving():
+        began = trio.current_time()
+        answer = await bench.get("/v1/extract/pcap?recorder=edge")
+        took_s = trio.current_time() - began
+        report = (await bench.get(answer.headers["extract-report"])).json
+    assert answer.body == whole.body
+    assert took_s == pytest.approx(report["read_bytes"] / 100, rel=0.2)

@@ -224,6 +224,21 @@ def test_a_loss_needs_attention(serve: Any, capsys: pytest.CaptureFixture[str]) 
     assert "needs attention: sink.archive lost 3" in shown
 
 
+@pytest.mark.parametrize(
+    ("ago_s", "told"),
+    [
+        (None, ["sink.archive lost 3"]),
+        (5.0, ["sink.archive lost 3"]),
+        (600.0, ["sink.archive lost 3, the last 10 min ago"]),
+        (3600.0, []),
+    ],
+    ids=["unknown", "now", "lately", "long-ago"],
+)
+def test_a_loss_needs_attention_for_an_hour(ago_s: float | None, told: list[str]) -> None:
+    """Then it is in the table still, and the exit code is free to tell of the next one."""
+    assert needs_attention({**LOSING, "ledger": [{**LOSING["ledger"][0], "lost_ago_s": ago_s}]}) == told
+
+
 def test_the_status_document_is_printed_whole(serve: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """For scripts: the same exit code, the same document."""
     assert main(["status", "--json", "--socket", str(serve(LOSING))]) == 3

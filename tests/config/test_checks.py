@@ -143,6 +143,8 @@ SINK = '[[sink]]\nname = "s"\non = ["log:*"]\n'
          "site.toml:4: capture[0].address: 'a/b' is neither a host's name nor an address"),
         (ZMQ.replace("tcp://*:0", "ipc://x") + "[api]\nlisten = ['unix:x']",
          "site.toml:5: api.listen[0]: is bound already by zmq[0].bind[0] at site.toml:3"),
+        ("[api]\nextract_rate = '1KiB'",
+         "site.toml:2: api.extract_rate: must be at least 1MiB a second, got 1KiB"),
         ("[api]\nlisten = ['127.0.0.1:80']",
          "site.toml:2: api.listen[0]: a TCP address needs token_file, make a token with: broappliance token new NAME"),
         (CAPTURE + "log_dir = '{nmae}'",

@@ -165,6 +165,10 @@ MISTAKES = {
     '[cluster]\nbackend = "broker"\n': (
         f"cluster.backend: there is nobody to dial, and no address to listen on, {PEERS}"
     ),
+    '[cluster]\nbackend = "zeromq"\n': (
+        "cluster.backend: there is no address of the cluster, "
+        "set read and write of [cluster.zeromq], or its log_bind, or all of them"
+    ),
     '[cluster]\nbackend = "zeromq"\nzeek_version = "7.0"\n': (
         'cluster.zeek_version: Zeek 7.0 has no ZeroMQ backend, which came with 7.1, write backend = "broker"'
     ),

@@ -9,6 +9,7 @@ import socket
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ import trio
 from appliance.zeek.values import Value
 from tests.zeromq.cluster_bench import Bus, Member, event
 
+from .product import until
 from .test_messages import write_layout
 from .zeek_process import ZeekProcess, open_zeek, require_zeek
 
@@ -41,6 +43,11 @@ def require_backend() -> None:
     done = subprocess.run([require_zeek(), "--parse-only", BACKEND], capture_output=True, timeout=60)
     if done.returncode:
         pytest.skip("this zeek has no ZeroMQ backend")
+
+
+def look_for(zeek: ZeekProcess, message: str) -> None:
+    """The manager is the logger as well: its ``cluster.log`` has the line."""
+    assert any(message in line for line in zeek.lines("cluster"))
 
 
 class Cluster:
@@ -86,6 +93,7 @@ async def test_our_node_is_up_for_all_and_down_when_it_has_gone(tmp_path: Path) 
             await member.wait_up("manager", "worker-1")
             for zeek in (manager, worker):
                 await zeek.wait("node_up", f"worker-2 {member.node.node_id}")
+            await until(partial(look_for, manager, f"got hello from worker-2 ({member.node.node_id})"))
             await (member.kill() if ending == "kill" else member.stop())
             for zeek in (manager, worker):
                 await zeek.wait("node_down", "worker-2", count=number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import trio
@@ -55,7 +56,7 @@ async def test_two_programs_talk(tmp_path: Path) -> None:
             assert answer["name"] == "My::answer"
             assert answer["plain"] == [41]
         status = await run_command(two, "status")
-        assert "up: logger-1" in status
+        assert re.search(r"^logger-1 +logger +up ", status, re.MULTILINE)
         status = await run_command(one, "status")
         assert f"ipc://{tmp_path}/r" in status
         news = (one.state / "nodes.log.part", one.state / "nodes.log")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 from appliance.config.planned import KEYS, TABLES, VALUES
 from appliance.zeek.cluster_options import NAMES
 
-TEXT = (Path(__file__).parents[2] / "docs" / "cluster.md").read_text()
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs" / "cluster.md").read_text()
 
 
 def rows() -> list[tuple[list[str], str, str, str]]:
@@ -31,6 +34,14 @@ def test_every_name_has_one_row_and_no_row_has_another_name() -> None:
     }
     assert found == expected
     assert sum(len(names) for names, *_ in rows()) == len(NAMES)
+
+
+def test_every_option_has_its_defaults() -> None:
+    """By version and backend, as packaging/make_options.py writes them."""
+    code = "import sys; sys.path.insert(0, 'packaging'); import make_options as m; print(m.make_list(), end='')"
+    made = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "| `retry_interval` | `1min`; `1sec` from 7.2 |" in made.stdout
+    assert made.stdout in TEXT, "run packaging/make_options.py"
 
 
 def test_only_what_the_configuration_refuses_is_said_to_be_refused() -> None:

@@ -11,7 +11,7 @@ SOURCES := pyproject.toml appliance/__init__.py $(wildcard native/*.c native/*.h
 
 .DEFAULT_GOAL := help
 .PHONY: help run setup setup-dev check format test test-fast bench fuzz native-asan schema man completion binary onefile \
-	packages install-test clean
+	packages package-test install-test clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -81,6 +81,12 @@ onefile: ## the same as a single file, dist/broappliance-VERSION-linux-MACHINE
 packages: binary ## deb and rpm in dist/, from that folder
 	@sh packaging/prerequisites.sh packages
 	@sh packaging/make_packages.sh build/binary/venv/bin/python
+
+package-test: $(VENV)/.dev packages ## as root: look into them; install, upgrade and purge them in a small Debian 12
+	@sh packaging/prerequisites.sh package-test
+	-@$(PYTHON) -m tests.packaging.machines bookworm
+	BROAPPLIANCE_PACKAGES=dist timeout 600 $(BIN)/python -m pytest -n 2 -k "not trixie" \
+		tests/packaging/test_packages.py tests/packaging/test_rpm.py tests/packaging/test_install.py $(ARGS)
 
 install-test: $(VENV)/.dev packages ## as root: install, upgrade, boot and purge them in small Debian systems
 	@sh packaging/prerequisites.sh install-test

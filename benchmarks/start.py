@@ -15,6 +15,8 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from appliance.cli.client import fetch_status
+
 RUNS = 9
 BUNDLE = Path(os.environ.get("BROAPPLIANCE_BINARY", Path(__file__).parents[1] / "dist/broappliance/broappliance"))
 PLAIN = """\
@@ -78,7 +80,7 @@ ring = "4MiB"
 min_free = "1MiB"
 budget = "64MiB"
 segment_size = "16MiB"
-filter = "port 9"
+filter = "host 127.98.76.54"
 [[evidence]]
 name = "notices"
 on = ["log:notice"]
@@ -94,7 +96,7 @@ def version(program: Sequence[str]) -> float:
 
 
 def ready(program: Sequence[str], site: str) -> tuple[float, float]:
-    """Seconds from the start of the process to READY=1, and the MiB that are resident then."""
+    """Seconds from the start of the process to READY=1, and the MiB that are resident when its API has answered."""
     with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
         notify.bind(f"{folder}/notify")
         notify.settimeout(30)
@@ -107,6 +109,7 @@ def ready(program: Sequence[str], site: str) -> tuple[float, float]:
             while b"READY=1" not in notify.recv(4096):
                 pass
             took = time.perf_counter() - began
+            fetch_status(Path(folder, "api.sock"))
             fields = Path(f"/proc/{process.pid}/status").read_text().split()
             return took, int(fields[fields.index("VmRSS:") + 1]) / 1024
         finally:

@@ -67,6 +67,8 @@ def main() -> None:
         "PYTHONHASHSEED": "0",
         "PYTHONSAFEPATH": "1",  # what is bundled is the wheel, not the sources that we stand in
         "SOURCE_DATE_EPOCH": str(find_date()),
+        # Where it was compiled would be in what identifies the C module.
+        "CFLAGS": f"{os.environ.get('CFLAGS', '')} -g0 -ffile-prefix-map={WORK}=.",
         "PYINSTALLER_CONFIG_DIR": str(WORK / "cache"),
     }
     for name in ("PYTHONPATH", "PYTHONHOME", "PYTHONOPTIMIZE", "PYTHONDONTWRITEBYTECODE"):

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -203,3 +204,8 @@ def open_machine(suite: str, folder: Path, network: Network, packages: Sequence[
         for package in packages:
             machine.run("dpkg", "--install", machine.put(package))
         yield machine
+
+
+if __name__ == "__main__":
+    for suite in sys.argv[1:]:
+        base_of(suite)

@@ -58,9 +58,11 @@ def test_the_single_file_needs_nothing(bare: Machine, single_file: Path) -> None
 
 
 def test_purge_leaves_nothing_behind(bare: Machine, deb: Path) -> None:
-    """Neither files nor the user. A plain removal keeps the configuration and what was recorded."""
+    """Neither files, nor the user, nor the group. A plain removal keeps the configuration and what was recorded."""
+    bare.run("useradd", "clerk")
     before = bare.files()
     bare.run("dpkg", "--install", bare.put(deb))
+    bare.run("usermod", "--append", "--groups", "broappliance", "clerk")
     bare.path("/var/lib/broappliance/recorded").write_text("x")
     bare.run("broappliance", "--config", CONFIGURATION, "--check")
     bare.run("dpkg", "--remove", "broappliance")

@@ -43,8 +43,6 @@ struct direct_writer {
     unsigned count;
     struct job jobs[BUFFERS];
     uint8_t *buffers[BUFFERS];
-    size_t bytes;   /* of each */
-    uint8_t *small; /* the buffer that has no huge pages yet; the thread's */
     _Atomic uint64_t *visible;
 };
 
@@ -64,13 +62,6 @@ static int put(struct direct_writer *writer, const uint8_t *data, const struct j
     return error;
 }
 
-/* Where there are huge pages, a write pins one of them instead of hundreds. They are taken when they are used: an idle
- * recorder needs none. */
-static void use_huge_pages(const struct direct_writer *writer, uint8_t *buffer)
-{
-    (void)madvise(buffer, writer->bytes, MADV_HUGEPAGE);
-}
-
 static void *run(void *argument)
 {
     struct direct_writer *writer = argument;
@@ -86,11 +77,6 @@ static void *run(void *argument)
         pthread_mutex_unlock(&writer->lock);
         if (error == 0)
             error = put(writer, writer->buffers[writer->first], job, &done);
-        if (error == 0 && writer->small == writer->buffers[writer->first]) {
-            (void)madvise(writer->small, writer->bytes, MADV_DONTNEED); /* what comes next gets huge pages */
-            use_huge_pages(writer, writer->small);
-            writer->small = NULL;
-        }
         pthread_mutex_lock(&writer->lock);
         if (error != 0 && writer->error == 0) {
             writer->error = error;
@@ -133,17 +119,17 @@ int direct_open(size_t buffer_bytes, _Atomic uint64_t *visible, struct direct_wr
         return ENOMEM;
     writer->fd = -1;
     writer->visible = visible;
-    writer->bytes = (buffer_bytes + RECORD_MAX + HUGE_PAGE - 1) & ~(size_t)(HUGE_PAGE - 1);
+    size_t bytes = (buffer_bytes + RECORD_MAX + HUGE_PAGE - 1) & ~(size_t)(HUGE_PAGE - 1);
     for (int i = 0; i < BUFFERS; i++) {
-        if ((writer->buffers[i] = aligned_alloc(HUGE_PAGE, writer->bytes)) == NULL) {
+        if ((writer->buffers[i] = aligned_alloc(HUGE_PAGE, bytes)) == NULL) {
             free_writer(writer);
             return ENOMEM;
         }
-        /* The first one gets the header of a file, and may get no more for long. */
+        /* Where there are huge pages, a write pins one of them instead of hundreds. They are taken when they are used: an
+         * idle recorder needs none, and its first buffer, which may hold no more than a file's header for long, a page. */
         if (i > 0)
-            use_huge_pages(writer, writer->buffers[i]);
+            (void)madvise(writer->buffers[i], bytes, MADV_HUGEPAGE);
     }
-    writer->small = writer->buffers[0];
     pthread_condattr_init(&clock);
     pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
     pthread_mutex_init(&writer->lock, NULL);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import json
 import os
 import signal
@@ -23,6 +24,7 @@ from appliance.hooks.filter import Everything, Filter
 from appliance.hooks.runner import HookRunner
 from appliance.hooks.where import Where
 from appliance.model import Item, LogBatch
+from appliance.runtime import bundle
 from appliance.runtime.backoff import Backoff
 from appliance.runtime.ledger import Account, AccountFigures
 from appliance.runtime.outlet import Outlet, PoolKey, Published
@@ -362,6 +364,7 @@ async def test_bundled_program_is_its_own_interpreter(tmp_path: Path, monkeypatc
     )
     program.chmod(0o755)
     monkeypatch.setenv("_PYI_ARCHIVE_FILE", "x")
+    monkeypatch.setattr(bundle, "_take_variables", functools.cache(bundle._take_variables.__wrapped__))
     monkeypatch.setattr(sys, "frozen", True, raising=False)
     monkeypatch.setattr(sys, "executable", str(program))
     figures = await Bench().work_off(batch({}, {}))

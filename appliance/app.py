@@ -28,6 +28,7 @@ from appliance.runtime.reloads import Change, How, ReloadOutcome, Reloads, list_
 from appliance.runtime.supervisor import State, Supervisor, describe, leaf_of
 
 from .assembly import Assembly
+from .attention import find_concerns
 from .errands import finish_packages, rotate_files
 from .hook_parts import Packages, look_at_packages
 from .parts import DOORS, Parts, Prepared, prepare
@@ -349,6 +350,14 @@ class Appliance:
         )
         now_s = trio.current_time()
         self._losses.look(self.ledger, now_s)
+        ledger = tuple(
+            LedgerLine(
+                account=a.statistics(),
+                rates=self._meters.get(a.name, RateMeter(now_s)).rates(),
+                lost_ago_s=self._losses.ago_s(a.name, now_s),
+            )
+            for a in self.ledger
+        )
         return Status(
             name=appliance.name,
             node=node_name(self._prepared.config),
@@ -362,16 +371,10 @@ class Appliance:
             files=tuple(os.fspath(f) for f in self._prepared.loaded.files),
             last_reload=self.reloads.last,
             services=services,
-            ledger=tuple(
-                LedgerLine(
-                    account=a.statistics(),
-                    rates=self._meters.get(a.name, RateMeter(now_s)).rates(),
-                    lost_ago_s=self._losses.ago_s(a.name, now_s),
-                )
-                for a in self.ledger
-            ),
+            ledger=ledger,
             journal=self._parts.queues.statistics() if self._parts is not None else None,
             lost=self.ledger.lost,
+            attention=find_concerns(services, ledger, self.reloads.last, is_running=self._state == "running"),
         )
 
     def _show_config(self) -> dict[str, Any]:

@@ -43,8 +43,9 @@ async def test_everything_is_shown(desk: Desk) -> None:
     for told in ("12,345", "unwanted 300", "5.0 GiB of 9.0 GiB", "kernel 4 · disk 1 · 2 gaps", "8 finished", "№ 17",
                  "worker-1", "logger-2", "192.0.2.8:9999", "2023-11-14 22:13:20", "2 restarts"):  # fmt: skip
         assert told in said, told
-    for told in ("6 things to look at", "hook.h is backing-off", "the queue of hook.h is nearly full", "zmq.a lost 7", "h: 9 dead letters",
-                 "broker does not reach 192.0.2.8:9999", "the last reload was refused"):  # fmt: skip
+    for told in ("6 things to look at", "hook.h is backing-off", "the queue of hook.h is nearly full", "zmq.a lost 7",
+                 "h: 9 dead letters", "broker does not reach 192.0.2.8:9999",
+                 "the last reload was refused"):  # fmt: skip
         assert told in said, told
 
 

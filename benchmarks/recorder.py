@@ -109,13 +109,14 @@ def watch(bench: Any, net: Any, options: Namespace, recorder: Any, folder: Path,
 
     # Until the budget is full the file system takes memory that it never had, which a virtual machine may have to ask
     # its host for, page by page; afterwards it has what deleted segments gave back. Both are told.
-    began = time.monotonic()
-    while kept() < BUDGET - SEGMENT:
-        offer(rate).communicate()
+    filled, began = figures(folder), time.monotonic()
+    while filled["deleted_segments"] < BUDGET // SEGMENT:
+        offer(5 * rate).communicate()
+        filled = figures(folder)
         if time.monotonic() - began > FILL_S:
             raise SystemExit(f"{kept() / 2**20:,.0f} MiB after {FILL_S:.0f} s: too slow a rate to fill the budget")
-    filled = figures(folder)
-    print(f"{filled['packets']:,} packets until the budget was full; {filled['kernel_drops']:,} lost in the kernel")
+    packets, lost = filled["packets"], filled["kernel_drops"]
+    print(f"{packets:,} packets until the budget was full twice; {lost:,} lost in the kernel")
 
     load = offer(int(rate * seconds))
     before, memory = bench.cpu_seconds(recorder.pid), []

@@ -24,7 +24,7 @@ from appliance.runtime.losses import Losses
 from appliance.runtime.notify import Notifier
 from appliance.runtime.outlet import Outlet
 from appliance.runtime.rates import RateMeter
-from appliance.runtime.reloads import Change, How, ReloadOutcome, Reloads, list_changes, list_mistakes
+from appliance.runtime.reloads import Change, Done, ReloadOutcome, Reloads, list_changes, list_mistakes
 from appliance.runtime.supervisor import State, Supervisor, describe, leaf_of
 
 from .assembly import Assembly
@@ -212,11 +212,12 @@ class Appliance:
         self.reloads.end(outcome)
         self._notifier.ready(self._summary())
 
-    async def _change(self, assembly: Assembly, candidate: Prepared) -> dict[str, How]:
-        done: dict[str, How] = {}
+    async def _change(self, assembly: Assembly, candidate: Prepared) -> Done:
+        done = Done()
 
         async def change() -> None:
-            done.update(await assembly.change(self._prepared, candidate))
+            nonlocal done
+            done = await assembly.change(self._prepared, candidate)
 
         async with self._changing:
             if not await self._unless_stopped(change):
@@ -227,7 +228,7 @@ class Appliance:
         for remark in self._prepared.loaded.remarks:
             log.warning("the layout is odd", remark=remark)
 
-    def _adopt(self, candidate: Prepared, done: dict[str, How]) -> tuple[Change, ...]:
+    def _adopt(self, candidate: Prepared, done: Done) -> tuple[Change, ...]:
         """What runs is what the candidate says: one generation more."""
         difference = diff(self._prepared.config, candidate.config)
         self._prepared = candidate

@@ -120,7 +120,7 @@ class BrokerEndpoint:
             dialers=running.dialers.statistics() if running else (),
             half_open=len(self._half_open),
             refused=self._refused,
-            quarantined=self._delivery.kept,
+            quarantined=self._delivery.specimens.kept,
         )
 
     # ── the service ──

@@ -151,7 +151,7 @@ class ClusterNode:
             cluster=self._member.roster.statistics(),
             waiting_in=carrier.events.waiting if carrier else 0,
             waiting_out=self._queued - self._booked,
-            quarantined=self._intake.kept,
+            quarantined=self._intake.specimens.kept,
         )
 
     def hears(self, topic: str) -> bool:

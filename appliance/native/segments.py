@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -210,7 +211,7 @@ def index_pcap(
 
     Args:
         path: the PCAP; a torn end is left out.
-        out: where the index goes; an older one is replaced.
+        out: where the index goes, with the PCAP's mode; an older one is replaced.
         table: to use and go on counting in; None: one of its own.
         writer: to use; None: one of its own.
         community_seed: of the Community IDs that lookups will use.
@@ -225,6 +226,8 @@ def index_pcap(
     part = out.with_name(out.name + ".part")
     try:
         with path.open("rb") as pcap, part.open("wb") as file:
+            # It tells who talked with whom: for those who may read the packets.
+            os.fchmod(file.fileno(), stat.S_IMODE(os.fstat(pcap.fileno()).st_mode))
             handles = (writer.open_handle, table.open_handle)
             _check(lib.segidx_index_pcap(*handles, community_seed, pcap.fileno(), file.fileno(), counts))
             os.fsync(file.fileno())

@@ -68,8 +68,8 @@ class GapLog:
             self._merge(gap)
             self._unwritten.append(gap)
 
-    def flush(self, now_ns: int) -> None:
-        """Write what came, and that somebody listens still. Blocks."""
+    def flush(self, heard_ns: int) -> None:
+        """Write what came, and until when somebody listened. Blocks."""
         with self._lock:
             gaps, self._unwritten = list(self._unwritten), deque(maxlen=self._limit)
             try:
@@ -77,7 +77,7 @@ class GapLog:
                     self._compact()
                 elif gaps:
                     self._append(gaps)
-                os.utime(self.path, ns=(now_ns, now_ns))
+                os.utime(self.path, ns=(heard_ns, heard_ns))
             except OSError:
                 self.errors += 1
                 self._lines = 2 * self._limit + 1  # all that is remembered is written when that is possible again

@@ -75,16 +75,16 @@ class Keeper:
             if not each.is_dir():
                 each.mkdir(0o750, exist_ok=True)
 
-    def look(self, now_ns: int, growing: int, reserved: int = 0) -> None:
+    def look(self, heard_ns: int, growing: int, reserved: int = 0) -> None:
         """About once a second: room, and the file of gaps. Errors are logged and counted.
 
         Args:
-            now_ns: somebody records still.
+            heard_ns: until when somebody recorded, and would find it again after a crash.
             growing: bytes of the segments that are being written.
             reserved: bytes of the disk that are kept for them, which no budget counts.
         """
         self._telling(lambda: self._make_room(growing, reserved))
-        self.gaps.flush(now_ns)
+        self.gaps.flush(heard_ns)
 
     def rest(self) -> None:
         """Nobody keeps anything here any more."""

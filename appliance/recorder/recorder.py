@@ -98,7 +98,9 @@ class Recorder:
         self._stopped = trio.Event()
         self._look_wanted = trio.Event()
         self._looked = trio.lowlevel.ParkingLot()
-        self._down_ns = 0
+        self._silence: tuple[int, str] | None = None
+        """Since when nobody hears the interface, and why."""
+        self._began_ns = 0
         self._watcher: Watcher | None = None
         self._takes_over = False
         self._directory_made = self._write_errors = 0
@@ -160,18 +162,20 @@ class Recorder:
             if self.table.memory and self.table.write == "all":
                 log.warning('memory has no use with write = "all": all packets are on the disk', recorder=self.name)
             repaired, until_ns = await trio.to_thread.run_sync(self._keeper.start)
+            self._silence = None if self._takes_over or until_ns is None else (until_ns, "stopped")
             async with trio.open_nursery() as nursery:
                 looking = await nursery.start(self._run_keeper)
                 await nursery.start(self._finisher.run)
                 await self._finisher.recover(repaired)
                 try:
-                    await self._record(until_ns, task_status)
+                    await self._record(task_status)
                 finally:
                     # Also when it is cancelled: what the rings have written is whole, and gets its name.
                     with trio.CancelScope(shield=True):
                         await self._finisher.drain()
                     self._finisher.end()
                     self._forget_group()
+                    self._hear_again()
                     self.state = "stopped"
                 looking.cancel()
             await trio.to_thread.run_sync(self._look_last)
@@ -196,9 +200,8 @@ class Recorder:
         self._keeper.look(self._around.clock_ns(), 0)
         self._keeper.rest()
 
-    async def _record(self, until_ns: int | None, task_status: trio.TaskStatus[None]) -> None:
+    async def _record(self, task_status: trio.TaskStatus[None]) -> None:
         """Record whenever the interface is there, until told to stop."""
-        missing: tuple[int | None, str] = (None if self._takes_over else until_ns, "stopped")
         while not self._stopped.is_set():
             try:
                 group = await trio.to_thread.run_sync(self._open)
@@ -206,14 +209,15 @@ class Recorder:
                 if self.state != "waiting":
                     log.warning("waiting for the interface", recorder=self.name, why=str(exc))
                 self.state = "waiting"
+                self._hear_no_more()
+                # Who asks is told that nothing is heard; one that this takes over from is asked until it has stopped.
+                self._around.recorders.setdefault(self.name, self)
                 task_status.started()
                 task_status = trio.TASK_STATUS_IGNORED
                 with trio.move_on_after(RETRY_S):
                     await self._stopped.wait()
                 continue
-            began_ns = self._around.clock_ns()
-            if missing[0] is not None and missing[0] < began_ns:
-                self._keeper.gaps.add(Gap(missing[0], began_ns, missing[1]))
+            self._began_ns = self._hear_again()
             self._group, self._holdings.linktype = group, group.linktype
             self._around.recorders[self.name] = self
             if self._stopped.is_set():
@@ -226,8 +230,6 @@ class Recorder:
             self._forget_group()
             if not self._stopped.is_set():
                 log.warning("the interface is gone", recorder=self.name, interface=self.table.interface)
-            missing = (self._down_ns or self._around.clock_ns(), "down")
-            self._down_ns = 0
 
     def _open(self) -> Group:
         assert self._watcher is not None
@@ -257,11 +259,33 @@ class Recorder:
 
     def _on_went(self, status: RingStatus) -> None:
         if status is RingStatus.DOWN and self.state != "down":
-            self.state, self._down_ns = "down", self._around.clock_ns()
+            self.state = "down"
+            self._hear_no_more()
             log.warning("the interface is down; it goes on when it is up again", recorder=self.name,
                         interface=self.table.interface)  # fmt: skip
         elif status is RingStatus.GONE:
             self.state = "gone"
+            self._hear_no_more()
+
+    def _hear_no_more(self) -> None:
+        if self._silence is None:
+            self._silence = (self._around.clock_ns(), "down")
+
+    def _hear_again(self) -> int:
+        """What was not heard until now is a gap; returns the present."""
+        silence, self._silence = self._silence, None
+        now_ns = self._around.clock_ns()
+        if silence is not None and silence[0] < now_ns:
+            self._keeper.gaps.add(Gap(silence[0], now_ns, silence[1]))
+        return now_ns
+
+    def _heard_ns(self, now_ns: int) -> int:
+        """Until when everything that came is with the readers: a crash takes nothing of it."""
+        if self._silence is not None:
+            return min(now_ns, self._silence[0])
+        group = self._group
+        recorded = [max(self._began_ns, member.recorded_ns) for member in group.members] if group is not None else []
+        return min(now_ns, *recorded) if recorded else now_ns
 
     def _on_troubled(self, exc: Exception) -> None:
         if isinstance(exc, FileNotFoundError):
@@ -296,7 +320,7 @@ class Recorder:
                 await run_behind(partial(self._keep, now_ns, growing), name=f"keep {self.name}")
 
     def _keep(self, now_ns: int, growing: int) -> None:
-        self._keeper.look(now_ns, growing, self._holdings.reserved_bytes)
+        self._keeper.look(self._heard_ns(now_ns), growing, self._holdings.reserved_bytes)
 
     def _look(self) -> None:
         """Book, and see whether the interface is up again."""
@@ -316,8 +340,7 @@ class Recorder:
             group.stop()
         elif found.is_up:
             self.state = "recording"
-            self._keeper.gaps.add(Gap(self._down_ns, self._around.clock_ns(), "down"))
-            self._down_ns = 0
+            self._hear_again()
             log.info("the interface is up again", recorder=self.name, interface=self.table.interface)
 
     def _count_queued(self) -> int:
@@ -341,8 +364,8 @@ class Recorder:
             begin_ns, end_ns = self._holdings.forgotten(self._around.clock_ns())
             if max(from_ns, begin_ns) <= min(to_ns, end_ns):
                 gaps.append(Gap(max(from_ns, begin_ns), min(to_ns, end_ns), "memory"))
-        if self.state == "down":
-            gaps.append(Gap(self._down_ns, self._around.clock_ns(), "down"))
+        if (silence := self._silence) is not None:
+            gaps.append(Gap(silence[0], max(silence[0], self._around.clock_ns()), silence[1]))
         return gaps
 
     async def wait_recorded(self, until_ns: int) -> None:

@@ -8,6 +8,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import stat
 from pathlib import Path
 
 import msgspec
@@ -215,6 +216,7 @@ class GrowingSegment:
         new = final.with_name(final.name + NEW)
         try:
             with new.open("wb") as file:
+                os.fchmod(file.fileno(), stat.S_IMODE(os.fstat(self.fd).st_mode))
                 self._tap.finish(self.pen.writer, file.fileno(), segment)
                 os.fsync(file.fileno())
             new.replace(final)

@@ -11,7 +11,7 @@ import trio
 from structlog.typing import EventDict
 
 from appliance.errors import ApplianceError, PrivilegeError
-from appliance.recorder import interface
+from appliance.recorder import interface, member
 from tests.native.netns import ip, namespace
 
 from .harness import MIB, Bench, Generator, check_order, serials, use_new_threads, wait_until
@@ -123,6 +123,65 @@ async def test_interface_that_is_removed_is_waited_for(tmp_path: Path, generator
     assert item.last_ns < gap.from_ns < gap.to_ns < time.time_ns()
 
 
+async def test_interface_that_stays_away_is_a_gap_at_once_and_after_the_end(
+    tmp_path: Path, generator: Generator
+) -> None:
+    """Who asks while it is removed is told, and who asks after the recorder was stopped meanwhile."""
+    bench = Bench(tmp_path)
+    async with bench.running() as recorder:
+        generator.send(10)
+        await bench.recorded(generator.total)
+        ip("link", "del", "dev", "near")
+        await wait_until(lambda: bench.figures().state == "waiting")
+        (gap,) = recorder.gaps(0, 1 << 62)
+        assert gap.reason == "down"
+        last_ns = bench.items()[0].last_ns
+    again = bench.make()
+    until_ns = again._keeper.gaps.load()
+    (gap,) = again.gaps(0, 1 << 62)
+    assert gap.reason == "down"
+    assert until_ns is not None
+    assert last_ns < gap.from_ns < gap.to_ns <= until_ns
+
+
+async def test_interface_that_is_down_at_the_end_is_a_gap(tmp_path: Path, generator: Generator) -> None:
+    """The file of gaps has it, so the next run knows."""
+    bench = Bench(tmp_path)
+    async with bench.running():
+        generator.send(10)
+        await bench.recorded(generator.total)
+        ip("link", "set", "dev", "near", "down")
+        await wait_until(lambda: bench.figures().state == "down")
+        held_ns = bench.recorder._silence[0] if bench.recorder._silence else 0
+    again = bench.make()
+    again._keeper.gaps.load()
+    (gap,) = again.gaps(0, 1 << 62)
+    assert (gap.from_ns, gap.reason) == (held_ns, "down")
+
+
+async def test_time_of_the_gaps_is_that_until_which_a_crash_takes_nothing(
+    tmp_path: Path, generator: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the present: what came a moment ago may not be in a file yet, and the next start takes it for recorded."""
+    monkeypatch.setattr(member, "_LATE_NS", 3600 * 10**9)
+    bench = Bench(tmp_path)
+    flushed: list[int] = []
+    flush = bench.recorder._keeper.gaps.flush
+
+    def note(heard_ns: int) -> None:
+        flush(heard_ns)
+        flushed.append(heard_ns)
+
+    monkeypatch.setattr(bench.recorder._keeper.gaps, "flush", note)
+    async with bench.running() as recorder:
+        generator.send(10)
+        await wait_until(lambda: bench.figures().packets >= generator.total)
+        seen = len(flushed)
+        await wait_until(lambda: len(flushed) > seen + 1)
+        assert (tmp_path / "edge.gaps.jsonl").stat().st_mtime_ns == recorder._began_ns
+    assert (tmp_path / "edge.gaps.jsonl").stat().st_mtime_ns == flushed[-1] > recorder._began_ns
+
+
 async def test_interface_that_is_missing_at_the_start_is_waited_for(tmp_path: Path, told: list[EventDict]) -> None:
     """The appliance starts, and the log says it once."""
     with namespace():
@@ -130,6 +189,9 @@ async def test_interface_that_is_missing_at_the_start_is_waited_for(tmp_path: Pa
         bench = Bench(tmp_path, interface="later", filter="udp")
         async with bench.running():
             assert bench.figures().state == "waiting"
+            assert bench.around.recorders["edge"] is bench.recorder
+            assert [gap.reason for gap in bench.recorder.gaps(0, 1 << 62)] == ["down"]
+            assert bench.recorder.sources() == []
             ip("link", "add", "name", "later", "type", "veth", "peer", "name", "far")
             ip("link", "set", "dev", "later", "up")
             await wait_until(lambda: bench.figures().state == "recording")

@@ -33,6 +33,7 @@ async def test_everything_that_was_sent_is_in_the_files(tmp_path: Path, generato
     assert len(bench.files()) > 1
     endings = {re.sub(r".*-0", "", path.name) for path in tmp_path.iterdir()}
     assert endings == {".pcap", ".pcap.idx", "edge.gaps.jsonl"}
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.glob("edge-*")} <= {0o640, 0o600}
 
 
 async def test_event_loop_that_hangs_costs_no_packet(tmp_path: Path, generator: Generator) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import trio
 
 from appliance.config import Api, Evidence, Hook
+from appliance.config.paths import SOCKETS_FILE
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.history import History
 from appliance.runtime.ledger import Ledger
@@ -129,6 +131,7 @@ class ApiParts:
             table,
             endpoints,
             events=events,
+            told_in=Path(state_dir) / SOCKETS_FILE,
             credentials=credentials,
             name=config.appliance.name,
             is_optional=not prepared.loaded.is_set("api.listen"),

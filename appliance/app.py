@@ -24,10 +24,11 @@ from appliance.runtime.losses import Losses
 from appliance.runtime.notify import Notifier
 from appliance.runtime.outlet import Outlet
 from appliance.runtime.rates import RateMeter
-from appliance.runtime.reloads import Change, How, ReloadOutcome, Reloads, list_changes, list_mistakes
+from appliance.runtime.reloads import Change, Done, ReloadOutcome, Reloads, list_changes, list_mistakes
 from appliance.runtime.supervisor import State, Supervisor, describe, leaf_of
 
 from .assembly import Assembly
+from .attention import find_concerns
 from .errands import finish_packages, rotate_files
 from .hook_parts import Packages, look_at_packages
 from .parts import DOORS, Parts, Prepared, prepare
@@ -212,11 +213,12 @@ class Appliance:
         self.reloads.end(outcome)
         self._notifier.ready(self._summary())
 
-    async def _change(self, assembly: Assembly, candidate: Prepared) -> dict[str, How]:
-        done: dict[str, How] = {}
+    async def _change(self, assembly: Assembly, candidate: Prepared) -> Done:
+        done = Done()
 
         async def change() -> None:
-            done.update(await assembly.change(self._prepared, candidate))
+            nonlocal done
+            done = await assembly.change(self._prepared, candidate)
 
         async with self._changing:
             if not await self._unless_stopped(change):
@@ -227,7 +229,7 @@ class Appliance:
         for remark in self._prepared.loaded.remarks:
             log.warning("the layout is odd", remark=remark)
 
-    def _adopt(self, candidate: Prepared, done: dict[str, How]) -> tuple[Change, ...]:
+    def _adopt(self, candidate: Prepared, done: Done) -> tuple[Change, ...]:
         """What runs is what the candidate says: one generation more."""
         difference = diff(self._prepared.config, candidate.config)
         self._prepared = candidate
@@ -350,6 +352,14 @@ class Appliance:
         )
         now_s = trio.current_time()
         self._losses.look(self.ledger, now_s)
+        ledger = tuple(
+            LedgerLine(
+                account=a.statistics(),
+                rates=self._meters.get(a.name, RateMeter(now_s)).rates(),
+                lost_ago_s=self._losses.ago_s(a.name, now_s),
+            )
+            for a in self.ledger
+        )
         return Status(
             name=appliance.name,
             node=node_name(self._prepared.config),
@@ -363,16 +373,10 @@ class Appliance:
             files=tuple(os.fspath(f) for f in self._prepared.loaded.files),
             last_reload=self.reloads.last,
             services=services,
-            ledger=tuple(
-                LedgerLine(
-                    account=a.statistics(),
-                    rates=self._meters.get(a.name, RateMeter(now_s)).rates(),
-                    lost_ago_s=self._losses.ago_s(a.name, now_s),
-                )
-                for a in self.ledger
-            ),
+            ledger=ledger,
             journal=self._parts.queues.statistics() if self._parts is not None else None,
             lost=self.ledger.lost,
+            attention=find_concerns(services, ledger, self.reloads.last, is_running=self._state == "running"),
         )
 
     def _show_config(self) -> dict[str, Any]:

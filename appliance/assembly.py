@@ -10,7 +10,7 @@ import trio
 
 from appliance.config import Api, CaptureGroup, Cluster, Consumer, Metrics, Peering, ProxyPlan, Uids, Zmq
 from appliance.runtime.dispatcher import Dispatcher
-from appliance.runtime.reloads import How
+from appliance.runtime.reloads import Done, How
 from appliance.runtime.supervisor import Supervisor, describe
 
 from .cluster_parts import places_of
@@ -114,15 +114,12 @@ class Assembly:
 
     # ── change ──
 
-    async def change(self, old: Prepared, new: Prepared) -> dict[str, How]:
+    async def change(self, old: Prepared, new: Prepared) -> Done:
         """Make what runs what `new` says, or leave it as `old` says.
 
         Units whose table did not change are not touched. A changed consumer is replaced under its queue. A changed door
         takes the change over while it runs if it can; else it is stopped first, because its address cannot be bound
         twice. What should run already and does not, because an earlier way back failed, is started.
-
-        Returns:
-            What was done to each unit that was touched, by its key.
 
         Raises:
             Exception: why it failed; everything is then as it was.
@@ -145,15 +142,19 @@ class Assembly:
         await self._close_all((u for u in gone if u.queue is not None), timeout_s, "reload")
         await self._close_all(packages, timeout_s, "reload")
         self._parts.announce(new)
-        await self._read_again()
-        return done | dict.fromkeys((unit.key for unit in gone), "removed")
+        removed: dict[str, How] = dict.fromkeys((unit.key for unit in gone), "removed")
+        return Done(done | removed, await self._read_again())
 
-    async def _read_again(self) -> None:
-        """Let services whose table is the same look at the files that it names: certificates, tokens."""
+    async def _read_again(self) -> dict[str, tuple[str, ...]]:
+        """Let services whose table is the same look at the files that it names: certificates, tokens. Returns the keys
+        of those that have changed, by unit.
+        """
+        found = {}
         for unit in self.units.values():
             read = getattr(unit.service, "read_again", None)
-            if read is not None:
-                await read()
+            if read is not None and (keys := await read()):
+                found[unit.key] = keys
+        return found
 
     async def _change(self, old: Prepared, new: Prepared, undo: Undo, done: dict[str, How]) -> list[Unit]:
         """Everything that can fail; returns the units that are left to be closed, and says in `done` what it did."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from appliance.attention import Concern
 from appliance.runtime.intake import QueueFigures
 from appliance.runtime.ledger import AccountFigures
 from appliance.runtime.queues import JournalFigures
@@ -62,3 +63,5 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """What durable queues hold; None: there are none."""
     lost: int
     """What was dropped although it was valid and wanted, over all accounts."""
+    attention: tuple[Concern, ...]
+    """What somebody should look at; empty: all is well."""

@@ -1,7 +1,6 @@
 """The core of the recorder as a program, to be one more row of a benchmark of packet recorders: it records an interface
-into one file until SIGINT, with `--index` a journal and an index beside it, and prints what it counted. `--drive trio`
-waits in an event loop and copies at most eight blocks a call; `--drive thread` stays in C, and comes back five times a
-second, and writes the journal each time."""
+into one file until SIGINT, with `--index` a journal and an index beside it, and prints what it counted. It stays in C,
+comes back five times a second, and writes the journal each time."""
 
 from __future__ import annotations
 
@@ -11,8 +10,6 @@ import os
 import signal
 import sys
 from pathlib import Path
-
-import trio
 
 from appliance.native import (
     FlowTable,
@@ -25,8 +22,8 @@ from appliance.native import (
     compile_filter,
 )
 
-BLOCKS_A_CALL = 8
 RUN_MS = 200
+DRAIN_MS = 50
 MAX_FLOWS = 1 << 18
 
 
@@ -59,12 +56,11 @@ class Recorder:
         self.stopping = False
         self.calls = 0
 
-    def run(self, *, max_blocks: int, run_ms: int) -> RingStatus:
+    def copy(self, run_ms: int) -> None:
         self.calls += 1
-        status = self.ring.run(self.output, max_blocks=max_blocks, run_ms=run_ms)
+        status = self.ring.run(self.output, run_ms=run_ms)
         if status in (RingStatus.FAILED, RingStatus.BROKEN, RingStatus.GONE):
             raise OSError(self.output.error or self.ring.error, "recording failed")
-        return status
 
     def write_journal(self) -> None:
         if self.index is not None:
@@ -73,32 +69,17 @@ class Recorder:
     def stop(self, *_: object) -> None:
         self.stopping = True
 
-    def run_thread(self) -> None:
+    def run(self) -> None:
         signal.signal(signal.SIGINT, self.stop)
         self.ring.listen()
         while not self.stopping:
-            self.run(max_blocks=0, run_ms=RUN_MS)
+            self.copy(RUN_MS)
             self.write_journal()
-
-    async def run_trio(self) -> None:
-        with trio.open_signal_receiver(signal.SIGINT) as signals:
-            self.ring.listen()
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._copy)
-                async for _ in signals:
-                    nursery.cancel_scope.cancel()
-                    break
-
-    async def _copy(self) -> None:
-        while True:
-            await trio.lowlevel.wait_readable(self.ring)
-            while self.run(max_blocks=BLOCKS_A_CALL, run_ms=0) is RingStatus.MORE:
-                await trio.lowlevel.checkpoint()
 
     def finish(self) -> None:
         self.ring.deafen()
         while self.ring.pending:
-            self.run(max_blocks=0, run_ms=50)
+            self.copy(DRAIN_MS)
         segment, counts = self.output.finish(), self.ring.counts()
         told = {
             **segment._asdict(), "captured": segment.packets, "dropped": counts.kernel_drops, "blocks": counts.blocks,
@@ -119,7 +100,6 @@ def main() -> None:
     parser.add_argument("--file", type=Path, required=True)
     parser.add_argument("--index", type=Path)
     parser.add_argument("--cutoff", type=int, help="bytes of a flow, with --index")
-    parser.add_argument("--drive", choices=("thread", "trio"), default="thread")
     parser.add_argument("--kind", choices=("automatic", "cached", "direct"), default="automatic")
     parser.add_argument("--filter", default="")
     parser.add_argument("--ring-mib", type=int, default=64)
@@ -128,10 +108,7 @@ def main() -> None:
     parser.add_argument("--preallocate-mib", type=int, default=0)
     options = parser.parse_args()
     recorder = Recorder(options)
-    if options.drive == "thread":
-        recorder.run_thread()
-    else:
-        trio.run(recorder.run_trio)
+    recorder.run()
     recorder.finish()
     # What an interpreter costs at its end is not what a recorder costs.
     sys.stdout.flush()

@@ -15,7 +15,7 @@
 #define COPY_AHEAD 1024
 #define FETCH_MAX 2048
 #define LINE 64U
-#define LINES_MAX 256U
+#define LINES_MAX 2048U
 
 /* The kernel wrote it; but a walk that leaves the block would be silent. */
 static int is_inside(uint32_t at, const struct tpacket3_hdr *header)
@@ -84,7 +84,7 @@ size_t ring_gather(struct ring_cursor *cursor, size_t most, struct ring_batch *b
     return n;
 }
 
-/* Whole lines, which for small packets is quicker than a call; reads and writes less than LINE behind the end. */
+/* Whole lines, which up to a common MTU is quicker than a call; reads and writes less than LINE behind the end. */
 static inline void copy_lines(uint8_t *to, const uint8_t *from, uint32_t len)
 {
     if (len > LINES_MAX) {

@@ -6,9 +6,12 @@ Source: RFC 6750, section 2.1 (bearer tokens); RFC 7617 (a token as a password, 
 from __future__ import annotations
 
 import base64
+import hashlib
+import os
 import ssl
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import structlog
 import trio
@@ -29,6 +32,7 @@ PERIOD_S = 60.0
 MAX_FAILURES = 10
 """Wrong tokens from one address in a period; for more the answer is 429."""
 _MAX_ADDRESSES = 1024
+_FILES = ("token_file", "certificate", "key")
 
 
 def read_credentials(table: Api) -> tuple[Tokens, ssl.SSLContext | None]:
@@ -54,6 +58,18 @@ def read_credentials(table: Api) -> tuple[Tokens, ssl.SSLContext | None]:
     return tokens, context
 
 
+def _digest_files(table: Api) -> dict[str, bytes]:
+    """By the keys that name them. Blocks."""
+    found = {}
+    for key in _FILES:
+        path = Path(getattr(table, key) or os.devnull)
+        try:
+            found[key] = hashlib.sha256(path.read_bytes()).digest()
+        except OSError:
+            found[key] = b""  # it is gone since it was read
+    return found
+
+
 class Credentials:
     """See the module.
 
@@ -65,18 +81,22 @@ class Credentials:
         self._table = table
         self._clock = clock
         self._tokens = Tokens()
+        self._digests: dict[str, bytes] = {}
         self._sessions = Sessions(clock)
         self._failures: OrderedDict[str, tuple[float, int]] = OrderedDict()
         self.context: ssl.SSLContext | None = None
         """For connections from now on; None: there is no TLS."""
 
-    async def read(self) -> None:
-        """Read everything, or leave it as it was.
+    async def read(self) -> tuple[str, ...]:
+        """Read everything, or leave it as it was. Returns the keys of the files that have changed since the last time.
 
         Raises:
             ConfigError: a mistake in a file.
         """
+        before = self._digests
         self._tokens, self.context = await trio.to_thread.run_sync(read_credentials, self._table)
+        self._digests = await trio.to_thread.run_sync(_digest_files, self._table)
+        return tuple(key for key, digest in self._digests.items() if before and before[key] != digest)
 
     def identify(self, peer: Identity, headers: Mapping[str, str]) -> Identity | Answer:
         """Who sends a request over TCP."""

@@ -15,7 +15,7 @@ __all__ = ["MAX_LISTED", "Page", "cursor_of", "page", "read_cursor"]
 
 MAX_LISTED = 1000
 T = TypeVar("T")
-K = TypeVar("K", int, str)
+K = TypeVar("K", int, str, bytes)
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -27,7 +27,7 @@ class Page(msgspec.Struct, frozen=True):
     ] = ""
 
 
-def cursor_of(last: int | str) -> str:
+def cursor_of(last: int | str | bytes) -> str:
     """The cursor that stands behind an entry; opaque to clients."""
     return base64.urlsafe_b64encode(msgspec.json.encode(last)).decode().rstrip("=")
 

@@ -251,6 +251,8 @@ class StoreOperation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     timeout: Annotated[float, Meta(gt=0, le=600)] | None = None
     """Seconds."""
     limit: Annotated[int, Meta(ge=0, le=10_000)] = 1000
+    cursor: str | None = None
+    """The answer's `next`: the page behind it."""
 
 
 class StoreAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -262,6 +264,8 @@ class StoreAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     expiry_ns: int | None = None
     size: int = 0
     entries: list[dict[str, Any]] = []
+    next: str | None = None
+    """The cursor of the next page; None: this is the last."""
 
 
 # ── packets ──

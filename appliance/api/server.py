@@ -29,6 +29,7 @@ from .pool import Pool
 from .roles import NOBODY, Identity
 from .sockets import Bounded, Place, listen_tcp, listen_unix
 from .table import Endpoint
+from .whereabouts import Whereabouts
 
 if TYPE_CHECKING:
     from .serving import Works
@@ -68,6 +69,7 @@ class ApiServer:
         table: where to listen, and who may.
         endpoints: what there is.
         events: those who follow events are let go in peace at the end; None: there are none.
+        told_in: a file that gets the paths of the sockets; None: nobody is told.
         credentials: of those who come over TCP; None: what the table names.
         name: of the host, under which the endpoint is reached besides ``[api] hosts``.
         is_optional: go on without a socket that cannot be used, with a warning: nobody asked for it by name.
@@ -80,6 +82,7 @@ class ApiServer:
         endpoints: Sequence[Endpoint],
         *,
         events: EventsApi | None = None,
+        told_in: Path | None = None,
         credentials: Credentials | None = None,
         name: str = "",
         is_optional: bool = False,
@@ -90,6 +93,7 @@ class ApiServer:
         self._table = table
         self._is_optional = is_optional
         self._events = events
+        self._whereabouts = Whereabouts(told_in)
         self._hosts = frozenset(map(str.lower, (name, *table.hosts))) - {""}
         self._near, self._far = Pool(MAX_CONNECTIONS), Pool(MAX_CONNECTIONS)
         self._served: list[str] = []
@@ -112,12 +116,15 @@ class ApiServer:
     def stop(self) -> None:
         self._stopped.set()
 
-    async def read_again(self) -> None:
-        """Tokens and the certificate as they are now, for requests and connections from now on."""
+    async def read_again(self) -> tuple[str, ...]:
+        """Tokens and the certificate as they are now, for requests and connections from now on. Returns the keys of the
+        files that are not what they were.
+        """
         try:
-            await self.credentials.read()
+            return await self.credentials.read()
         except ConfigError as exc:
             log.error("the old tokens and the old certificate go on", error=str(exc))
+            return ()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         places: list[Place] = []
@@ -126,6 +133,7 @@ class ApiServer:
             await self.credentials.read()
             for address in self._table.listen:
                 await self._listen(address, listeners, places)
+            self._whereabouts.tell(self._served)
             async with trio.open_nursery() as nursery:
                 for listener, rights in listeners:
                     nursery.start_soon(self._accept, listener, rights)
@@ -139,6 +147,7 @@ class ApiServer:
                         await self._events.close()
                 nursery.cancel_scope.cancel()
         finally:
+            self._whereabouts.forget()
             for listener, _ in listeners:
                 listener.socket.close()
             for place in places:

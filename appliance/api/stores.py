@@ -1,20 +1,19 @@
 """``/v1/stores``: what is in data stores, and changes to it.
 
     GET    /v1/stores                every store with its figures
-    GET    /v1/stores/{name}         its entries: ``?limit=N``, ``&values=false`` for its keys only
+    GET    /v1/stores/{name}         its entries by the page: ``?limit=N&cursor=…``, ``&values=false`` for its keys only
     POST   /v1/stores/{name}         one operation: ``{"operation": "put", "key": …, "value": …}``
     GET    /v1/stores/{name}/watch   what happens to it, as server-sent events
 
 Keys and values are written as the arguments of ``POST /v1/events``, and come with their types and plain. Besides them
-an operation may have ``index``, ``ttl`` and ``timeout`` in seconds, and ``limit``.
+an operation may have ``index``, ``ttl`` and ``timeout`` in seconds, ``limit`` and ``cursor``. Pages are in the order of
+the keys as Broker writes them.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
-from urllib.parse import parse_qs
 
 import msgspec
 
@@ -32,7 +31,8 @@ from appliance.runtime.stores import (
 from appliance.zeek.binary import decode, encode
 from appliance.zeek.json_text import load
 
-from .exchange import Answer, Exchange, Reply, Request, problem, to_json
+from .exchange import Answer, Exchange, Reply, Request, parameters, problem, to_json
+from .paging import Page, cursor_of, read_cursor
 from .publish import BadInputError, read_value
 from .roles import Role
 from .schemas import StoreAnswer, StoreList, StoreOperation
@@ -46,7 +46,7 @@ _DEFAULT_LIMIT = 1000
 _MOST = 10_000
 """Entries in one answer, which is made in the loop."""
 _LONGEST_S = 600.0
-_MEMBERS = frozenset({"operation", "key", "value", "index", "ttl", "timeout", "limit"})
+_MEMBERS = frozenset({"operation", "key", "value", "index", "ttl", "timeout", "limit", "cursor"})
 _NEEDS: Mapping[str, frozenset[str]] = {
     **dict.fromkeys(("size", "keys", "entries", "clear"), frozenset()),
     **dict.fromkeys(("get", "exists", "erase", "pop"), frozenset({"key"})),
@@ -65,10 +65,9 @@ _STATUS = {
     StoreFailure.TIMEOUT: 504,
 }
 """Others: 503."""
-_NUMBER = re.compile(r"[0-9]{1,9}")
 
 
-class EntriesQuery(msgspec.Struct, frozen=True):
+class EntriesQuery(Page, frozen=True):
     limit: Annotated[int, msgspec.Meta(ge=0, le=_MOST)] = _DEFAULT_LIMIT
     values: bool = True
 
@@ -117,7 +116,7 @@ class StoreRoutes:
         return to_json({"stores": [figures[name] for name in self._stores if name in figures]})
 
     async def _entries(self, request: Request) -> Answer:
-        return await self._perform(request, lambda: _listing(request.query))
+        return await self._perform(request, lambda: _listing(request))
 
     async def _operate(self, request: Request) -> Answer:
         return await self._perform(request, lambda: _parse(request.body))
@@ -151,17 +150,13 @@ class StoreRoutes:
             return problem(500, "it was not done", reason=str(StoreFailure.BAD_VALUE), detail=detail)
 
 
-def _listing(query: str) -> StoreRequest:
-    given = parse_qs(query, keep_blank_values=True)
-    if unknown := sorted(given.keys() - {"limit", "values"}):
-        raise BadInputError(unknown[0], "unknown; there are limit and values")
-    limit = given.get("limit", [str(_DEFAULT_LIMIT)])[-1]
-    if not _NUMBER.fullmatch(limit) or int(limit) > _MOST:
-        raise BadInputError("limit", f"expected a number up to {_MOST}")
-    values = given.get("values", ["true"])[-1]
-    if values not in ("true", "false"):
-        raise BadInputError("values", "expected true or false")
-    return StoreRequest(operation="entries" if values == "true" else "keys", limit=int(limit))
+def _listing(request: Request) -> StoreRequest:
+    wanted = parameters(request, EntriesQuery)
+    return StoreRequest(
+        operation="entries" if wanted.values else "keys",
+        limit=wanted.limit,
+        after=read_cursor(wanted.cursor, bytes, b""),
+    )
 
 
 def _parse(body: bytes) -> StoreRequest:
@@ -182,6 +177,9 @@ def _parse(body: bytes) -> StoreRequest:
     limit = tree.get("limit", _DEFAULT_LIMIT)
     if type(limit) is not int or not 0 <= limit <= _MOST:
         raise BadInputError("limit", f"expected a number up to {_MOST}")
+    cursor = tree.get("cursor") or ""
+    if not isinstance(cursor, str):
+        raise BadInputError("cursor", "expected the next of an answer")
     known: Operation = operation  # type: ignore[assignment]  # one of `_NEEDS`
     return StoreRequest(
         operation=known,
@@ -191,6 +189,7 @@ def _parse(body: bytes) -> StoreRequest:
         expiry_ns=None if ttl is None else round(ttl * 1e9),
         limit=limit,
         timeout_s=_seconds(tree, "timeout", _LONGEST_S) or TIMEOUT_S,
+        after=read_cursor(cursor, bytes, b""),
     )
 
 
@@ -227,4 +226,5 @@ def _document(request: StoreRequest, reply: StoreReply) -> dict[str, Any]:
         if operation == "entries":
             shown |= {"value": both_forms(decode(entry.value)), "expiry_ns": entry.expiry_ns}
         entries.append(shown)
-    return {"size": reply.size, "entries": entries}
+    following = None if reply.next_after is None else cursor_of(reply.next_after)
+    return {"size": reply.size, "entries": entries, "next": following}

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Sequence
 import trio
 
 from appliance.config.addresses import parse_peer
+from appliance.runtime.dialing import DialerFigures, Dialing
 from appliance.wire.names import EndpointId
 
-from .figures import DialerFigures
 from .greeting import Unwelcome
 
 __all__ = ["Dialer", "Dialers"]
@@ -18,24 +18,23 @@ __all__ = ["Dialer", "Dialers"]
 class Dialer:
     """One address."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, patience_s: float) -> None:
         self.text = text
         self.address = parse_peer(text)
-        self.state = "connecting"
-        self.attempts = 0
-        self.last_error = ""
+        self.dialing = Dialing(patience_s)
         self.is_stopped = False
         self.scope = trio.CancelScope()
         self._is_own = False
 
     def succeed(self) -> None:
         """What we dialled is a peer now."""
-        self.state, self.last_error, self._is_own = "peered", "", True
+        self.dialing.succeed()
+        self._is_own = True
 
     def try_again(self) -> None:
         """The next attempt begins."""
-        self.state, self._is_own = "connecting", False
-        self.attempts += 1
+        self.dialing.begin()
+        self._is_own = False
 
     def stop(self) -> None:
         """No more attempts; a peering goes on until it ends."""
@@ -44,7 +43,7 @@ class Dialer:
             self.scope.cancel()
 
     def statistics(self) -> DialerFigures:
-        return DialerFigures(address=self.text, state=self.state, attempts=self.attempts, last_error=self.last_error)
+        return self.dialing.figures(self.text)
 
 
 class Dialers:
@@ -73,18 +72,30 @@ class Dialers:
         self._dialers: dict[str, Dialer] = {}
         self.retry_s = 1.0
 
-    def change(self, texts: Sequence[str]) -> None:
-        """Dial these addresses and no others."""
-        for text in [each for each in self._dialers if each not in texts]:
-            self._dialers.pop(text).stop()
+    def change(self, texts: Sequence[str], *, retry_s: float, timeout_s: float) -> None:
+        """Dial these addresses and no others.
+
+        Args:
+            retry_s: between attempts.
+            timeout_s: how long one may take.
+        """
+        self.retry_s = retry_s
+        patience_s = retry_s + timeout_s
+        for dialer in self._dialers.values():
+            dialer.dialing.reach.patience_s = patience_s
+        self._stop_all_but(texts)
         for text in texts:
             if text not in self._dialers:
-                dialer = self._dialers[text] = Dialer(text)
+                dialer = self._dialers[text] = Dialer(text, patience_s)
                 self._nursery.start_soon(self._run, dialer)
 
     def close(self) -> None:
         """Dial nothing more."""
-        self.change(())
+        self._stop_all_but(())
+
+    def _stop_all_but(self, texts: Sequence[str]) -> None:
+        for text in [each for each in self._dialers if each not in texts]:
+            self._dialers.pop(text).stop()
 
     def statistics(self) -> tuple[DialerFigures, ...]:
         return tuple(dialer.statistics() for dialer in self._dialers.values())
@@ -100,7 +111,7 @@ class Dialers:
                     was_hasty = is_hasty
                 elif not dialer.is_stopped:
                     was_hasty = False
-                    dialer.state = "waiting"
+                    dialer.dialing.wait()
                     await trio.sleep(self.retry_s)
 
     async def _try_once(self, dialer: Dialer) -> bool:
@@ -110,10 +121,10 @@ class Dialers:
             await self._converse(dialer)
         except Unwelcome as exc:
             if exc.is_redundant and exc.peer is not None:
-                dialer.state, dialer.last_error = "peered", ""
+                dialer.dialing.succeed()
                 if await self._wait_gone(exc.peer):
                     return True
-            dialer.last_error = str(exc)
+            dialer.dialing.fail(str(exc))
             await self._report(dialer, exc)
             return False
         return True

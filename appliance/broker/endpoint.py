@@ -12,7 +12,7 @@ import msgspec
 import structlog
 import trio
 
-from appliance.config import Peering
+from appliance.config import Broker, Peering
 from appliance.config.addresses import parse_peer
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.ledger import Account
@@ -168,8 +168,7 @@ class BrokerEndpoint:
         if self._topics.configure(new):
             self._tell_filter()
         if running is not None:
-            running.dialers.retry_s = new.retry_interval.seconds
-            running.dialers.change(new.connect)
+            _dial_all(running.dialers, new)
             dialed = {parse_peer(text) for text in new.connect}
             for peer in self._peers.values():
                 if peer.dialed is not None and peer.dialed not in dialed:
@@ -197,8 +196,7 @@ class BrokerEndpoint:
                 self._running = _Running(nursery=nursery, lobby=lobby, listeners=listeners, dialers=dialers)
                 try:
                     listeners.change(table.listen)
-                    dialers.retry_s = table.retry_interval.seconds
-                    dialers.change(table.connect)
+                    _dial_all(dialers, table)
                     self._outlet.open(SOURCE, self)
                     log.info("endpoint is up", endpoint=endpoint_text(self._me), tls=table.tls)
                     await self._place.note_start(table, listeners.bound)
@@ -424,6 +422,10 @@ class BrokerEndpoint:
     def _tell_filter(self) -> None:
         for peer in self._peers.values():
             peer.tell_filter(self._topics.advertised)
+
+
+def _dial_all(dialers: Dialers, table: Broker) -> None:
+    dialers.change(table.connect, retry_s=table.retry_interval.seconds, timeout_s=table.handshake_timeout.seconds)
 
 
 class _Running(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from appliance.cluster.figures import ClusterFigures
+from appliance.runtime.dialing import DialerFigures
 
-__all__ = ["DialerFigures", "EndpointFigures", "PeerFigures"]
+__all__ = ["EndpointFigures", "PeerFigures"]
 
 
 class PeerFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,17 +36,6 @@ class PeerFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Messages that overflow has cost it."""
 
 
-class DialerFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """One address that is dialled."""
-
-    address: str
-    state: str
-    """connecting, peered or waiting."""
-    attempts: int
-    last_error: str
-    """Why the last attempt failed; empty if it did not."""
-
-
 class EndpointFigures(msgspec.Struct, frozen=True, kw_only=True):
     """The endpoint at one moment."""
 
@@ -65,3 +55,8 @@ class EndpointFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Incoming connections that did not become peers."""
     quarantined: int
     """Messages kept for inspection since the start."""
+
+    @property
+    def overdue(self) -> tuple[str, ...]:
+        """See `appliance.runtime.dialing.Dials`."""
+        return tuple(each.told for each in self.dialers if each.is_overdue)

@@ -14,7 +14,7 @@ import socket
 import ssl
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -25,6 +25,8 @@ __all__ = ["DEFAULT_SOCKET", "Endpoint", "NoAnswerError", "find_endpoint"]
 
 DEFAULT_SOCKET = Path("/run/broappliance/api.sock")
 _START = "start one with 'broappliance --config FILE' or 'systemctl start broappliance'"
+_OF_FILE = "[api] listen of "
+_MOVED = "if the file has moved [api] listen since it was read, name the old place with --socket PATH or --url URL"
 _ELSEWHERE = "say where one runs with --config FILE, --socket PATH or --url URL"
 
 
@@ -94,6 +96,8 @@ class Endpoint:
         reason = getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
         told = f"no appliance answers at {self}: {reason}"
         if isinstance(exc, FileNotFoundError):
+            if self.said.startswith(_OF_FILE):
+                return NoAnswerError(told, hint=f"{_START}; {_MOVED}")
             place = f"{self} is {self.said}; " if self.said == "the default" else ""
             return NoAnswerError(told, hint=f"{place}{_START}, or {_ELSEWHERE}")
         if isinstance(exc, ConnectionRefusedError):
@@ -158,8 +162,8 @@ def find_endpoint(arguments: argparse.Namespace, environ: Mapping[str, str] = os
     if config is not None:
         listen = _listen(config)
         if listen.startswith("unix:"):
-            return Endpoint(path=Path(listen.removeprefix("unix:")), said=f"[api] listen of {config}")
-        return _remote(listen, f"[api] listen of {config}", arguments, environ)
+            return Endpoint(path=Path(listen.removeprefix("unix:")), said=f"{_OF_FILE}{config}")
+        return _remote(listen, f"{_OF_FILE}{config}", arguments, environ)
     if environ.get("BROAPPLIANCE_URL"):
         return _remote(environ["BROAPPLIANCE_URL"], "$BROAPPLIANCE_URL", arguments, environ)
     if environ.get("BROAPPLIANCE_SOCKET"):
@@ -169,19 +173,23 @@ def find_endpoint(arguments: argparse.Namespace, environ: Mapping[str, str] = os
 
 def _listen(config: Path) -> str:
     """Where the appliance of a file listens: ``unix:PATH`` or an URL. A file with mistakes is read as far as it can be:
-    the appliance runs with what it was before.
+    the appliance runs with what it was before. If the file names another place now, its ``state_dir`` knows the one
+    that counts until it is read again.
     """
     from appliance.config import load
 
     try:
         loaded = load(config)
     except ExceptionGroup:
-        listen = _salvage(config)
-        if listen is None:
+        salvaged = _salvage(config)
+        if salvaged is None:
             raise
         print(f"broappliance: {config} has mistakes, see broappliance --config {config} --check", file=sys.stderr)
-        return listen
+        listen, state_dir = salvaged
+        return _served(listen, state_dir) or listen[0]
     api = loaded.config.api
+    if found := _served(api.listen, loaded.config.appliance.state_dir):
+        return found
     if not api.listen:
         raise NoAnswerError(f"{config} has an empty [api] listen: its appliance cannot be asked")
     for address in api.listen:
@@ -192,8 +200,21 @@ def _listen(config: Path) -> str:
     return f"{'https' if getattr(api, 'certificate', '') else 'http'}://{here}:{port}"
 
 
-def _salvage(config: Path) -> str | None:
-    """The first Unix socket with an absolute path in [api] listen, as far as the file is TOML."""
+def _served(listen: Sequence[str], state_dir: str | Path) -> str:
+    """The Unix socket that the appliance of a folder serves, as far as it has told and we may know; of several the one
+    that is listed first in a file, else the first.
+    """
+    from appliance.config.paths import SOCKETS_FILE
+
+    try:
+        told = [f"unix:{path}" for path in Path(state_dir, SOCKETS_FILE).read_text().splitlines()]
+    except (OSError, ValueError):
+        return ""
+    return next((address for address in listen if address in told), told[0] if told else "")
+
+
+def _salvage(config: Path) -> tuple[list[str], Path] | None:
+    """The first Unix socket with an absolute path in [api] listen, and the state_dir, as far as the file is TOML."""
     try:
         document = tomllib.loads(config.read_text())
         api, appliance = document.get("api", {}), document.get("appliance", {})
@@ -202,7 +223,9 @@ def _salvage(config: Path) -> str | None:
         found = next(each for each in listen if each.startswith("unix:") and "${" not in f"{each}{folder}")
     except (OSError, ValueError, AttributeError, TypeError, StopIteration):
         return None
-    return f"unix:{folder / found.removeprefix('unix:')}" if "include" not in document or "api" in document else None
+    if "include" in document and "api" not in document:
+        return None
+    return [f"unix:{folder / found.removeprefix('unix:')}"], folder
 
 
 def _remote(url: str, said: str, arguments: argparse.Namespace, environ: Mapping[str, str]) -> Endpoint:

@@ -95,7 +95,8 @@ def _print(outcome: dict[str, Any]) -> None:
     if rows:
         table = make_table("changes", "service!", "what became of it!", "keys that differ")
         for change in rows:
-            table.add_row(change["name"], TOLD[change["how"]], ", ".join(change["keys"]))
+            files = [f"{key} (its file)" for key in change.get("files", ()) if key not in change["keys"]]
+            table.add_row(change["name"], TOLD[change["how"]], ", ".join([*change["keys"], *files]))
         make_console().print(table)
     if not outcome["ok"]:
         told = f"reload {outcome['number']} was refused, generation {outcome['generation']} goes on unchanged"

@@ -20,6 +20,8 @@ __all__ = ["call", "call_entries", "call_list", "call_watch"]
 PATH = "/v1/stores"
 PATIENCE_S = 30.0
 """The appliance gives up before that."""
+PAGE = 10_000
+"""Entries of one answer, as many as there may be."""
 
 
 def _ask(arguments: argparse.Namespace, method: str, target: str, body: Any = None) -> Any:
@@ -59,18 +61,28 @@ def call_list(arguments: argparse.Namespace) -> int:
 
 
 def call_entries(arguments: argparse.Namespace) -> int:
-    """Print keys, or keys and values, a line for each."""
-    values = "true" if arguments.what == "entries" else "false"
-    document = _ask(arguments, "GET", f"{_target(arguments.name)}?limit={arguments.limit}&values={values}")
+    """Print keys, or keys and values, a line for each; page by page, until there were all or enough."""
+    shown: list[Any] = []
+    count, size, cursor = 0, 0, ""
+    while True:
+        limit = PAGE if arguments.limit is None else min(PAGE, arguments.limit - count)
+        # Not as a query: a cursor has the last key in it, which may be too long for one.
+        body = {"operation": arguments.what, "limit": limit, "cursor": cursor}
+        document = _ask(arguments, "POST", _target(arguments.name), body)
+        entries, size, cursor = document["entries"], document["size"], document["next"]
+        count += len(entries)
+        if arguments.json:
+            shown += entries
+        else:
+            for entry in entries:
+                key = _render(entry["key"])
+                print(f"{key} {_render(entry['value'])}" if "value" in entry else key)
+        if not cursor or count == arguments.limit:
+            break
     if arguments.json:
-        print(json.dumps(document, indent=2))
-        return 0
-    for entry in document["entries"]:
-        key = _render(entry["key"])
-        print(f"{key} {_render(entry['value'])}" if "value" in entry else key)
-    left = document["size"] - len(document["entries"])
-    if left:
-        print(f"broappliance: {left:,} more, see --limit", file=sys.stderr)
+        print(json.dumps({"size": size, "entries": shown}, indent=2))
+    elif count == arguments.limit and size > count:
+        print(f"broappliance: {size - count:,} more, see --limit", file=sys.stderr)
     return 0
 
 

@@ -70,7 +70,7 @@ def add_store(
     for name, summary in (("keys", "the keys of a store"), ("entries", "the keys of a store with their values")):
         parser = verb(name, summary, "call_entries")
         parser.add_argument("name", metavar="NAME", help="of the store")
-        parser.add_argument("--limit", type=int, default=1000, metavar="N", help="so many (default: %(default)s)")
+        parser.add_argument("--limit", type=int, metavar="N", help="so many at most (default: all)")
     for each in VERBS:
         text = f"{each.summary[0].upper()}{each.summary[1:]}.\n\n{literals}"
         parser = verb(each.name, each.summary, "call", text=text)

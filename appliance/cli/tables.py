@@ -21,32 +21,11 @@ def make_console(file: IO[str] | None = None) -> Console:
     return console if console.is_terminal else Console(file=file, highlight=False, width=160)
 
 
-LATELY_S = 3600.0
-"""As in `appliance.runtime.losses`, which takes longer to import than all of this."""
-
-
-def _ago(seconds: float) -> str:
-    return f", the last {seconds / 60:.0f} min ago" if seconds >= 60 else ""
-
-
 def needs_attention(status: dict[str, Any]) -> list[str]:
     """What an operator should look at, one phrase each; empty if all is well."""
-    found = [
-        f"{line['service']['name']} is {line['service']['state']}"
-        for line in status["services"]
-        if line["service"]["state"] in ("backing-off", "failed", "stopped") and status["state"] == "running"
-    ]
-    for line in status["ledger"]:
-        account = line["account"]
-        ago_s = line.get("lost_ago_s") or 0.0
-        if account["lost"] and ago_s < LATELY_S:
-            found.append(f"{account['name']} lost {account['lost']:,}" + _ago(ago_s))
-        if account["imbalance"]:
-            found.append(f"the books of {account['name']} do not balance by {account['imbalance']:,}")
-    last = status["last_reload"]
-    if last and not last["ok"]:
-        found.append("the last reload was refused: " + "; ".join(last["errors"]))
-    return found
+    if "attention" not in status:
+        return [f"version {status['version']} does not say what needs attention"]
+    return [concern["text"] for concern in status["attention"]]
 
 
 def make_table(title: str, *columns: str) -> Table:

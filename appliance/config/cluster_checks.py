@@ -20,6 +20,8 @@ __all__ = ["check_cluster"]
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LOCAL = "<$>"  # Broker's own
 _LONGEST_NAME = 512
+_TIME_MACHINE = "time_machine"
+_WITHOUT_TIME_MACHINES = (7, 1)
 
 
 def check_cluster(config: Config, report: Report, *, complete: bool) -> None:
@@ -34,6 +36,7 @@ def check_cluster(config: Config, report: Report, *, complete: bool) -> None:
         check_zeromq(cluster, report)
         _check_topics(cluster, report)
         _check_nodes(cluster, report)
+        _check_types(cluster, report)
         _check_backend(cluster, report)
         if complete and HOLE not in (cluster.backend, cluster.node, cluster.role, cluster.announce):
             _check_place(config, cluster, report)
@@ -66,6 +69,19 @@ def _check_nodes(cluster: Any, report: Report) -> None:
         for field, text in node.extra.items() if node.extra is not HOLE else ():
             if not (_FIELD.fullmatch(field) and (text is HOLE or (text.strip() and "\n" not in text))):
                 report.add((*key, "extra", field), "expected a field and one of Zeek's expressions, in one line")
+
+
+def _check_types(cluster: Any, report: Report) -> None:
+    """Zeek 7.1 removed ``Cluster::TIME_MACHINE``. A layout's node of that type is told of as odd, and not here."""
+    if cluster.zeek_version is HOLE or parse_version(cluster.zeek_version) < _WITHOUT_TIME_MACHINES:
+        return
+    told = f"Zeek {cluster.zeek_version} has no such nodes: 7.0 was the last one"
+    if cluster.role == _TIME_MACHINE:
+        report.add(("cluster", "role"), told, 'write role = "none": requests for packets need no role')
+    for name, node in cluster.nodes.items() if cluster.nodes is not HOLE else ():
+        key = ("cluster", "nodes", name, "type")
+        if node is not HOLE and node.type == _TIME_MACHINE and key in report.places:
+            report.add(key, told, 'write type = "none"')
 
 
 def _check_backend(cluster: Any, report: Report) -> None:

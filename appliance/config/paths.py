@@ -10,9 +10,10 @@ from msgspec.structs import replace
 from appliance.config import addresses, patterns
 from appliance.config.tables import Capture, Config, Handler, Hook, Sink
 
-__all__ = ["absolute", "handler_pattern", "make_absolute", "output_pattern"]
+__all__ = ["SOCKETS_FILE", "absolute", "handler_pattern", "make_absolute", "output_pattern"]
 
-
+SOCKETS_FILE = "api.sockets"
+"""In ``state_dir``: the Unix sockets of [api] that are served now, a path in each line."""
 _CREDENTIALS = ("ca", "certificate", "key", "passphrase_file", "authorization_file")
 
 

@@ -30,6 +30,8 @@ TABLES: dict[str, Table] = {
             "connects": counter("connections", "Connections made to it."),
             "attempts": gauge("attempts", "Attempts to connect since it was last there."),
             "last_error": _ERROR,
+            "down_s": gauge("down_seconds", "For how long it has not been there; 0 if it is."),
+            "is_overdue": gauge("overdue", "Whether that is longer than a connection may take."),
         },
     ),
     "zeromq.NodeFigures": Table(
@@ -105,13 +107,15 @@ TABLES: dict[str, Table] = {
             "dropped": counter("dropped_messages", "Messages that overflow has cost it."),
         },
     ),
-    "broker.DialerFigures": Table(
+    "runtime.DialerFigures": Table(
         "broker_dialer",
         {
             "address": _LABEL,
             "state": States("state", "Where the connection is: 1 for its state.", ("connecting", "peered", "waiting")),
             "attempts": counter("attempts", "Attempts to connect."),
             "last_error": _ERROR,
+            "down_s": gauge("down_seconds", "For how long nobody has been reached there; 0 if somebody is."),
+            "is_overdue": gauge("overdue", "Whether that is longer than an attempt and the wait before it may take."),
         },
     ),
     "broker.EndpointFigures": Table(
@@ -128,7 +132,7 @@ TABLES: dict[str, Table] = {
                 "Peers that are connected.",
             ),
             "cluster": Inside("cluster", "cluster.ClusterFigures"),
-            "dialers": Each("broker_dialer", "broker.DialerFigures", {"address": "address"}),
+            "dialers": Each("broker_dialer", "runtime.DialerFigures", {"address": "address"}),
             "half_open": gauge("half_open_connections", "Incoming connections in their handshake."),
             "refused": counter("refused_connections", "Incoming connections that did not become peers."),
             "quarantined": counter("quarantined_messages", "Messages kept for inspection."),
@@ -175,15 +179,6 @@ TABLES: dict[str, Table] = {
         },
         "A connection whose topics are acknowledged.",
     ),
-    "websocket.DialerFigures": Table(
-        "websocket_dialer",
-        {
-            "address": _LABEL,
-            "state": States("state", "Where the connection is: 1 for its state.", ("connecting", "peered", "waiting")),
-            "attempts": counter("attempts", "Attempts to connect."),
-            "last_error": _ERROR,
-        },
-    ),
     "websocket.ClientFigures": Table(
         "websocket",
         {
@@ -195,7 +190,7 @@ TABLES: dict[str, Table] = {
                 "Connections whose topics are acknowledged.",
                 number="connection",
             ),
-            "dialers": Each("websocket_dialer", "websocket.DialerFigures", {"address": "address"}, number="connection"),
+            "dialers": Each("websocket_dialer", "runtime.DialerFigures", {"address": "address"}, number="connection"),
             "refused": counter("refused_messages", "Errors that the server answered with to what was published."),
             "mended": counter("mended_events", "Events that were no valid JSON and were read all the same."),
         },

@@ -35,6 +35,7 @@ TABLES: dict[str, Table] = {
             "ledger": _OWN,
             "journal": _OWN,
             "lost": counter("lost_items", "What was dropped although it was valid and wanted, over all accounts."),
+            "attention": Length("concerns", "Things that somebody should look at, as the status names them."),
         },
     ),
     "runtime.ReloadOutcome": Table(

@@ -6,6 +6,7 @@ import contextlib
 import math
 import queue
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,7 @@ import structlog
 import trio
 
 from appliance.model import Segment
+from appliance.runtime.behind import run_behind
 from appliance.runtime.compress import ZST, compress
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.ledger import Account
@@ -103,11 +105,11 @@ class Finisher:
 
     async def _run_thread(self) -> None:
         soon = trio.lowlevel.current_trio_token().run_sync_soon
-        await trio.to_thread.run_sync(self._work, soon, limiter=trio.CapacityLimiter(1))
+        await run_behind(partial(self._work, soon), name=f"finish {self._recorder}")
         self._outcomes.close()
 
     def _work(self, soon: Callable[..., object]) -> None:
-        """Finish in a thread of its own, so that pens are free again also while the loop is busy."""
+        """Finish behind the rings' threads, and so that pens are free again also while the loop is busy."""
         while (job := self._queue.get()) is not None:
             if callable(job):
                 soon(job)

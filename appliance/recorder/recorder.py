@@ -16,6 +16,7 @@ import trio
 
 from appliance.config import Recorder as Table
 from appliance.native import FlowKey, RingStatus, RingTap
+from appliance.runtime.behind import run_behind
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.ledger import Ledger
 from appliance.runtime.logs import Throttle
@@ -297,7 +298,8 @@ class Recorder:
                     compare_s = trio.current_time() + COMPARE_EVERY_S
                     await trio.to_thread.run_sync(self._keeper.compare)
                 growing = self._holdings.growing_bytes
-                await trio.to_thread.run_sync(self._keep, self._around.clock_ns(), growing)
+                now_ns = self._around.clock_ns()
+                await run_behind(partial(self._keep, now_ns, growing), name=f"keep {self.name}")
 
     def _keep(self, now_ns: int, growing: int) -> None:
         self._keeper.look(now_ns, growing, self._holdings.reserved_bytes)

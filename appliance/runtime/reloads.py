@@ -14,7 +14,17 @@ import trio
 from appliance.config import Config, Difference, group_captures
 from appliance.errors import ConfigError
 
-__all__ = ["Change", "How", "Mistake", "ReloadLine", "ReloadOutcome", "Reloads", "list_changes", "list_mistakes"]
+__all__ = [
+    "Change",
+    "Done",
+    "How",
+    "Mistake",
+    "ReloadLine",
+    "ReloadOutcome",
+    "Reloads",
+    "list_changes",
+    "list_mistakes",
+]
 
 KEPT = 32
 """So many outcomes are remembered."""
@@ -31,6 +41,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     how: How
     keys: tuple[str, ...] = ()
     """Those that differ in its table; empty if the service is new or gone, or if what it was made from is elsewhere."""
+    files: tuple[str, ...] = ()
+    """Those whose files have changed and were read again, under the same names or others."""
 
 
 class Mistake(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +71,15 @@ class ReloadOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """The same in parts; a program that shows a mistake at its line wants them."""
     changes: tuple[Change, ...] = ()
     """Every service; of a reload that was refused only what needs a restart of the process."""
+
+
+class Done(msgspec.Struct, frozen=True):
+    """What a reload did to services that run, by their keys."""
+
+    services: Mapping[str, How] = {}
+    """Those that were touched."""
+    files: Mapping[str, tuple[str, ...]] = {}
+    """As in `Change.files`."""
 
 
 class ReloadLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,13 +163,13 @@ class Reloads:
         return self.last
 
 
-def list_changes(difference: Difference, config: Config, done: Mapping[str, How]) -> tuple[Change, ...]:
+def list_changes(difference: Difference, config: Config, done: Done) -> tuple[Change, ...]:
     """What became of every service, in the order of the new file; what is gone comes last.
 
     Args:
         difference: between the two files.
         config: the new one.
-        done: what was done to services that run, by their keys.
+        done: what was done.
     """
     socket_of = {
         capture.name: f"capture.{group.first.name}"
@@ -160,14 +181,21 @@ def list_changes(difference: Difference, config: Config, done: Mapping[str, How]
         kind, _, rest = name.partition(".")
         key = socket_of.get(rest, name) if kind == "capture" else name
         # A hook with ``sites`` runs as a package and a consumer for each of its callables.
-        found = {done[each] for each in done if each in (key, f"sites.{rest}") or each.startswith(f"{key}.")}
+        services = done.services
+        found = {services[each] for each in services if each in (key, f"sites.{rest}") or each.startswith(f"{key}.")}
         if "restarted" in found or (otherwise == "unchanged" and found):
             return "applied" if found == {"applied"} else "restarted"
         return "applied" if "applied" in found else otherwise
 
-    changes = {name: Change(name=name, how=how(name, "unchanged")) for name in difference.unchanged}
+    def same(name: str) -> Change:
+        files = done.files.get(name, ())
+        told = how(name, "unchanged")
+        return Change(name=name, how="applied" if told == "unchanged" and files else told, files=files)
+
+    changes = {name: same(name) for name in difference.unchanged}
     changes |= {
-        name: Change(name=name, how=how(name, "applied"), keys=keys) for name, keys in difference.changed.items()
+        name: Change(name=name, how=how(name, "applied"), keys=keys, files=done.files.get(name, ()))
+        for name, keys in difference.changed.items()
     }
     changes |= {name: Change(name=name, how=how(name, "added")) for name in difference.added}
     ordered = [changes[name] for name in difference.order]

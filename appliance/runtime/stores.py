@@ -102,6 +102,8 @@ class StoreRequest(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     limit: int = MAX_LISTED
     """``keys`` and ``entries``: so many at most."""
     timeout_s: float = TIMEOUT_S
+    after: bytes | None = None
+    """``keys`` and ``entries``: in the order of the keys' bytes, only those behind this one; None: in no order."""
 
 
 class StoreEntry(msgspec.Struct, frozen=True, array_like=True):
@@ -127,6 +129,8 @@ class StoreReply(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     entries: tuple[StoreEntry, ...] = ()
     expiry_ns: int | None = None
     """``get``: as in `StoreEntry`."""
+    next_after: bytes | None = None
+    """``keys`` and ``entries`` in their order: the `StoreRequest.after` of those that follow; None: nothing does."""
 
 
 class DataStore(Protocol):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from appliance.runtime.losses import LATELY_S
-
 from .markup import Child, Html, join, tag
 from .plot import plot
 from .view import View
@@ -16,6 +14,14 @@ __all__ = ["attention", "make_head", "make_rates", "make_services", "table"]
 _TROUBLE = ("backing-off", "failed", "stopped")
 _DOORS = ("zmq", "websocket", "cluster", "tail", "capture", "recorder", "broker")
 _NEARLY_FULL = 0.8
+_SECTIONS = {
+    "service": "services",
+    "recorder": "recorders",
+    "connection": "peers",
+    "account": "rates",
+    "reload": "head",
+}
+"""What a concern is about → the section that has more of it."""
 
 
 def table(columns: str, rows: list[Html], empty: str) -> Html:
@@ -36,34 +42,15 @@ def row(name: Child, *cells: Child | tuple[Child], class_: str | None = None) ->
 
 
 def attention(view: View) -> list[tuple[str, str]]:
-    """What an operator should look at: the section where it is, and a phrase."""
-    status = view.status
-    found = [
-        ("services", f"{line['service']['name']} is {line['service']['state']}")
-        for line in status["services"]
-        if line["service"]["state"] in _TROUBLE and status["state"] == "running"
-    ]
-    for line in status["services"]:
+    """What an operator should look at: the section where it is, and a phrase. The page tells of what may become
+    grave, too: queues that fill, and dead letters.
+    """
+    found = [(_SECTIONS.get(each["about"], "head"), each["text"]) for each in view.status["attention"]]
+    for line in view.status["services"]:
         queue = line["queue"]
         if queue and queue["records"] > _NEARLY_FULL * queue["max_records"]:
             found.append(("services", f"the queue of {line['service']['name']} is nearly full"))
-    for line in status["ledger"]:
-        account = line["account"]
-        if account["lost"] and (line.get("lost_ago_s") or 0.0) < LATELY_S:
-            found.append(("rates", f"{account['name']} lost {account['lost']:,}"))
-        if account["imbalance"]:
-            found.append(("rates", f"the books of {account['name']} do not balance by {account['imbalance']:,}"))
     found += [("hooks", f"{hook['name']}: {count(hook['dead'], 'dead letter')}") for hook in view.hooks if hook["dead"]]
-    found += [
-        ("recorders", f"{name} is {figures['state']}")
-        for name, figures in view.figures("recorder")
-        if figures["state"] not in ("recording", "starting")
-    ]
-    for _, figures in view.figures("broker", "websocket"):
-        found += [("peers", f"no connection to {d['address']}") for d in figures["dialers"] if d["state"] != "peered"]
-    last = status["last_reload"]
-    if last and not last["ok"]:
-        found.append(("head", "the last reload was refused: " + "; ".join(last["errors"])))
     return found
 
 

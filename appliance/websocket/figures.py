@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["ClientFigures", "DialerFigures", "PeerFigures"]
+from appliance.runtime.dialing import DialerFigures
+
+__all__ = ["ClientFigures", "PeerFigures"]
 
 
 class PeerFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,17 +33,6 @@ class PeerFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Messages that overflow has cost."""
 
 
-class DialerFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """One connection that is made again and again."""
-
-    address: str
-    state: str
-    """connecting, peered or waiting."""
-    attempts: int
-    last_error: str
-    """Why the last attempt failed, or the last connection ended; empty as long as all is well."""
-
-
 class ClientFigures(msgspec.Struct, frozen=True, kw_only=True):
     """A client at one moment."""
 
@@ -52,3 +43,8 @@ class ClientFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Errors that the server answered with to what we had published."""
     mended: int
     """Events that were not JSON, or not UTF-8, and were read all the same."""
+
+    @property
+    def overdue(self) -> tuple[str, ...]:
+        """See `appliance.runtime.dialing.Dials`."""
+        return tuple(each.told for each in self.dialers if each.is_overdue)

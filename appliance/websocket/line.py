@@ -9,10 +9,10 @@ import trio
 
 from appliance.config import Websocket
 from appliance.runtime.backoff import Backoff
+from appliance.runtime.dialing import DialerFigures, Dialing
 from appliance.runtime.logs import Throttle
 from appliance.wire.websocket import Ignored
 
-from .figures import DialerFigures
 from .greeting import Access, Greeted, Unwelcome, greet
 from .link import Link
 
@@ -51,7 +51,7 @@ class Line:
         self._throttle = Throttle()
         self._scope = trio.CancelScope()
         self._backoff = self._make_backoff()
-        self._state, self._attempts, self._last_error = "connecting", 0, ""
+        self._dialing = Dialing(_patience_s(table))
         self._is_stopped = False
         self.link: Link | None = None
         """The connection, as long as there is one."""
@@ -64,13 +64,12 @@ class Line:
         """Take over what can be changed while it lasts."""
         self._table = table
         self._backoff = self._make_backoff()
+        self._dialing.reach.patience_s = _patience_s(table)
         if self.link is not None:
             self.link.configure(table)
 
     def statistics(self) -> DialerFigures:
-        return DialerFigures(
-            address=self._table.url, state=self._state, attempts=self._attempts, last_error=self._last_error
-        )
+        return self._dialing.figures(self._table.url)
 
     def stop(self) -> None:
         """Dial nothing more; what is connected stays."""
@@ -88,17 +87,16 @@ class Line:
         """Go on until stopped."""
         with self._scope:
             while not self._is_stopped:
-                self._state = "connecting"
-                self._attempts += 1
+                self._dialing.begin()
                 try:
                     await self._live()
                 except Unwelcome as exc:
-                    self._last_error = str(exc)
+                    self._dialing.fail(str(exc))
                     if (held := self._throttle.admit(str(exc))) is not None:
                         log.warning("cannot connect, trying on", url=self._table.url, error=str(exc), more=held)
                 if self._is_stopped:
                     return
-                self._state = "waiting"
+                self._dialing.wait()
                 await trio.sleep(self._backoff.next_s())
 
     async def _live(self) -> None:
@@ -106,7 +104,7 @@ class Line:
         topics = tuple(self._topics())
         greeted = await greet(self._table, self._access, topics, ignored=self._ignored)
         link = self.link = self._make_link(greeted, topics)
-        self._state, self._last_error = "peered", ""
+        self._dialing.succeed()
         began = trio.current_time()
         log.info("connected", url=self._table.url, endpoint=greeted.ack.endpoint, version=greeted.ack.version)
         try:
@@ -115,8 +113,13 @@ class Line:
         finally:
             self.link = None
             self._changed()
-        self._last_error = link.ending
+        self._dialing.fail(link.ending)
         if trio.current_time() - began >= HEALTHY_S:
             self._backoff.reset()
         tell = log.info if link.is_ours and self._is_stopped else log.warning
         tell("disconnected", url=self._table.url, endpoint=greeted.ack.endpoint, reason=link.ending)
+
+
+def _patience_s(table: Websocket) -> float:
+    """How long the longest wait, and an attempt after it, take."""
+    return table.retry_max.seconds + table.connect_timeout.seconds + table.ack_timeout.seconds

@@ -33,3 +33,8 @@ class NodeFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Messages that wait for the network."""
     quarantined: int
     """Messages kept for inspection since the start."""
+
+    @property
+    def overdue(self) -> tuple[str, ...]:
+        """See `appliance.runtime.dialing.Dials`."""
+        return tuple(each.told for each in (self.read, self.write) if each is not None and each.is_overdue)

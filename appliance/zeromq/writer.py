@@ -53,6 +53,11 @@ class WriterFigures(msgspec.Struct, frozen=True, kw_only=True):
     records: int
     """Handed to libzmq since the start."""
 
+    @property
+    def overdue(self) -> tuple[str, ...]:
+        """See `appliance.runtime.dialing.Dials`."""
+        return tuple(each.told for each in (self.link,) if each is not None and each.is_overdue)
+
 
 class LogWriter:
     """See the module. A service of the supervisor."""

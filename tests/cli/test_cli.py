@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 from appliance.cli import main
-from appliance.cli.tables import needs_attention
 
 HEAVY = "trio zmq msgspec structlog rich rule_engine"
 ACCOUNT = {
@@ -27,7 +26,7 @@ SERVICE = {"name": "sink.archive", "state": "running", "since_s": 5.0, "restarts
 QUEUE = {"policy": "block", "records": 0, "size": 0, "max_records": 9, "max_bytes": 9, "stalled": False}
 STATUS: dict[str, Any] = {
     "name": "n", "version": "0", "pid": 1, "state": "running", "generation": 1, "uptime_s": 5.0, "state_dir": "/x",
-    "files": ["site.toml"], "last_reload": None, "lost": 0,
+    "files": ["site.toml"], "last_reload": None, "lost": 0, "attention": [],
     "services": [{"service": SERVICE, "figures": {"open_files": 1, "finished_files": 2}, "queue": QUEUE}],
     "ledger": [
         {
@@ -36,7 +35,11 @@ STATUS: dict[str, Any] = {
         }
     ],
 }  # fmt: skip
-LOSING = {**STATUS, "ledger": [{**STATUS["ledger"][0], "account": ACCOUNT}]}
+LOSING = {
+    **STATUS,
+    "ledger": [{**STATUS["ledger"][0], "account": ACCOUNT}],
+    "attention": [{"about": "account", "text": "sink.archive lost 3"}],
+}
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -224,52 +227,17 @@ def test_a_loss_needs_attention(serve: Any, capsys: pytest.CaptureFixture[str]) 
     assert "needs attention: sink.archive lost 3" in shown
 
 
-@pytest.mark.parametrize(
-    ("ago_s", "told"),
-    [
-        (None, ["sink.archive lost 3"]),
-        (5.0, ["sink.archive lost 3"]),
-        (600.0, ["sink.archive lost 3, the last 10 min ago"]),
-        (3600.0, []),
-    ],
-    ids=["unknown", "now", "lately", "long-ago"],
-)
-def test_a_loss_needs_attention_for_an_hour(ago_s: float | None, told: list[str]) -> None:
-    """Then it is in the table still, and the exit code is free to tell of the next one."""
-    assert needs_attention({**LOSING, "ledger": [{**LOSING["ledger"][0], "lost_ago_s": ago_s}]}) == told
-
-
 def test_the_status_document_is_printed_whole(serve: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """For scripts: the same exit code, the same document."""
     assert main(["status", "--json", "--socket", str(serve(LOSING))]) == 3
     assert json.loads(capsys.readouterr().out) == LOSING
 
 
-@pytest.mark.parametrize(
-    ("change", "told"),
-    [
-        ({"last_reload": {"ok": False, "at_ns": 1, "errors": ["site.toml:1: x"]}}, "the last reload was refused: site"),
-        (
-            {"services": [{**STATUS["services"][0], "service": {**SERVICE, "state": "failed"}}]},
-            "sink.archive is failed",
-        ),
-        (
-            {"ledger": [{**STATUS["ledger"][0], "account": {**ACCOUNT, "lost": 0, "imbalance": -2}}]},
-            "the books of sink.archive do not balance by -2",
-        ),
-    ],
-)
-def test_what_needs_attention(change: dict[str, Any], told: str) -> None:
-    """Refused reloads, services that do not run, and wrong books."""
-    (found,) = needs_attention({**STATUS, **change})
-    assert found.startswith(told)
-
-
-def test_nothing_needs_attention_while_all_is_well() -> None:
-    """An appliance that drains may have stopped services."""
-    assert needs_attention(STATUS) == []
-    stopped = [{**STATUS["services"][0], "service": {**SERVICE, "state": "stopped"}}]
-    assert needs_attention({**STATUS, "state": "draining", "services": stopped}) == []
+def test_an_appliance_that_does_not_say_what_needs_attention(serve: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """One of an older version, which still runs after an upgrade: nobody says that all is well."""
+    older = {key: value for key, value in STATUS.items() if key != "attention"}
+    assert main(["status", "--socket", str(serve(older))]) == 3
+    assert "needs attention: version 0 does not say what needs attention" in capsys.readouterr().out
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:

@@ -68,6 +68,32 @@ def test_the_arguments_come_before_the_environment_and_that_before_the_default(t
     assert str(find(environ, socket=Path("/x/arg.sock"))) == "/x/arg.sock"
 
 
+@pytest.mark.parametrize(
+    ("listen", "served", "found"),
+    [
+        ('"unix:new.sock"', "/x/old.sock\n", "/x/old.sock"),
+        ('"unix:/x/b.sock"', "/x/a.sock\n/x/b.sock\n", "/x/b.sock"),
+        ('"127.0.0.1:8081"', "/x/old.sock\n", "/x/old.sock"),
+        ("", "/x/old.sock\n", "/x/old.sock"),
+        ('"unix:/x/new.sock"', "", "/x/new.sock"),
+        ('"unix:/x/new.sock"', None, "/x/new.sock"),
+        ('"127.0.0.1:8081"', None, "http://127.0.0.1:8081"),
+    ],
+    ids=["moved", "one-of-two", "to-tcp", "off", "nothing-told", "nobody-told", "tcp"],
+)
+def test_a_running_appliance_is_asked_where_it_is(tmp_path: Path, listen: str, served: str | None, found: str) -> None:
+    """Also if the file, which it has not read again, says something else; its state directory knows."""
+    file = tmp_path / "site.toml"
+    (tmp_path / "s").mkdir()
+    if served is not None:
+        (tmp_path / "s" / "api.sockets").write_text(served)
+    file.write_text(f'[appliance]\nstate_dir = "s"\n[api]\nlisten = [{listen}]\ntoken_file = "tokens"\n')
+    assert str(find(config=file)) == found
+    if "unix:/x/b.sock" in listen or "new" in listen:  # with mistakes as well
+        file.write_text(f"{file.read_text()}[[zmq]]\nbnid = 1\n")
+        assert str(find(config=file)) == found
+
+
 def test_a_file_with_mistakes_still_says_where_its_appliance_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from appliance.app import Appliance
-from appliance.cli import main
+from appliance.cli import main, store
 from appliance.cli.client import ask, stream
 from appliance.config import load
 from appliance.parts import prepare
@@ -127,6 +127,44 @@ def test_values_are_typed_and_come_back_as_they_were_typed(run: Run) -> None:
         assert run("size", name)[1] == "0\n"
 
 
+def test_a_store_of_many_pages_is_listed_completely(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the order of its keys, also with one that is too long for the target of a request; or as much as is wanted."""
+    monkeypatch.setattr(store, "PAGE", 4)
+    name, texts = "My::hosts", sorted([*(f"k{number:02}" for number in range(19)), "k05" + "x" * 30_000])
+    for text in reversed(texts):
+        assert run("put", name, text, "1")[0] == 0
+    keys = sorted([f'"{text}"' for text in texts], key=lambda text: (len(text), text))
+    assert run("keys", name) == (0, "".join(f"{key}\n" for key in keys), "")
+    assert run("entries", name) == (0, "".join(f"{key} 1\n" for key in keys), "")
+    document = json.loads(run("keys", name, "--json")[1])
+    assert document["size"] == 20
+    assert [entry["key"]["plain"] for entry in document["entries"]] == [key.strip('"') for key in keys]
+    code, out, err = run("keys", name, "--limit", "10")
+    assert (code, out.splitlines(), err) == (0, keys[:10], "broappliance: 10 more, see --limit\n")
+    assert run("keys", name, "--limit", "20")[2] == ""
+
+
+def test_pages_over_http(served: Served, run: Run) -> None:
+    """What comes or goes between two pages makes others neither come twice nor be left out."""
+    for number in (1, 2, 3, 5):
+        run("put", "My::hosts", f"k{number}", "1")
+
+    def page(query: str) -> tuple[list[str], str | None]:
+        status, document = ask(served.path, "GET", f"{STORE}?values=false&limit=2{query}")
+        assert status == 200
+        return [entry["key"]["plain"] for entry in document["entries"]], document["next"]
+
+    first, following = page("")
+    run("erase", "My::hosts", "k1")
+    run("erase", "My::hosts", "k2")
+    run("put", "My::hosts", "k4", "1")
+    second, last = page(f"&cursor={following}")
+    third, end = page(f"&cursor={last}")
+    assert (first, second, third, end) == (["k1", "k2"], ["k3", "k4"], ["k5"], None)
+    status, document = ask(served.path, "GET", f"{STORE}?cursor=x")
+    assert (status, document["where"]) == (400, "cursor")
+
+
 def test_what_cannot_be_done_is_said(run: Run) -> None:
     """In a line, with an exit code that tells a mistake from a failure."""
     run("put", "durable", "k", "text")
@@ -197,6 +235,8 @@ def test_watching_tells_each_change(run: Run, served: Served) -> None:
         ({"operation": "put", "key": "k", "value": 1, "ttl": 0}, "ttl"),
         ({"operation": "size", "timeout": "1s"}, "timeout"),
         ({"operation": "keys", "limit": -1}, "limit"),
+        ({"operation": "keys", "cursor": 5}, "cursor"),
+        ({"operation": "keys", "cursor": "x"}, "cursor"),
     ],
 )
 def test_requests_that_make_no_sense(served: Served, body: Any, where: str | None) -> None:
@@ -209,6 +249,7 @@ def test_requests_that_make_no_sense(served: Served, body: Any, where: str | Non
     ("method", "target", "status"),
     [
         ("GET", f"{STORE}?limit=-1", 400),
+        ("GET", f"{STORE}?limit=10001", 400),
         ("GET", f"{STORE}?values=maybe", 400),
         ("GET", f"{STORE}?other=1", 400),
         ("GET", "/v1/stores/missing", 404),

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from appliance.cli import tables
 from appliance.runtime.ledger import Ledger
-from appliance.runtime.losses import LATELY_S, Losses
+from appliance.runtime.losses import Losses
 
 
 def test_a_loss_has_the_time_of_the_look_that_found_it() -> None:
@@ -31,8 +30,3 @@ def test_accounts_that_are_gone_are_forgotten() -> None:
     losses.look(ledger, 1.0)
     losses.look([], 2.0)
     assert losses.ago_s("sink.a", 3.0) is None
-
-
-def test_the_command_line_means_the_same_by_lately() -> None:
-    """As the page does."""
-    assert tables.LATELY_S == LATELY_S

@@ -8,7 +8,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from appliance.config import Api, Appliance, Capture, Config, Duration, Handler, Hook, Journal, Log, Zmq, diff
 from appliance.errors import ConfigError
-from appliance.runtime.reloads import KEPT, Mistake, ReloadOutcome, Reloads, list_changes, list_mistakes
+from appliance.runtime.reloads import KEPT, Done, Mistake, ReloadOutcome, Reloads, list_changes, list_mistakes
 
 BASE = Config(
     appliance=Appliance(name="n"),
@@ -109,7 +109,7 @@ def test_what_became_of_every_service() -> None:
         api=Api(listen=()),
     )
     done = {"zmq.c": "added", "zmq.a": "applied", "sites.s": "restarted", "hook.s.x": "restarted", "api": "restarted"}
-    changes = list_changes(diff(BASE, new), new, done)  # type: ignore[arg-type]
+    changes = list_changes(diff(BASE, new), new, Done(done))  # type: ignore[arg-type]
     assert [(change.name, change.how, change.keys) for change in changes] == [
         ("log", "applied", ("level",)),
         ("journal", "applied", ("dead_letters",)),
@@ -125,15 +125,29 @@ def test_what_shares_a_socket_shares_its_fate() -> None:
     """A capture is known by the first one of its socket."""
     old = replace(BASE, capture=(capture("one"), capture("two")))
     new = replace(BASE, capture=(capture("one"), replace(capture("two"), handler=(Handler(name="other"),))))
-    changes = {change.name: change.how for change in list_changes(diff(old, new), new, {"capture.one": "restarted"})}
+    changes = {
+        change.name: change.how for change in list_changes(diff(old, new), new, Done({"capture.one": "restarted"}))
+    }
     assert (changes["capture.one"], changes["capture.two"]) == ("restarted", "restarted")
 
 
 def test_a_service_can_be_started_again_although_its_table_is_the_same() -> None:
     """It was down since an earlier way back failed, or another table changed what it is made from."""
     for did, told in (("added", "restarted"), ("restarted", "restarted"), ("applied", "applied")):
-        changes = {change.name: change.how for change in list_changes(diff(BASE, BASE), BASE, {"zmq.a": did})}  # type: ignore[dict-item]
+        changes = {change.name: change.how for change in list_changes(diff(BASE, BASE), BASE, Done({"zmq.a": did}))}  # type: ignore[dict-item]
         assert changes == {"zmq.a": told, "zmq.b": "unchanged", "hook.s": "unchanged", "api": "unchanged"}
+
+
+def test_files_that_were_read_again_are_told() -> None:
+    """Of a table that is the same, too; how it was done stays as it was."""
+    files = {"api": ("token_file",), "zmq.a": ("key",), "zmq.b": ("key",)}
+    new = replace(BASE, zmq=(replace(BASE.zmq[0], hwm=5), BASE.zmq[1]))
+    changes = list_changes(diff(BASE, new), new, Done({"zmq.b": "restarted"}, files))
+    assert [(each.name, each.how, each.keys, each.files) for each in changes if each.how != "unchanged"] == [
+        ("zmq.a", "applied", ("hwm",), ("key",)),
+        ("zmq.b", "restarted", (), ("key",)),
+        ("api", "applied", (), ("token_file",)),
+    ]
 
 
 def test_mistakes_have_their_place() -> None:

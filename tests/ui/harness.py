@@ -67,6 +67,12 @@ def documents(evil: str = EVIL) -> dict[str, Any]:
             service("broker", broker), service("cluster", {"up": ["logger-2"]}),
         ],
         "ledger": [account("zmq.a", lost=7), account(evil, unit="packets")],
+        "attention": [
+            {"about": "service", "text": "hook.h is backing-off"},
+            {"about": "connection", "text": f"broker does not reach 192.0.2.8:9999: {evil}"},
+            {"about": "account", "text": "zmq.a lost 7"},
+            {"about": "reload", "text": f"the last reload was refused: {evil}"},
+        ],
     }  # fmt: skip
     handler = {
         "name": "raw",

@@ -44,7 +44,8 @@ async def test_everything_is_shown(desk: Desk) -> None:
                  "worker-1", "logger-2", "192.0.2.8:9999", "2023-11-14 22:13:20", "2 restarts"):  # fmt: skip
         assert told in said, told
     for told in ("6 things to look at", "hook.h is backing-off", "the queue of hook.h is nearly full", "zmq.a lost 7",
-                 "h: 9 dead letters", "no connection to 192.0.2.8:9999", "the last reload was refused"):  # fmt: skip
+                 "h: 9 dead letters", "broker does not reach 192.0.2.8:9999",
+                 "the last reload was refused"):  # fmt: skip
         assert told in said, told
 
 

@@ -15,6 +15,7 @@ from appliance.wire.presence_zeromq import ZEROMQ_HELLO
 from appliance.wire.zeromq_events import Serializer
 from appliance.zeek.messages import Event
 from appliance.zeek.values import Count, Vector
+from appliance.zeromq import links
 from appliance.zeromq.node import make_node_id
 
 from .cluster_bench import Bare, event, layout, open_bus
@@ -38,6 +39,22 @@ async def test_two_nodes_see_each_other(tmp_path: Path) -> None:
         await again.wait_up("manager")
         assert manager.node.table.id_of("worker-1") == again.node.node_id != first
         assert manager.oddities == again.oddities == {}
+
+
+async def test_a_proxy_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both of its addresses are out of reach, for too long after a while; when it comes, nothing is."""
+    monkeypatch.setattr(links, "PATIENCE_S", 0.05)
+    async with open_bus(tmp_path, "manager", "worker-1") as bus:
+        await bus.stop_proxy()
+        worker = bus.member("worker-1")
+        bus.nursery.start_soon(worker.run)
+        await wait_until(lambda: len(worker.figures.overdue) == 2)
+        told = worker.figures.overdue
+        assert [each.rpartition(": ")[0] for each in told] == [bus.read, bus.write]
+        await bus.start_proxy()
+        await worker.wait_ready()
+        assert worker.figures.overdue == ()
+        await worker.stop()
 
 
 async def test_news_of_nodes(tmp_path: Path) -> None:

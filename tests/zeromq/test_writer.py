@@ -15,7 +15,7 @@ from appliance.errors import ApplianceError
 from appliance.model import LogBatch, Print
 from appliance.runtime.ledger import Account, AccountFigures
 from appliance.runtime.queue import ItemQueue
-from appliance.zeromq import writer
+from appliance.zeromq import links, writer
 from appliance.zeromq.writer import LogWriter, WriterFigures
 
 from .harness import open_door, wait_until
@@ -120,6 +120,21 @@ async def test_without_a_subscriber(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         await wait_until(lambda: bench.figures.link is not None and not bench.figures.link.is_connected)
         bench.queue.put_nowait(logs(5, path="dns"))
         await wait_until(lambda: bench.books.dropped == {"no_peer": 3, "no_subscriber": 1})
+
+
+async def test_an_endpoint_that_nobody_binds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is out of reach, for too long after a while, and reached as soon as somebody binds it."""
+    monkeypatch.setattr(links, "PATIENCE_S", 0.05)
+    endpoint = f"ipc://{tmp_path}/s"
+    async with open_bench(endpoint) as bench:
+        await wait_until(lambda: bool(bench.figures.overdue))
+        assert bench.figures.overdue[0].startswith(f"{endpoint}: ")
+        subscriber = Subscriber(endpoint, b"")
+        await wait_until(lambda: not bench.figures.overdue)
+        assert bench.figures.link is not None
+        assert bench.figures.link.down_s == 0
+        subscriber.close()
+        await wait_until(lambda: bench.figures.overdue == (f"{endpoint}: the connection ended",))
 
 
 async def test_a_slow_subscriber_fills_the_queue(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable
 from itertools import islice
 from typing import Protocol
@@ -19,6 +20,8 @@ from appliance.zeek.values import Count, Set, Table, Value, Vector, is_same, typ
 __all__ = ["Kept", "StoreAccess"]
 
 _LONGEST_S = 600.0
+_MANY = 10_000
+"""Keys that are brought into an order in the loop, in some milliseconds; more of them in a thread."""
 _NUMBERS = INIT_TYPES.keys() - {bytes, Set, Table, Vector}
 
 
@@ -56,7 +59,10 @@ class StoreAccess:
                 action = _action(request)
                 if action is not None:
                     return StoreReply(has_effect=await self._store.write(action))
-                return self._read(await self._store.content(), request)
+                content = await self._store.content()
+                if request.operation in ("keys", "entries"):
+                    return await self._list(content, request)
+                return self._read(content, request)
             except _ClashError as exc:
                 raise StoreError(StoreFailure.TYPE_CLASH, name, str(exc)) from exc
             except (RemoteProtocolError, LocalProtocolError) as exc:
@@ -64,15 +70,8 @@ class StoreAccess:
         raise StoreError(StoreFailure.TIMEOUT, name, f"no answer within {timeout_s:g} s")
 
     def _read(self, content: Content, request: StoreRequest) -> StoreReply:
-        match request.operation:
-            case "size":
-                return StoreReply(size=len(content))
-            case "keys":
-                return self._list(content, request.limit, (StoreEntry(key) for key in content))
-            case "entries":
-                pairs = ((key, content.get(key) or b"") for key in content)
-                found = (StoreEntry(key, value, self._expiry(content, key)) for key, value in pairs)
-                return self._list(content, request.limit, found)
+        if request.operation == "size":
+            return StoreReply(size=len(content))
         key = _canonical(request.key)
         value = content.get(key)
         if request.operation == "exists" or value is None:
@@ -85,9 +84,29 @@ class StoreAccess:
     def _expiry(self, content: Content, key: bytes) -> int | None:
         return content.expiry_ns(key) if self._store.has_deadlines else None
 
-    @staticmethod
-    def _list(content: Content, limit: int, entries: Iterable[StoreEntry]) -> StoreReply:
-        return StoreReply(size=len(content), entries=tuple(islice(entries, max(0, limit))))
+    async def _list(self, content: Content, request: StoreRequest) -> StoreReply:
+        limit, next_after = max(0, request.limit), None
+        if request.after is None:
+            keys = list(islice(content, limit))
+        else:
+            every = list(content)
+            if len(every) > _MANY:
+                keys = await trio.to_thread.run_sync(_first, every, request.after, limit + 1)
+            else:
+                keys = _first(every, request.after, limit + 1)
+            if len(keys) > limit > 0:
+                next_after = keys[limit - 1]
+            keys = [key for key in keys[:limit] if key in content]  # it may have changed meanwhile
+        if request.operation == "keys":
+            entries = tuple([StoreEntry(key) for key in keys])
+        else:
+            entries = tuple([StoreEntry(key, content.get(key) or b"", self._expiry(content, key)) for key in keys])
+        return StoreReply(size=len(content), entries=entries, next_after=next_after)
+
+
+def _first(keys: Iterable[bytes], after: bytes, count: int) -> list[bytes]:
+    """The first keys behind one, in their order."""
+    return heapq.nsmallest(count, (key for key in keys if key > after))
 
 
 class _ClashError(ValueError):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import trio
 
 from appliance.config import Evidence, Uids
 from appliance.runtime.dispatcher import Dispatcher
@@ -18,7 +19,6 @@ from appliance.runtime.supervisor import Service
 from .preparation import Prepared
 
 if TYPE_CHECKING:
-    from appliance.evidence.build import EvidenceMaker
     from appliance.runtime.packets import PacketStore
 
 __all__ = ["EvidenceParts"]
@@ -38,22 +38,22 @@ class EvidenceParts:
         self, *, ledger: Ledger, dispatcher: Dispatcher, outlet: Outlet, recorders: Mapping[str, PacketStore]
     ) -> None:
         self._ledger, self._dispatcher, self._outlet, self._recorders = ledger, dispatcher, outlet, recorders
-
-    @cached_property
-    def _maker(self) -> EvidenceMaker:
-        from appliance.evidence.build import EvidenceMaker
-
-        return EvidenceMaker(
-            ledger=self._ledger, dispatcher=self._dispatcher, outlet=self._outlet, recorders=self._recorders
-        )
+        self._turns: dict[str, trio.Lock] = {}
+        """By key: a generation begins when the one before has ended."""
 
     def make(
         self, key: str, table: Evidence | Uids, prepared: Prepared, queues: Queues
     ) -> tuple[Service, ConsumerQueue]:
         """A service that is not running yet, and the queue that feeds it."""
+        from appliance.evidence.feed import UidFeed
+        from appliance.evidence.service import EvidenceService
+        from appliance.evidence.surroundings import Surroundings
+
         state_dir = Path(prepared.config.appliance.state_dir)
+        turn = self._turns.setdefault(key, trio.Lock())
         if isinstance(table, Uids):
             records = queues.make_uids_queue(key, table)
-            return self._maker.uids(table, queue=records, state_dir=state_dir), records
+            return UidFeed(table, queue=records, state_dir=state_dir, turn=turn), records
         queue = queues.make_evidence_queue(key, table, prepared.config)
-        return self._maker.evidence(table, queue=queue, where=prepared.filters[key], state_dir=state_dir), queue
+        around = Surroundings(self._recorders, self._dispatcher, self._ledger, self._outlet, state_dir)
+        return EvidenceService(table, where=prepared.filters[key], queue=queue, around=around, turn=turn), queue

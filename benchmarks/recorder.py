@@ -4,6 +4,7 @@
 numbered frames, checks every file frame by frame, and takes any recorder as one more row; ours is
 `benchmarks.recorder_row`. ``python -m benchmarks.recorder YARDSTICK soak [SECONDS [RATE [SIZE]]]`` records with the
 whole appliance into a budget of 2 GiB and looks whether anything is lost or memory grows. Both need root.
+``python -m benchmarks.recorder floor`` tells what is paid at least: the copies and writes alone.
 """
 
 from __future__ import annotations
@@ -150,7 +151,27 @@ def figures(folder: Path) -> dict[str, Any]:
         before = now
 
 
+def floor() -> None:
+    """CPU seconds for a million packets, medians, on one processor."""
+    ways = ("write", "copy", "gather", "gather-all")
+    print("| | " + " | ".join(ways) + " |\n|---|" + "--:|" * len(ways))
+    with TemporaryDirectory(dir="/dev/shm") as folder:
+        program = f"{folder}/recorder_floor"
+        source = str(Path(__file__).with_name("recorder_floor.c"))
+        subprocess.run(["cc", "-O2", "-std=c11", source, "-o", program], check=True)
+        for name, size in {"64 B": 64, "IMIX": 0}.items():
+            cells = []
+            for way in ways:
+                command = ["taskset", "-c", "1", program, f"{folder}/out", str(size), way]
+                runs = [float(subprocess.check_output(command)) for _ in range(5)]
+                cells.append(f"{statistics.median(runs):.3f}")
+            print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
+
+
 if __name__ == "__main__":
+    if sys.argv[1] == "floor":
+        floor()
+        sys.exit()
     folder = Path(sys.argv[1]).resolve()
     if sys.argv[2:3] == ["soak"]:
         seconds, rate, size = (*sys.argv[3:], *("600", "1_500_000", "imix")[len(sys.argv[3:]) :])

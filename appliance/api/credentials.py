@@ -17,7 +17,7 @@ import structlog
 import trio
 
 from appliance.config import Api
-from appliance.errors import ConfigError
+from appliance.runtime.tls_words import load_chain
 
 from .exchange import Answer, problem
 from .roles import Identity
@@ -47,14 +47,14 @@ def read_credentials(table: Api) -> tuple[Tokens, ssl.SSLContext | None]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
-    try:
-        context.load_cert_chain(table.certificate, table.key or None, password=lambda: b"")
-    except OSError as exc:
-        reason = getattr(exc, "reason", None)
-        told = str(reason).lower().replace("_", " ") if reason else exc.strerror or str(exc)
-        hint = "is it PEM, do the two belong together, and is the key without a passphrase?"
-        told = f"cannot use {table.certificate} with {table.key}: {told}"
-        raise ConfigError(told, key="api.certificate", hint=hint) from exc
+    load_chain(
+        context,
+        table.certificate,
+        table.key,
+        passphrase=b"",
+        key="api.certificate",
+        hint="is it PEM, do the two belong together, and is the key without a passphrase?",
+    )
     return tokens, context
 
 

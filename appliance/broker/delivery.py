@@ -5,11 +5,9 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from pathlib import Path
 
 import msgspec
 import structlog
-import trio
 
 from appliance.config import Peering
 from appliance.errors import RemoteProtocolError
@@ -18,7 +16,7 @@ from appliance.native.broker import Run
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.ledger import Account
 from appliance.runtime.logs import Throttle
-from appliance.runtime.quarantine import Quarantine
+from appliance.runtime.quarantine import Quarantine, Specimens
 from appliance.wire.presence import HELLO
 from appliance.wire.session import Command, Data
 from appliance.zeek import binary
@@ -44,8 +42,6 @@ __all__ = ["Delivery", "Sender"]
 
 log = structlog.get_logger("broker")
 
-KEEP_EVERY_S = 1.0
-"""Messages that do not decode are kept at most this often."""
 _MESSAGE_BYTES = struct.Struct(">I")
 
 Relay = Callable[[str, Sequence[bytes], int], None]
@@ -85,17 +81,14 @@ class Delivery:
     ) -> None:
         self._stores = stores
         self._records, self._messages, self._dispatcher, self._topics = records, messages, dispatcher, topics
-        self._quarantine = quarantine
+        self.specimens = Specimens(quarantine, what="message", log=log)
         self._clock_ns = clock_ns
         self._held_messages = self._held_records = 0
         self._throttle = Throttle()
-        self._keep_throttle = Throttle(KEEP_EVERY_S)
         self.is_discarding = False
         """Nobody takes anything any more: what arrives is dropped for ``shutdown``."""
         self.hear: Callable[[EventBatch], Awaitable[None]] | None = None
         """Takes what may be hellos of nodes, before anybody else."""
-        self.kept = 0
-        """Messages in quarantine since the start."""
         self.configure(peering)
 
     def configure(self, peering: Peering) -> None:
@@ -330,19 +323,8 @@ class Delivery:
 
     async def _keep(self, payload: bytes) -> None:
         """Keep a message that does not decode, unless one was kept just now."""
-        if self._keep_throttle.admit("") is None:
-            return
-        try:
-            path: Path = await trio.to_thread.run_sync(self._quarantine.save, payload)
-        except OSError as exc:
-            if (held := self._throttle.admit("quarantine")) is not None:
-                log.error(
-                    "cannot keep a refused message", folder=str(self._quarantine.folder), error=str(exc), more=held
-                )
-            return
-        self.kept += 1
-        if (held := self._throttle.admit("kept")) is not None:
-            log.warning("a message does not decode; it is kept for inspection", file=str(path), more=held)
+        if self.specimens.take_turn():
+            await self.specimens.keep(payload)
 
     def _print(self, topic: str, text: bytes, sender: Sender) -> Print:
         return Print(topic=topic, source=SOURCE, text=text, peer=sender.peer, received_ns=self._clock_ns())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,9 +22,9 @@ from appliance.runtime.quarantine import Quarantine
 from appliance.runtime.streams import dial, host_port
 from appliance.wire.filters import minimal
 from appliance.wire.names import NIL, EndpointId, endpoint_text
-from appliance.wire.node_messages import DEFAULT_TTL, MessageKind, NodeMessage, data_frame, encode_node_message
 
 from . import framework
+from .audience import Audience
 from .delivery import Delivery
 from .dialers import Dialer, Dialers
 from .figures import EndpointFigures
@@ -33,7 +33,6 @@ from .greeting import Guest, Lobby, Unwelcome
 from .listeners import Listeners
 from .peer import Peer
 from .place import ClusterPlace
-from .publishing import Announcements, objection_to
 from .stores.hub import StoreHub
 from .tls import make_contexts
 from .topics import Topics
@@ -82,7 +81,7 @@ class BrokerEndpoint:
         self._outlet = outlet or Outlet()
         self._clock_ns = clock_ns
         self._topics = Topics(peering.broker)
-        self._announcements = Announcements()
+        self._peers = Audience(self._topics, int(peering.broker.max_message))
         self._delivery = Delivery(
             peering,
             records=records,
@@ -97,12 +96,11 @@ class BrokerEndpoint:
             peering.member,
             delivery=self._delivery,
             topics=self._topics,
-            publish=lambda topic, message: self._put(self._who_wants(topic), topic, [message]),
+            publish=self._peers.publish_own,
             clock_ns=clock_ns,
         )
         self._throttle = Throttle()
         self._me: EndpointId = NIL
-        self._peers: dict[EndpointId, Peer] = {}
         self._gone = trio.lowlevel.ParkingLot()
         self._half_open: dict[trio.CancelScope, None] = {}
         self._refused = 0
@@ -115,12 +113,12 @@ class BrokerEndpoint:
             endpoint=endpoint_text(self._me),
             listening=running.listeners.bound if running else (),
             advertised=self._topics.advertised,
-            peers=tuple(self._place.figures_of(peer) for peer in self._peers.values()),
+            peers=tuple(self._place.figures_of(peer) for peer in self._peers),
             cluster=self._place.statistics(),
             dialers=running.dialers.statistics() if running else (),
             half_open=len(self._half_open),
             refused=self._refused,
-            quarantined=self._delivery.kept,
+            quarantined=self._delivery.specimens.kept,
         )
 
     # ── the service ──
@@ -133,7 +131,7 @@ class BrokerEndpoint:
         when everything that was read is handed on.
         """
         self._close_doors()
-        for peer in list(self._peers.values()):
+        for peer in self._peers:
             await peer.wait_quiet()
 
     def _close_doors(self) -> None:
@@ -141,7 +139,7 @@ class BrokerEndpoint:
             self._running.lobby.is_shutting_down = True
             self._running.listeners.close()
             self._running.dialers.close()
-        for peer in self._peers.values():
+        for peer in self._peers:
             peer.pause()
 
     def apply(self, peering: Peering) -> bool:
@@ -160,24 +158,25 @@ class BrokerEndpoint:
         if running is not None:
             running.listeners.change(new.listen)
         self.peering = peering
+        self._peers.max_message = int(new.max_message)
         self._delivery.configure(peering)
         if self._place.change(peering.member, None if running is None else running.nursery):
-            self._tell_filter()
-        for peer in self._peers.values():
+            self._peers.tell_filter()
+        for peer in self._peers:
             peer.configure(new)
         if self._topics.configure(new):
-            self._tell_filter()
+            self._peers.tell_filter()
         if running is not None:
             _dial_all(running.dialers, new)
             dialed = {parse_peer(text) for text in new.connect}
-            for peer in self._peers.values():
+            for peer in self._peers:
                 if peer.dialed is not None and peer.dialed not in dialed:
                     running.nursery.start_soon(peer.leave)
         return True
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         table = self.peering.broker
-        self._me = uuid.uuid4().bytes  # another one each time, and of a version that Zeek can read
+        self._me = self._peers.me = uuid.uuid4().bytes  # another one each time, and of a version that Zeek can read
         lobby = Lobby(
             self._me,
             contexts=make_contexts(table),
@@ -217,7 +216,7 @@ class BrokerEndpoint:
         self._delivery.is_discarding = True
         self._close_doors()
         async with trio.open_nursery() as nursery:
-            for peer in list(self._peers.values()):
+            for peer in self._peers:
                 nursery.start_soon(peer.leave)
         while self._peers:
             await self._gone.park()
@@ -283,11 +282,10 @@ class BrokerEndpoint:
             dialed=dialed,
             account=self._copies,
             delivery=self._delivery,
-            relay=self._relay,
+            relay=self._peers.relay,
             filter_changed=self._hear_filter,
         )
-        self._peers[peer.id] = peer
-        self._announce_to(peer)
+        self._peers.add(peer)
         self._place.greet(peer)
         peer.tell_filter(self._topics.advertised)  # it may have changed during the handshake
         log.info("peer", peer=peer.name, address=address, direction="in" if dialed is None else "out")
@@ -298,7 +296,7 @@ class BrokerEndpoint:
             try:
                 await peer.run()
             finally:
-                del self._peers[peer.id]
+                self._peers.remove(peer)
                 assert self._running is not None
                 self._running.lobby.goodbye(peer.id, is_ours=peer.is_ours)
                 self._gone.unpark_all()
@@ -318,24 +316,10 @@ class BrokerEndpoint:
     # ── the way out ──
 
     def publish(self, topic: str, messages: Sequence[bytes], *, unsolicited: bool = False) -> Published:
-        if refused := self._objection_to(topic, messages):
-            return Published(0, refused)
-        peers = [peer for peer in self._peers.values() if not peer.is_leaving]
-        if unsolicited:
-            for peer in peers:
-                peer.queue.put([data_frame(self._me, topic, each, receiver=peer.id) for each in messages])
-            return Published(len(peers), "" if peers else "no_peer")
-        return self._put([peer for peer in peers if peer.wants(topic)], topic, messages) or Published(
-            0, "no_subscriber" if peers else "no_peer"
-        )
+        return self._peers.publish(topic, messages, unsolicited=unsolicited)
 
     def announce(self, key: str, topic: str, message: bytes, *, unsolicited: bool = False) -> Published:
-        if refused := self._objection_to(topic, [message]):
-            return Published(0, refused)
-        self._announcements.put(key, topic, message, unsolicited=unsolicited)
-        peers = [peer for peer in self._peers.values() if not peer.is_leaving]
-        told = sum(self._announce_to(peer) for peer in peers)
-        return Published(told, "" if told else "no_subscriber" if peers else "no_peer")
+        return self._peers.announce(key, topic, message, unsolicited=unsolicited)
 
     def pool_topic(self, pool: str, key: PoolKey, *, by_hash: bool) -> str:
         return self._place.pool_topic(pool, key, by_hash=by_hash)
@@ -344,84 +328,32 @@ class BrokerEndpoint:
     def subscribed(self, prefixes: Sequence[str]) -> Iterator[None]:
         asked = minimal(prefixes)
         if self._topics.ask(asked):
-            self._tell_filter()
+            self._peers.tell_filter()
         try:
             yield
         finally:
             if self._topics.forgo(asked):
-                self._tell_filter()
+                self._peers.tell_filter()
 
     def send_command(self, topic: str, receiver: EndpointId, payload: bytes) -> int:
-        """Queue a command of a store for one peer, or for all that want its topic; returns for how many."""
-        if receiver == NIL:
-            peers = self._who_wants(topic)
-        else:
-            peers = [self._peers[receiver]] if receiver in self._peers else []
-        if peers:
-            message = NodeMessage(
-                sender=self._me, receiver=receiver, kind=MessageKind.COMMAND, topic=topic, payload=payload
-            )
-            frame = encode_node_message(message)
-            for peer in peers:
-                peer.queue.put((frame,))
-        return len(peers)
+        """See `Audience.send_command`."""
+        return self._peers.send_command(topic, receiver, payload)
 
     def listeners(self, topic: str) -> tuple[EndpointId, ...]:
-        """Which peers want exactly this topic."""
-        return tuple([peer.id for peer in self._peers.values() if peer.lists(topic)])
+        """See `Audience.listeners`."""
+        return self._peers.listeners(topic)
 
     def topics_changed(self) -> None:
         """The stores listen to other topics now."""
         before, self._store_topics = self._store_topics, self._stores.topics
         is_told = self._topics.ask(self._store_topics)
         if self._topics.forgo(before) or is_told:
-            self._tell_filter()
+            self._peers.tell_filter()
 
     def _hear_filter(self, peer: Peer) -> None:
-        self._announce_to(peer)
+        self._peers.announce_to(peer)
         self._place.greet(peer)
         self._stores.peer_came()
-
-    def _who_wants(self, topic: str) -> list[Peer]:
-        return [peer for peer in self._peers.values() if not peer.is_leaving and peer.wants(topic)]
-
-    def _objection_to(self, topic: str, messages: Sequence[bytes]) -> str:
-        limit = int(self.peering.broker.max_message)
-        return objection_to(topic, messages, topics=self._topics, max_message=limit)
-
-    def _put(
-        self, peers: Sequence[Peer], topic: str, messages: Iterable[bytes], *, ttl: int = DEFAULT_TTL
-    ) -> Published | None:
-        if not peers:
-            return None
-        frames = [data_frame(self._me, topic, message, ttl=ttl) for message in messages]
-        for peer in peers:
-            peer.queue.put(frames)
-        return Published(len(peers))
-
-    def _announce_to(self, peer: Peer) -> bool:
-        """Queue what the peer has not heard and wants now, or shall hear in any case; returns whether there was any."""
-        told = False
-        for key, topic, message, unsolicited in list(self._announcements.news_for(peer.announced)):
-            if unsolicited or peer.wants(topic):
-                peer.announced[key] = message
-                peer.queue.put([data_frame(self._me, topic, message, receiver=peer.id if unsolicited else NIL)])
-                told = True
-        return told
-
-    def _relay(self, source: Peer, topic: str, payloads: Sequence[bytes], ttl: int) -> None:
-        # Broker writes a new TTL at each hop, so this ends circles of our own only.
-        if ttl > 1 and topic:
-            self._put(
-                [peer for peer in self._peers.values() if peer is not source and peer.wants(topic)],
-                topic,
-                payloads,
-                ttl=ttl - 1,
-            )
-
-    def _tell_filter(self) -> None:
-        for peer in self._peers.values():
-            peer.tell_filter(self._topics.advertised)
 
 
 def _dial_all(dialers: Dialers, table: Broker) -> None:

@@ -7,16 +7,15 @@ and OpenSSL's words for that help nobody.
 from __future__ import annotations
 
 import ssl
-from pathlib import Path
 
 from appliance.config import Broker
 from appliance.errors import ConfigError
+from appliance.runtime.tls_words import explain, load_chain, read_first_line, words_of
 
 __all__ = ["TlsContexts", "explain_tls", "is_tls", "make_contexts"]
 
 _ANONYMOUS = "AECDH-AES256-SHA@SECLEVEL=0"
 _AUTHENTICATED = "HIGH:!aNULL:!MD5"  # codespell:ignore anull
-_LONGEST_PASSPHRASE = 1024
 _ALERT, _HANDSHAKE = 0x15, 0x16  # first bytes of TLS records, RFC 8446 section 5.1
 
 _OTHER_SPEAKS_PLAIN = 'the peer does not speak TLS; is it set to tls = "off" (Broker::disable_ssl = T)?'
@@ -25,7 +24,6 @@ _OTHER_HAS_MODE = (
 )
 _OTHER_REFUSES_OURS = "the peer does not accept our certificate: it knows another ca"
 _OTHER_HAS_NONE = "the peer presents no certificate"
-_NO_REASON = "is it PEM, and is passphrase_file right?"
 _WORDS = {
     "WRONG_VERSION_NUMBER": _OTHER_SPEAKS_PLAIN,
     "PACKET_LENGTH_TOO_LONG": _OTHER_SPEAKS_PLAIN,
@@ -45,7 +43,7 @@ _WORDS = {
     "PEER_DID_NOT_RETURN_A_CERTIFICATE": _OTHER_HAS_NONE,
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": 'the peer wants a certificate of us: it is set to tls = "mutual"',
 }
-"""OpenSSL's reasons in words. The version of the library decides which of several it gives."""
+"""OpenSSL's reasons in words."""
 
 
 class TlsContexts:
@@ -100,44 +98,24 @@ def _make_mutual(table: Broker, *, is_server: bool) -> ssl.SSLContext:
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(_AUTHENTICATED)
-    passphrase = _read_passphrase(table.passphrase_file)
-    try:
-        context.load_cert_chain(table.certificate, table.key, password=lambda: passphrase)
-    except OSError as exc:
-        # OpenSSL gives no reason for a wrong passphrase, as for a file that is no PEM.
-        hint = _NO_REASON if isinstance(exc, ssl.SSLError) and not exc.reason else ""
-        told = f"cannot use {table.certificate} with {table.key}: {_words_of(exc)}"
-        raise ConfigError(told, key="broker.certificate", hint=hint) from exc
+    load_chain(
+        context,
+        table.certificate,
+        table.key,
+        passphrase=read_first_line(table.passphrase_file, key="broker.passphrase_file"),
+        key="broker.certificate",
+        hint="is it PEM, and is passphrase_file right?",
+    )
     try:
         context.load_verify_locations(table.ca)
     except OSError as exc:
-        raise ConfigError(f"cannot use {table.ca}: {_words_of(exc)}", key="broker.ca") from exc
+        raise ConfigError(f"cannot use {table.ca}: {words_of(exc)}", key="broker.ca") from exc
     return context
-
-
-def _read_passphrase(path: str) -> bytes:
-    """Without one, none: OpenSSL would ask on the terminal."""
-    if not path:
-        return b""
-    try:
-        with Path(path).open("rb") as file:
-            return file.readline(_LONGEST_PASSPHRASE).rstrip(b"\r\n")
-    except OSError as exc:
-        raise ConfigError(f"cannot read {path}: {exc.strerror}", key="broker.passphrase_file") from exc
-
-
-def _words_of(exc: OSError) -> str:
-    reason = getattr(exc, "reason", None)
-    return str(reason).lower().replace("_", " ") if reason else exc.strerror or str(exc)
 
 
 def explain_tls(exc: ssl.SSLError) -> str:
     """Say in words what is behind a failure of TLS."""
-    if isinstance(exc, ssl.SSLCertVerificationError):
-        return f"the peer's certificate is not accepted: {exc.verify_message}"
-    if isinstance(exc, ssl.SSLEOFError | ssl.SSLZeroReturnError):
-        return 'the peer closed the connection during the TLS handshake; is it set to tls = "off"?'
-    return _WORDS.get(exc.reason or "", f"TLS failed: {_words_of(exc)}")
+    return explain(exc, _WORDS, who="peer", closed='is it set to tls = "off"?')
 
 
 def is_tls(data: bytes) -> bool:

@@ -7,8 +7,6 @@ booked, and the others go on; if none has, nothing is received, and what the ker
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import msgspec
 import trio
@@ -17,6 +15,7 @@ from appliance.config import SOCKET_KEYS, CaptureGroup, Handler
 from appliance.model import Segment
 
 from .batch import Batch, SocketView
+from .books import SocketBooks
 from .figures import CaptureFigures, Meter
 from .handler import HandlerTask, Surroundings
 from .transports import make_transport
@@ -47,8 +46,7 @@ class SocketCapture:
         self.group = group
         self.source = f"capture.{group.first.name}"
         self._around = around
-        self._account = around.ledger.account(self.source, unit="packets")
-        self._is_booking = False
+        self._books = SocketBooks(around.ledger, self.source)
         self._transport = make_transport(group.first, door=self.source)
         self._tasks: dict[Key, HandlerTask] = {}
         """The handlers that get packets."""
@@ -57,9 +55,8 @@ class SocketCapture:
         self._room_came = trio.lowlevel.ParkingLot()
         self._sleeping: trio.CancelScope | None = None
         self._next_s = math.inf
-        self._in_hand = 0
-        self._booked_drops = self._segments_before = 0
-        self._is_running = self._is_stopped = False
+        self._segments_before = 0
+        self._is_stopped = False
         self._meter = Meter(trio.current_time())
         for name, handler in group.handlers:
             self._tasks[name, handler.name] = self._make(name, handler)
@@ -71,7 +68,7 @@ class SocketCapture:
             msgspec.structs.replace(self.group.first, name=table.name),
             handler,
             around=self._around,
-            kernel_drops=lambda: self._booked_drops,
+            kernel_drops=lambda: self._books.kernel_drops,
             room=self._on_room,
             capacity=self._capacity(),
             is_runtime=is_runtime or (capture, handler.name) in self.group.runtime,
@@ -99,7 +96,7 @@ class SocketCapture:
             packets_per_s=packets_per_s,
             bytes_per_s=bytes_per_s,
             truncated=sock.truncated,
-            kernel_drops=self._booked_drops,
+            kernel_drops=self._books.kernel_drops,
             untimed=sock.untimed,
             receive_buffer=sock.receive_buffer,
             last_packet_ns=sock.last_packet_ns,
@@ -130,10 +127,7 @@ class SocketCapture:
         """It does not run, and will not run again: its accounts have their last figures."""
         for task in self._tasks.values():
             task.release()
-        if not self._is_booking:
-            self._around.ledger.hold(self._account)
-        self._is_booking = False
-        self._around.ledger.release(self._account)
+        self._books.release()
 
     async def add_handler(self, handler: Handler, *, capture: str | None = None) -> None:
         """Add a handler to the socket; it gets what is received from now on.
@@ -227,7 +221,9 @@ class SocketCapture:
             self.group = before
             raise
         if group.first.name != before.first.name:
-            self._change_account()
+            self._book_drops()
+            self.source = f"capture.{group.first.name}"
+            self._books.rename(self.source)
         for key in [key for key in self._tasks if key not in wanted or key in made]:
             self._retire(key)
         self._tasks.update(made)
@@ -239,31 +235,12 @@ class SocketCapture:
             task.is_runtime = key in group.runtime
         return True
 
-    def _change_account(self) -> None:
-        """Book in the account of the first capture; what is in hand goes with it."""
-        before, ledger = self._account, self._around.ledger
-        self._book_drops()
-        self.source = f"capture.{self.group.first.name}"
-        self._account = ledger.account(self.source, unit="packets")
-        before.received -= self._in_hand
-        self._account.received += self._in_hand
-        if self._is_running:
-            before.remove_holder(self._count_in_hand)
-            self._account.add_holder(self._count_in_hand)
-        if self._is_booking:
-            ledger.hold(self._account)
-            ledger.release(before)
-
     # ── the service ──
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         if self._is_stopped:
             self._transport.stop()
-        if not self._is_booking:
-            self._is_booking = True
-            self._around.ledger.hold(self._account)
-        self._account.add_holder(self._count_in_hand)
-        self._is_running = True
+        self._books.open()
         try:
             async with self._transport:
                 await self._recover_all()
@@ -273,8 +250,7 @@ class SocketCapture:
                     self._nursery = None
                     self._book_drops()
         finally:
-            self._is_running = False
-            self._account.remove_holder(self._count_in_hand)
+            self._books.close()
 
     async def _serve(self, task_status: trio.TaskStatus[None]) -> None:
         async with trio.open_nursery() as self._nursery:
@@ -293,9 +269,6 @@ class SocketCapture:
 
     def _want_addresses(self) -> None:
         self._transport.want_addresses(wanted=any(task.with_headers for task in self._tasks.values()))
-
-    def _count_in_hand(self) -> int:
-        return self._in_hand
 
     async def _recover_all(self) -> None:
         async with trio.open_nursery() as nursery:
@@ -359,7 +332,7 @@ class SocketCapture:
         """Offer packets to every handler; see the module."""
         count = len(batch)
         self._book_drops()
-        with self._holding(count):
+        with self._books.holding(count, lambda: bool(self._tasks)):
             behind = [task for task in self._tasks.values() if not task.begin(batch)]
             if behind:
                 await self._catch_up(behind)
@@ -376,8 +349,7 @@ class SocketCapture:
         self._book_drops()
         view.begin(limit)
         count = task.draw(view)
-        self._account.received += count
-        self._account.delivered += count
+        self._books.take(count)
         self.note_taken(count)
         if count < len(view):
             await self._room_came.park()
@@ -388,25 +360,7 @@ class SocketCapture:
             task.end_segment()
 
     def refuse(self, reason: str) -> None:
-        self._account.received += 1
-        self._account.drop(reason, 1)
-
-    @contextmanager
-    def _holding(self, count: int) -> Iterator[None]:
-        self._account.received += count
-        self._in_hand += count
-        try:
-            yield
-        except BaseException:
-            self._account.drop("shutdown", count)
-            raise
-        else:
-            if self._tasks:
-                self._account.delivered += count
-            else:
-                self._account.drop("unwanted", count)
-        finally:
-            self._in_hand -= count
+        self._books.refuse(reason)
 
     async def _catch_up(self, behind: list[HandlerTask]) -> None:
         """Wait until handlers that are behind have room, as long as that is fair to the others."""
@@ -436,7 +390,4 @@ class SocketCapture:
         self._wake_at(task.check(trio.current_time()))
 
     def _book_drops(self) -> None:
-        drops = self._transport.kernel_drops
-        more, self._booked_drops = drops - self._booked_drops, drops
-        self._account.received += more
-        self._account.drop("kernel", more)
+        self._books.note_kernel_drops(self._transport.kernel_drops)

@@ -17,10 +17,10 @@ import trio
 
 from appliance.config import Capture, Handler
 from appliance.model import Segment
-from appliance.native.pcap import PcapBlock, PcapScan
+from appliance.native.pcap import PcapBlock
 from appliance.runtime.dispatcher import Dispatcher
+from appliance.runtime.held_accounts import HeldAccounts
 from appliance.runtime.ledger import Ledger
-from appliance.runtime.partfile import finish_leftovers
 from appliance.runtime.quarantine import Quarantine
 from appliance.runtime.tidy import Tidier
 
@@ -28,9 +28,10 @@ from .batch import Batch, Record, RecordView, View
 from .disks import Disks
 from .feed import Feed
 from .figures import HandlerFigures, Meter
+from .finished import FinishedSegments
 from .plan import Load, Plan, Style, pattern_of, rotation_of
 from .refine import Refinery
-from .repair import repair_pcap
+from .repair import recover_segments
 from .segments import FINISH_TIMEOUT_S, SegmentWriter
 from .transform import load_chain
 
@@ -42,8 +43,6 @@ DRAWN_MIN, DRAWN_MAX = 64, 1024
 """Packets that come from a socket straight into a block: fewer are not worth it, with more it would take longer than a
 millisecond.
 """
-PATIENCE_S = 1.0
-"""For each consumer with ``queue = "block"``, when a segment is announced."""
 
 
 class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,8 +98,12 @@ class HandlerTask:
         self.with_headers = style.with_headers
         """Its packets get the headers of their network."""
         self.account = around.ledger.account(f"handler.{capture.name}/{handler.name}", unit="packets")
-        self._segments = around.ledger.account(f"{self.source}.segments", unit="segments")
-        self._is_booking = False
+        self._finished = FinishedSegments(
+            around.ledger.account(f"{self.source}.segments", unit="segments"),
+            around.dispatcher,
+            is_compressed=handler.compress != "none",
+        )
+        self._held = HeldAccounts(around.ledger, self.account, self._finished.account)
         self._own_drops = 0
         owner = f"{capture.name}/{handler.name}"
         self._tidier = Tidier(
@@ -111,7 +114,7 @@ class HandlerTask:
             clock_ns=around.clock_ns,
             budget=partial(around.disks.shares.grant, owner, self.pattern.static_root),
             limiter=around.disks.tidying,
-            tidied=self._tidied if handler.compress != "none" else None,
+            tidied=self._finished.rename if handler.compress != "none" else None,
         )
         self._limiter = around.disks.writing(self.pattern)
         self._writer = SegmentWriter(
@@ -119,7 +122,7 @@ class HandlerTask:
             source=self.source,
             account=self.account,
             limiter=self._limiter,
-            finished=self._finished,
+            finished=self._finish,
             disk_full=self._tidier.look_soon,
             clock_ns=around.clock_ns,
         )
@@ -153,8 +156,6 @@ class HandlerTask:
         self._view: View | None = None
         self._at = 0
         self._block_came = trio.lowlevel.ParkingLot()
-        self._unnamed: dict[Path, tuple[Plan, Segment]] = {}
-        """Finished segments that are about to get their last name."""
         self._rotating: set[Plan] = set()
 
     # ── what the socket's task calls: nothing here waits ──
@@ -169,18 +170,11 @@ class HandlerTask:
         if self._refinery is not None:
             self._refinery.open()
         self.account.add_holder(self._count_queued)
-        if not self._is_booking:
-            self._is_booking = True
-            for account in (self.account, self._segments):
-                self._around.ledger.hold(account)
+        self._held.hold()
 
     def release(self) -> None:
         """It does not run, and will not run again: its accounts have their last figures."""
-        for account in (self.account, self._segments):
-            if not self._is_booking:
-                self._around.ledger.hold(account)
-            self._around.ledger.release(account)
-        self._is_booking = False
+        self._held.release()
 
     def begin(self, batch: Batch) -> bool:
         """Offer packets; False if some of them have to wait: call `proceed` later, or `skip`."""
@@ -320,32 +314,13 @@ class HandlerTask:
     async def recover(self) -> None:
         """Finish what an earlier run left behind, and announce it as it would have been."""
         for segment in await trio.to_thread.run_sync(self._recover, limiter=self._limiter):
-            await self._finished(Plan(handler=segment.handler, path=segment.path, due_s=None, size=0), segment)
+            await self._finish(Plan(handler=segment.handler, path=segment.path, due_s=None, size=0), segment)
 
     def _recover(self) -> list[Segment]:
         self._tidier.recover()
-        segments: list[Segment] = []
-        scans: dict[Path, PcapScan] = {}
-        for leftover in finish_leftovers(self.pattern, partial(repair_pcap, scans=scans)):
-            self._writer.recovered += leftover.outcome == "finished"
-            found = {name: str(value) for name, value in msgspec.structs.asdict(leftover).items() if value}
-            log.warning("found a file of an earlier run", door=self.source, **found)
-            if leftover.final is not None:
-                segments.append(self._segment_of(leftover.final, scans[leftover.part]))
+        segments, finished = recover_segments(self.pattern, handler=self.handler.name, source=self.source)
+        self._writer.recovered += finished
         return segments
-
-    def _segment_of(self, path: Path, scan: PcapScan) -> Segment:
-        """A file of an earlier run; what that one lost is not known."""
-        return Segment(
-            handler=self.handler.name,
-            source=self.source,
-            path=str(path),
-            packets=scan.packets,
-            disk_size=scan.good_bytes,
-            first_ns=scan.first_ns,
-            last_ns=scan.last_ns,
-            linktype=scan.linktype,
-        )
 
     async def run(self) -> None:
         """Write until `close`, and finish.
@@ -362,10 +337,7 @@ class HandlerTask:
                     nursery.start_soon(self._run_refinery, self._refinery)
         finally:
             self._let_go()
-            with trio.CancelScope(shield=True):
-                for plan, segment in list(self._unnamed.values()):
-                    await self._announce(plan, segment)
-            self._unnamed.clear()
+            await self._finished.flush()
 
     async def _run_writer(self, loads: trio.MemoryReceiveChannel[Load], tidying: trio.CancelScope) -> None:
         try:
@@ -407,32 +379,7 @@ class HandlerTask:
             await self._block_came.park()
         self._tell_room()
 
-    # ── finished segments ──
-
-    async def _finished(self, plan: Plan, segment: Segment) -> None:
-        path = Path(segment.path)
-        if self.handler.compress != "none":
-            self._unnamed[path] = plan, segment
-        else:
-            await self._announce(plan, segment)
-        self._tidier.add(path)
+    async def _finish(self, plan: Plan, segment: Segment) -> None:
+        await self._finished.add(plan, segment)
+        self._tidier.add(Path(segment.path))
         self._tidier.wake()
-
-    async def _tidied(self, path: Path, last: Path) -> None:
-        plan, segment = self._unnamed.pop(path, (None, None))
-        if plan is None or segment is None:
-            return
-        size = await trio.to_thread.run_sync(_size_of, last, segment.disk_size)
-        await self._announce(plan, msgspec.structs.replace(segment, path=str(last), disk_size=size))
-
-    async def _announce(self, plan: Plan, segment: Segment) -> None:
-        plan.settle(segment)
-        self._segments.received += 1
-        await self._around.dispatcher.dispatch(segment, self._segments, patience_s=PATIENCE_S)
-
-
-def _size_of(path: Path, default: int) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return default

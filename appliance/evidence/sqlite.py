@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-__all__ = ["open_or_set_aside", "transaction", "translated"]
+__all__ = ["connected", "open_or_set_aside", "transaction", "translated"]
 
 log = structlog.get_logger("evidence")
 
@@ -37,6 +37,23 @@ def open_or_set_aside(path: Path, open_it: Callable[[], sqlite3.Connection]) -> 
         for ending in ("-wal", "-shm"):
             path.with_name(path.name + ending).unlink(missing_ok=True)
         return open_it()
+
+
+@contextmanager
+def connected(path: Path) -> Iterator[sqlite3.Connection]:
+    """A database with a log of its own, to be set up; it stays open unless that fails.
+
+    Raises:
+        OSError: it cannot be opened, or set up.
+    """
+    with translated(path):
+        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
+        try:
+            db.execute("pragma journal_mode = wal")
+            yield db
+        except BaseException:
+            db.close()
+            raise
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from .jobs import Job
-from .sqlite import open_or_set_aside, transaction, translated
+from .sqlite import connected, open_or_set_aside, transaction, translated
 
 __all__ = ["LEFT_LISTED", "LeftOut", "State", "pack"]
 
@@ -45,21 +45,15 @@ class State:
         self._db = open_or_set_aside(path, self._open)
 
     def _open(self) -> sqlite3.Connection:
-        with translated(self.path):
-            db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=5.0)
-            try:
-                db.execute("pragma journal_mode = wal")
-                db.execute("pragma synchronous = full")
-                for table in (
-                    "job (id integer primary key autoincrement, state blob not null)",
-                    "left_out (id integer primary key, reason text, ts_ns integer, query text)",
-                    "uncounted (reason text primary key, count integer) without rowid",
-                ):
-                    db.execute(f"create table if not exists {table}")
-                db.execute(f"pragma user_version = {_VERSION}")
-            except BaseException:
-                db.close()
-                raise
+        with connected(self.path) as db:
+            db.execute("pragma synchronous = full")
+            for table in (
+                "job (id integer primary key autoincrement, state blob not null)",
+                "left_out (id integer primary key, reason text, ts_ns integer, query text)",
+                "uncounted (reason text primary key, count integer) without rowid",
+            ):
+                db.execute(f"create table if not exists {table}")
+            db.execute(f"pragma user_version = {_VERSION}")
         return db
 
     def close(self) -> None:

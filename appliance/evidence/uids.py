@@ -19,7 +19,7 @@ import msgspec
 
 from appliance.native import FlowKey, flow_key
 
-from .sqlite import open_or_set_aside, transaction, translated
+from .sqlite import connected, open_or_set_aside, transaction, translated
 from .times import parse_span, parse_time
 
 __all__ = ["FILE", "MAX_UID", "PROTOS", "KnownFlow", "UidMap", "UidReader", "UidRow", "decode_rows", "open_uids"]
@@ -122,23 +122,17 @@ class UidMap:
         self._db = open_or_set_aside(path, self._open)
 
     def _open(self) -> sqlite3.Connection:
-        with translated(self.path):
-            db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=5.0)
-            try:
-                db.execute("pragma journal_mode = wal")
-                db.execute("pragma synchronous = off")  # what a power failure costs here is known elsewhere
-                db.execute("pragma journal_size_limit = 67108864")
-                (version,) = db.execute("pragma user_version").fetchone()
-                if version != _VERSION:
-                    _clear(db)
-                db.execute(
-                    "create table if not exists generation "
-                    "(id integer primary key autoincrement, rows integer, first_ns integer, last_ns integer)"
-                )
-                db.execute(f"pragma user_version = {_VERSION}")
-            except BaseException:
-                db.close()
-                raise
+        with connected(self.path) as db:
+            db.execute("pragma synchronous = off")  # what a power failure costs here is known elsewhere
+            db.execute("pragma journal_size_limit = 67108864")
+            (version,) = db.execute("pragma user_version").fetchone()
+            if version != _VERSION:
+                _clear(db)
+            db.execute(
+                "create table if not exists generation "
+                "(id integer primary key autoincrement, rows integer, first_ns integer, last_ns integer)"
+            )
+            db.execute(f"pragma user_version = {_VERSION}")
         return db
 
     def close(self) -> None:

@@ -4,7 +4,6 @@ on others. What is leased is shared out between the lanes, and settled from the 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 
 import trio
@@ -12,7 +11,8 @@ import trio
 from appliance.runtime.intake import ConsumerQueue, Parcel
 from appliance.runtime.journal.entries import Failure
 
-from .around import Around, cut_unsent, send_all
+from .around import Around
+from .calling import make_some
 from .effects import Effects
 from .failure import Outcome
 from .lanes import Lane
@@ -166,16 +166,5 @@ class OrderedWork:
         await lane.aclose()
 
     async def _call_some(self, lane: Lane, leased: _Leased, calls: Sequence[Call]) -> int:
-        outcomes: list[Outcome] = []
         job = leased.make_job(calls)
-        began = time.monotonic()
-        self._tally.running += 1
-        try:
-            await lane.run(job, outcomes)
-            await send_all(self._around, job, outcomes)
-        finally:
-            self._tally.running -= 1
-            self._tally.busy_s += time.monotonic() - began
-            cut_unsent(job, outcomes)
-            leased.take(job, outcomes)
-        return len(outcomes)
+        return await make_some(lane, job, tally=self._tally, around=self._around, settle=leased.take)

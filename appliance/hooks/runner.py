@@ -21,8 +21,9 @@ from appliance.runtime.histogram import Histogram
 from appliance.runtime.intake import ConsumerQueue, Parcel
 from appliance.runtime.outlet import Outlet
 
-from .around import Around, commit_all, cut_unsent, send_all
+from .around import Around, commit_all
 from .callables import Context, HookCallable
+from .calling import make_some
 from .effects import Effects
 from .extracts import Extracts, sweep
 from .failure import Outcome
@@ -204,23 +205,11 @@ class HookRunner:
         parcel.drop("where", parcel.left)
 
     async def _call_some(self, lane: Lane, parcel: Parcel, job: Job) -> int:
-        """Make the first of the calls, settle their records; returns how many.
-
-        Cancellation: what was called to its end is settled.
-        """
-        outcomes: list[Outcome] = []
-        began = time.monotonic()
-        self._tally.running += 1
-        try:
-            await lane.run(job, outcomes)
-            await send_all(self._around, job, outcomes)
-        finally:
-            self._tally.running -= 1
-            self._tally.busy_s += time.monotonic() - began
-            cut_unsent(job, outcomes)
+        def settle(job: Job, outcomes: Sequence[Outcome]) -> None:
             commit_all(self._around, job, outcomes)
             self._tally.settle(parcel, job, outcomes)
-        return len(outcomes)
+
+        return await make_some(lane, job, tally=self._tally, around=self._around, settle=settle)
 
     def _make_context(
         self, extracts: Extracts, items: Sequence[Item], records: Sequence[Any], attempt: int, effects: Effects

@@ -18,6 +18,7 @@ from appliance.config import Recorder as Table
 from appliance.native import FlowKey, RingStatus, RingTap
 from appliance.runtime.behind import run_behind
 from appliance.runtime.dispatcher import Dispatcher
+from appliance.runtime.held_accounts import HeldAccounts
 from appliance.runtime.ledger import Ledger
 from appliance.runtime.logs import Throttle
 from appliance.runtime.packets import Gap, PacketStore, Source
@@ -75,8 +76,8 @@ class Recorder:
         self.state = "starting"
         self._around = around
         self._account = around.ledger.account(self.source, unit="packets")
-        self._accounts = (self._account, around.ledger.account(f"{self.source}.segments", unit="segments"))
-        self._is_holding = False
+        segments = around.ledger.account(f"{self.source}.segments", unit="segments")
+        self._accounts = HeldAccounts(around.ledger, self._account, segments)
         self._throttle = Throttle(clock=time.monotonic)
         self._keeper = Keeper(table, around.shares, self._throttle)
         self._books = Books(self._account)
@@ -85,7 +86,7 @@ class Recorder:
         )
         self._finisher = Finisher(
             table.name,
-            account=self._accounts[1],
+            account=segments,
             dispatcher=around.dispatcher,
             catalogue=self._keeper.catalogue,
             finished=self._on_finished,
@@ -117,11 +118,7 @@ class Recorder:
 
     def release(self) -> None:
         """It does not run, and will not run again: its accounts have their last figures."""
-        for account in self._accounts:
-            if not self._is_holding:
-                self._around.ledger.hold(account)
-            self._around.ledger.release(account)
-        self._is_holding = False
+        self._accounts.release()
 
     def apply(self, table: Table) -> bool:
         """Take over what a reload changes, if the rings can stay as they are; they lose nothing meanwhile.
@@ -154,10 +151,7 @@ class Recorder:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """See `Service.run`."""
-        if not self._is_holding:
-            self._is_holding = True
-            for account in self._accounts:
-                self._around.ledger.hold(account)
+        self._accounts.hold()
         self._watcher = self._make_watcher(trio.lowlevel.current_trio_token())
         # Another one of that name records until this one does: no time is missing between the two.
         self._takes_over = self.name in self._around.recorders

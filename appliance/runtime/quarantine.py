@@ -7,7 +7,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["Quarantine"]
+import structlog
+import trio
+
+from .logs import Throttle
+
+__all__ = ["KEEP_EVERY_S", "Quarantine", "Specimens"]
+
+KEEP_EVERY_S = 1.0
+"""Input that does not decode is kept at most this often: who sends it may send nothing else."""
 
 
 class Quarantine:
@@ -57,3 +65,40 @@ class Quarantine:
         while (path := self.folder / f"{number:020d}.bin").exists():
             number += 1
         return path
+
+
+class Specimens:
+    """What a door keeps of what it refuses: now and then one, and it is told.
+
+    Args:
+        quarantine: where; it is written to by nobody else.
+        what: the input's name, for the log.
+        log: the door's.
+    """
+
+    def __init__(self, quarantine: Quarantine, *, what: str, log: structlog.stdlib.BoundLogger) -> None:
+        self._quarantine, self._what, self._log = quarantine, what, log
+        self._turns, self._throttle = Throttle(KEEP_EVERY_S), Throttle()
+        self.kept = 0
+        """How many, since the start."""
+
+    def take_turn(self) -> bool:
+        """Whether one may be kept again, which whoever asks then does."""
+        return self._turns.admit("") is not None
+
+    async def keep(self, payload: bytes) -> None:
+        """Keep this one. That a disk does not take it is told, and harms nobody.
+
+        Cancellation: waits for the disk.
+        """
+        try:
+            path: Path = await trio.to_thread.run_sync(self._quarantine.save, payload)
+        except OSError as exc:
+            if (held := self._throttle.admit("failed")) is not None:
+                folder = str(self._quarantine.folder)
+                self._log.error(f"cannot keep a refused {self._what}", folder=folder, error=str(exc), more=held)
+            return
+        self.kept += 1
+        if (held := self._throttle.admit("kept")) is not None:
+            told = f"a {self._what} does not decode; it is kept for inspection"
+            self._log.warning(told, file=str(path), more=held)

@@ -23,7 +23,7 @@ from appliance.runtime.tls_stream import TlsStream
 from appliance.wire.websocket import Closed, Ignored, Refused, SessionState, WebsocketSession
 from appliance.wire.websocket_messages import Ack
 
-from .tls import explain_tls, make_context, read_first_line
+from .tls import explain_tls, make_context, read_secret
 
 __all__ = ["READ_BYTES", "Access", "Greeted", "Unwelcome", "greet", "make_access"]
 
@@ -65,7 +65,7 @@ def make_access(table: Websocket) -> Access:
         ConfigError: a file that cannot be read or is no such thing.
     """
     url = parse_websocket_url(table.url)
-    authorization = read_first_line(table, "authorization_file")
+    authorization = read_secret(table, "authorization_file")
     if not _HEADER_VALUE.fullmatch(authorization):
         told = f"the first line of {table.authorization_file} cannot be in a header"
         raise ConfigError(told, key=f"websocket.{table.name}.authorization_file")

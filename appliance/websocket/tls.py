@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import ssl
-from pathlib import Path
 
 from appliance.config import Websocket
 from appliance.errors import ConfigError
+from appliance.runtime.tls_words import explain, load_chain, read_first_line, words_of
 
-__all__ = ["explain_tls", "make_context", "read_first_line"]
+__all__ = ["explain_tls", "make_context", "read_secret"]
 
-_LONGEST_LINE = 4096
 _SPEAKS_PLAIN = 'the server does not speak TLS; write "ws://"'
 _REFUSES_OURS = "the server does not accept our certificate"
 _WANTS_OURS = "the server wants a certificate of us"
@@ -51,48 +50,34 @@ def make_context(table: Websocket) -> ssl.SSLContext:
         try:
             context.load_verify_locations(table.ca)
         except OSError as exc:
-            raise _mistake(table, "ca", f"cannot use {table.ca}: {_words_of(exc)}") from exc
+            raise ConfigError(f"cannot use {table.ca}: {words_of(exc)}", key=_key(table, "ca")) from exc
     else:
         context.load_default_certs(ssl.Purpose.SERVER_AUTH)
     if table.certificate:
-        passphrase = read_first_line(table, "passphrase_file")
-        try:
-            context.load_cert_chain(table.certificate, table.key, password=lambda: passphrase)
-        except OSError as exc:
-            told = f"cannot use {table.certificate} with {table.key}: {_words_of(exc)}"
-            raise _mistake(table, "certificate", told, "is it PEM, and is passphrase_file right?") from exc
+        load_chain(
+            context,
+            table.certificate,
+            table.key,
+            passphrase=read_secret(table, "passphrase_file"),
+            key=_key(table, "certificate"),
+            hint="is it PEM, and is passphrase_file right?",
+        )
     return context
 
 
-def read_first_line(table: Websocket, key: str) -> bytes:
-    """A secret out of the file that a key names; empty without one. Never shown, whatever is wrong with it.
+def read_secret(table: Websocket, key: str) -> bytes:
+    """A secret out of the file that a key names; empty without one.
 
     Raises:
         ConfigError: it cannot be read.
     """
-    path = getattr(table, key)
-    if not path:
-        return b""
-    try:
-        with Path(path).open("rb") as file:
-            return file.readline(_LONGEST_LINE).rstrip(b"\r\n")
-    except OSError as exc:
-        raise _mistake(table, key, f"cannot read {path}: {exc.strerror}") from exc
+    return read_first_line(getattr(table, key), key=_key(table, key))
 
 
-def _mistake(table: Websocket, key: str, told: str, hint: str = "") -> ConfigError:
-    return ConfigError(told, key=f"websocket.{table.name}.{key}", hint=hint)
-
-
-def _words_of(exc: OSError) -> str:
-    reason = getattr(exc, "reason", None)
-    return str(reason).lower().replace("_", " ") if reason else exc.strerror or str(exc)
+def _key(table: Websocket, key: str) -> str:
+    return f"websocket.{table.name}.{key}"
 
 
 def explain_tls(exc: ssl.SSLError) -> str:
     """Say in words what is behind a failure of TLS."""
-    if isinstance(exc, ssl.SSLCertVerificationError):
-        return f"the server's certificate is not accepted: {exc.verify_message}"
-    if isinstance(exc, ssl.SSLEOFError | ssl.SSLZeroReturnError):
-        return 'the server closed the connection during the TLS handshake; does it want "ws://"?'
-    return _WORDS.get(exc.reason or "", f"TLS failed: {_words_of(exc)}")
+    return explain(exc, _WORDS, who="server", closed='does it want "ws://"?')

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import structlog
 import trio
@@ -12,7 +11,7 @@ from appliance.model import EventBatch, Item
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.ledger import Account
 from appliance.runtime.logs import Throttle
-from appliance.runtime.quarantine import Quarantine
+from appliance.runtime.quarantine import Quarantine, Specimens
 from appliance.runtime.reasons import DELIBERATE
 
 from .event_reader import EventReader
@@ -26,8 +25,6 @@ ROUND = 256
 """Messages for one turn of the loop, a millisecond or two."""
 MAX_NEWS = 4096
 """Nodes that come and go, and lines about it, that may wait for consumers."""
-KEEP_EVERY_S = 1.0
-"""Messages that do not decode are kept at most this often."""
 
 
 class Intake:
@@ -41,9 +38,8 @@ class Intake:
 
     def __init__(self, *, records: Account, messages: Account, dispatcher: Dispatcher, quarantine: Quarantine) -> None:
         self._records, self._messages, self._dispatcher = records, messages, dispatcher
-        self._quarantine = quarantine
+        self.specimens = Specimens(quarantine, what="message", log=log)
         self._throttle = Throttle()
-        self._keep_throttle = Throttle(KEEP_EVERY_S)
         self._reader: EventReader | None = None
         self._held = 0
         self._bad = b""
@@ -51,8 +47,6 @@ class Intake:
         self._is_ending = False
         self._idle = trio.Event()
         self.patience_s = 0.0
-        self.kept = 0
-        """Messages in quarantine since the start."""
 
     def open(self, own_id: str, wants: Callable[[str], bool], max_message: int, clock_ns: Callable[[], int]) -> None:
         """Begin with a new node; arguments as of `EventReader`."""
@@ -122,7 +116,7 @@ class Intake:
         self._messages.delivered += len(messages) - reading.refused.total()
         for reason, count in reading.refused.items():
             self._refuse(reason, count)
-        if reading.bad and self._keep_throttle.admit("") is not None:
+        if reading.bad and self.specimens.take_turn():
             self._bad = reading.bad
         return reading.items
 
@@ -144,20 +138,6 @@ class Intake:
         finally:
             self._held -= left
             self._records.drop("shutdown", left)
-        await self._keep()
-
-    async def _keep(self) -> None:
-        payload, self._bad = self._bad, b""
-        if not payload:
-            return
-        try:
-            path: Path = await trio.to_thread.run_sync(self._quarantine.save, payload)
-        except OSError as exc:
-            if (held := self._throttle.admit("quarantine")) is not None:
-                log.error(
-                    "cannot keep a refused message", folder=str(self._quarantine.folder), error=str(exc), more=held
-                )
-            return
-        self.kept += 1
-        if (held := self._throttle.admit("kept")) is not None:
-            log.warning("a message does not decode; it is kept for inspection", file=str(path), more=held)
+        if self._bad:
+            payload, self._bad = self._bad, b""
+            await self.specimens.keep(payload)

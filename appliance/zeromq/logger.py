@@ -22,7 +22,7 @@ from appliance.native import BatchCounts, BatchGroup, BatchIntake, EscapePolicy,
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.ledger import Account
 from appliance.runtime.logs import Throttle
-from appliance.runtime.quarantine import Quarantine
+from appliance.runtime.quarantine import Quarantine, Specimens
 
 from .admission import Admission, read_key
 from .listener import Listener, open_listener
@@ -35,8 +35,6 @@ log = structlog.get_logger("cluster")
 MESSAGES = 256
 """Batches for each turn, unless their lines are more than 4 MiB before: some milliseconds of work."""
 REFUSALS = ("bad_frames", "bad_format", "bad_path", "bad_batch", "no_memory")
-KEEP_EVERY_S = 1.0
-"""Bad batches are kept at most this often: nodes of a version that we do not understand send nothing else."""
 MAX_NODES = 4096
 _SOCKET_KEYS = ("log_bind", "hwm", "max_message", "curve_secret_key_file", "curve_client_public_key_file")
 _TYPES = {
@@ -111,7 +109,7 @@ class LogReceiver:
         self.config = config
         self.source = "cluster"
         self._account, self._batches, self._dispatcher = account, batches, dispatcher
-        self._quarantine = quarantine
+        self._specimens = Specimens(quarantine, what="log batch", log=log)
         escape = EscapePolicy.CONTROLS if config.zeek_version == "8.1" else EscapePolicy.HEX
         transcoder = Transcoder(escape=escape, max_output=max(1 << 20, 8 * int(config.zeromq.max_message)))
         self._intake = BatchIntake(transcoder, filters=config.zeromq.log_filters)
@@ -120,11 +118,9 @@ class LogReceiver:
         self._in_hand = 0
         self._monitor = PeerMonitor(self._report_cut)
         self._throttle = Throttle()
-        self._keep_throttle = Throttle(KEEP_EVERY_S)
         self._listener: Listener | None = None
         self._paths: dict[str, int] = {}
         self._nodes: dict[str, int] = {}
-        self._quarantined = 0
         self._stopping = False
 
     def statistics(self) -> ReceiverFigures:
@@ -133,7 +129,7 @@ class LogReceiver:
             senders=self._monitor.statistics(),
             paths=dict(self._paths),
             nodes=dict(self._nodes),
-            quarantined=self._quarantined,
+            quarantined=self._specimens.kept,
         )
 
     def stop(self) -> None:
@@ -200,8 +196,8 @@ class LogReceiver:
             self._book(self._intake.counts())
         for group in groups:
             await self._hand_on(group)
-        if refused and self._keep_throttle.admit("") is not None:
-            await self._keep(refused)
+        if refused and self._specimens.take_turn():
+            await self._specimens.keep(refused)
         return is_empty
 
     def _book(self, counts: BatchCounts) -> None:
@@ -239,14 +235,3 @@ class LogReceiver:
                 "a node was disconnected: it sent an oversized batch, or broke the protocol",
                 largest=int(self.config.zeromq.max_message), more=held,
             )  # fmt: skip
-
-    async def _keep(self, payload: bytes) -> None:
-        try:
-            path = await trio.to_thread.run_sync(self._quarantine.save, payload)
-        except OSError as exc:
-            if (held := self._throttle.admit("quarantine")) is not None:
-                log.error("cannot keep a refused batch", folder=str(self._quarantine.folder), error=str(exc), more=held)
-            return
-        self._quarantined += 1
-        if (held := self._throttle.admit("kept")) is not None:
-            log.warning("a log batch does not decode; it is kept for inspection", file=str(path), more=held)

@@ -18,7 +18,7 @@ import trio
 from msgspec.structs import replace
 
 from appliance.config import NodePlan
-from appliance.errors import LocalProtocolError, RemoteProtocolError
+from appliance.errors import RemoteProtocolError
 from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.ledger import Account
 from appliance.runtime.logs import Throttle
@@ -29,12 +29,10 @@ from appliance.wire.presence_zeromq import ZEROMQ_HELLO
 from appliance.wire.zeromq_events import (
     Serializer,
     Subscription,
-    encode_event,
     encode_subscription,
     parse_event,
     parse_subscription,
 )
-from appliance.zeek.messages import Event, decode_message, encode_message
 from appliance.zeek.schema import as_bytes
 
 from .carrier import Carrier, Sockets, open_carrier
@@ -44,6 +42,7 @@ from .keys import client_keys
 from .links import NOT_YET
 from .member import ClusterMember
 from .node_figures import NodeFigures
+from .publishing import WayOut
 from .subscriptions import Heard, Wanted
 
 __all__ = ["ClusterNode", "make_node_id"]
@@ -51,10 +50,7 @@ __all__ = ["ClusterNode", "make_node_id"]
 log = structlog.get_logger("cluster")
 
 ROUND = 256
-_EVENT_HEAD = encode_message(Event.make("x"))[:20]
-"""How every event begins, and no other message: a vector of three, its version, and the number of its kind."""
 _INTERNAL = "zeek.zeromq.internal."
-_LOCAL = "<$>"
 _LIVE_KEYS = ("subscribe", "max_wait", "member")
 
 
@@ -95,12 +91,12 @@ class ClusterNode:
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self.plan = plan
-        self._copies, self._outlet = copies, outlet
+        self._outlet = outlet
+        self._way_out = WayOut(copies)
         self._intake = Intake(records=records, messages=messages, dispatcher=dispatcher, quarantine=quarantine)
         self._make_id, self._clock_ns = make_id, clock_ns
         self._throttle = Throttle()
         self._stop_wanted = trio.Event()
-        self._queued = self._booked = 0
         self._carrier: Carrier | None = None
         self._begin()
 
@@ -113,11 +109,12 @@ class ClusterNode:
             announces=plan.announces,
             node_id=self.node_id,
             subscribe=self._hear_wish,
-            publish=self._send_event,
+            publish=self._way_out.send_event,
             tell=self._intake.tell,
             clock_ns=self._clock_ns,
         )
-        self._serializer = Serializer(plan.event_serializer.encode())
+        serializer = Serializer(plan.event_serializer.encode())
+        self._way_out.begin(self.node_id, serializer, int(plan.max_message))
         self._wanted = Wanted()
         self._heard = Heard(self._wanted)
         self._connects = 0
@@ -150,8 +147,8 @@ class ClusterNode:
             heard=len(self._heard),
             cluster=self._member.roster.statistics(),
             waiting_in=carrier.events.waiting if carrier else 0,
-            waiting_out=self._queued - self._booked,
-            quarantined=self._intake.kept,
+            waiting_out=self._way_out.waiting,
+            quarantined=self._intake.specimens.kept,
         )
 
     def hears(self, topic: str) -> bool:
@@ -201,16 +198,13 @@ class ClusterNode:
             queue_bytes=int(plan.queue_bytes),
             keys=client_keys(plan),
         )
-        self._queued = self._booked = 0
-        self._copies.add_holder(self._count_out)
+        self._way_out.open()
         try:
             async with open_carrier(sockets) as self._carrier:
+                self._way_out.attach(self._carrier)
                 await self._live(self._carrier, task_status)
         finally:
-            self._settle()
-            self._copies.drop("shutdown", self._count_out())
-            self._booked = self._queued
-            self._copies.remove_holder(self._count_out)
+            self._way_out.close()
             self._carrier = None
 
     async def _live(self, carrier: Carrier, task_status: trio.TaskStatus[None]) -> None:
@@ -271,7 +265,7 @@ class ClusterNode:
         """Hear of subscriptions, and of what is said to us."""
         while True:
             taken, dropped = carrier.controls.take(ROUND)
-            self._settle()
+            self._way_out.settle()
             if dropped:
                 self._member.note(Note("subscriptions came faster than they could be heard", "overflow"))
             for message in taken:
@@ -330,9 +324,6 @@ class ClusterNode:
     def _hear_wish(self, topic: str, is_on: bool) -> None:
         (self._subscribe if is_on else self._unsubscribe)((topic,))
 
-    def _send_event(self, topic: str, event: Event) -> None:
-        self._put([encode_event(topic, self.node_id, event, self._serializer)])
-
     def _look_at_links(self, carrier: Carrier) -> None:
         read, write = carrier.links
         if write.connects != self._connects:
@@ -361,17 +352,13 @@ class ClusterNode:
         """As `Publisher`. There is one way to all who asked, the proxy: so there is at most one peer, and nobody gets
         anything without having asked.
         """
-        if refused := self._objection_to(topic, messages):
+        if refused := self._way_out.objection_to(topic, messages):
             return Published(0, refused)
         if not self.is_ready or self._carrier is None:
             return Published(0, "no_peer")
         if not self._heard.matches(topic):
             return Published(0, "no_subscriber")
-        try:
-            self._put([self._encode(topic, message) for message in messages])
-        except LocalProtocolError:
-            return Published(0, "no_json")
-        return Published(1)
+        return self._way_out.publish(topic, messages)
 
     def announce(  # noqa: D417, RUF100
         self,
@@ -397,41 +384,3 @@ class ClusterNode:
         finally:
             if wanted is self._wanted and self._carrier is not None:
                 self._unsubscribe(prefixes)
-
-    def _objection_to(self, topic: str, messages: Sequence[bytes]) -> str:
-        try:
-            as_bytes(topic)
-        except ValueError:
-            return "bad_topic"
-        if not topic or topic.startswith(_LOCAL):
-            return "bad_topic"
-        if not all(message.startswith(_EVENT_HEAD) for message in messages):
-            return "events_only"
-        return "too_large" if any(len(message) > self.plan.max_message for message in messages) else ""
-
-    def _encode(self, topic: str, message: bytes) -> tuple[bytes, ...]:
-        if self._serializer is Serializer.BINARY:
-            return as_bytes(topic), self.node_id.encode(), Serializer.BINARY.value, message
-        event = decode_message(message)
-        assert isinstance(event, Event)
-        return encode_event(topic, self.node_id, event, self._serializer)
-
-    def _put(self, messages: Iterable[tuple[bytes, ...]]) -> None:
-        assert self._carrier is not None
-        for message in messages:
-            self._copies.received += 1
-            if self._carrier.send(message):
-                self._queued += 1
-            else:
-                self._copies.drop("overflow", 1)
-        self._settle()
-
-    def _count_out(self) -> int:
-        return self._queued - self._booked
-
-    def _settle(self) -> None:
-        """Book what libzmq has taken."""
-        if self._carrier is not None:
-            sent = self._carrier.sent
-            self._copies.delivered += sent - self._booked
-            self._booked = sent

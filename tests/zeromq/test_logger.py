@@ -15,9 +15,9 @@ import zmq
 
 from appliance.errors import ApplianceError
 from appliance.native import BatchIntake, LogColumn, LogColumns, ZmqDrain
+from appliance.runtime import quarantine
 from appliance.runtime.logs import Throttle
 from appliance.units import Duration, Size
-from appliance.zeromq import logger
 from appliance.zeromq.logger import MAX_NODES, columns_of, node_of
 
 from .harness import DEADLINE_S, wait_until
@@ -111,14 +111,14 @@ async def test_bad_batches_are_kept_at_intervals(
 ) -> None:
     """The newest ones, byte for byte, a few files altogether; those in between are counted only."""
     clock = Clock()
-    monkeypatch.setattr(logger, "Throttle", functools.partial(Throttle, clock=clock))
+    monkeypatch.setattr(quarantine, "Throttle", functools.partial(Throttle, clock=clock))
     async with run_door(Door(tmp_path)) as door:
         nodes.append(Node(door.endpoint))
         for number in range(5):
             nodes[0].send(*(b"bad %d" % number + b"!" * copy for copy in range(3)))
             await door.wait_batches(3 * number + 3)
             await wait_until(lambda number=number: door.figures.quarantined == number + 1)  # type: ignore[misc]
-            clock.now += logger.KEEP_EVERY_S
+            clock.now += quarantine.KEEP_EVERY_S
         assert door.kept() == [b"bad 2", b"bad 3", b"bad 4"]
         assert door.books()[1].dropped == {"bad_batch": 15}
 
@@ -155,7 +155,7 @@ async def test_a_quarantine_that_cannot_be_written_costs_nothing_else(tmp_path: 
             await door.wait_batches(2)
             assert await door.rows() == [row(1)]
             assert door.figures.quarantined == 0
-    assert len([entry for entry in logs if entry["event"] == "cannot keep a refused batch"]) == 1
+    assert len([entry for entry in logs if entry["event"] == "cannot keep a refused log batch"]) == 1
 
 
 # ── limits ──

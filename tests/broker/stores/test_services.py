@@ -147,7 +147,7 @@ async def test_ten_clones_and_one_that_does_not_read(tmp_path: Path) -> None:
         async with run_houses(*houses), run_stores(a, *clones):
             for each in clones:
                 await has(each, {})
-            slow = next(iter(houses[0].endpoint._peers.values()))
+            slow = next(iter(houses[0].endpoint._peers))
             slow.pause()
             with trio.fail_after(20):
                 for n in range(500):
@@ -223,7 +223,7 @@ async def test_cuts_under_load(tmp_path: Path) -> None:
                         nursery.start_soon(write, index)
                     while sum(done) < 300:
                         await trio.sleep(0.03)
-                        for peer in list(one.endpoint._peers.values()):
+                        for peer in list(one.endpoint._peers):
                             if chance.random() < 0.3:
                                 peer.cut("chance")
             assert await plain(a) == {b"n": Count(300)}

@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import trio
+
 from appliance.config import Api, Evidence, Hook
 from appliance.config.paths import SOCKETS_FILE
 from appliance.runtime.dispatcher import Dispatcher
@@ -41,6 +43,7 @@ class ApiParts:
         running: gives every unit that runs; None: hooks and stores cannot be looked at.
         reloads: where reloads are asked for; None: nobody can.
         history: the last hour, for the page.
+        ready: set when everything runs; None: nobody tells.
         metrics: what Prometheus is told.
     """
 
@@ -60,12 +63,13 @@ class ApiParts:
         reloads: Reloads | None,
         history: History,
         metrics: MetricParts,
+        ready: trio.Event | None,
     ) -> None:
         self._ledger, self._dispatcher, self._outlet = ledger, dispatcher, outlet
         self._queues, self._stores, self._recorders = queues, stores, recorders
         self._status, self._captures, self._running = status, captures, running
         self._configuration, self._reloads, self._history = configuration, reloads, history
-        self._metrics = metrics
+        self._metrics, self._ready = metrics, ready
 
     def make(self, table: Api, prepared: Prepared) -> ApiServer:
         """A service that is not running yet."""
@@ -131,6 +135,7 @@ class ApiParts:
             credentials=credentials,
             name=config.appliance.name,
             is_optional=not prepared.loaded.is_set("api.listen"),
+            ready=self._ready,
         )
 
     async def _read_metrics(self, accept: str) -> tuple[str, bytes]:

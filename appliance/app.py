@@ -123,6 +123,7 @@ class Appliance:
                 running=lambda: self._assembly.units.values() if self._assembly else (),
                 reloads=self.reloads,
                 history=self.history,
+                ready=self.ready,
             )
             assembly = Assembly(supervisor=supervisor, dispatcher=self.dispatcher, parts=parts)
             self._assembly, self._parts = assembly, parts

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import trio
 
 from appliance.config import (
     Api,
@@ -130,6 +131,7 @@ class Parts:
         running: gives every unit that runs; None: hooks cannot be looked at over the endpoint.
         reloads: where reloads are asked for over the endpoint; None: nowhere.
         history: the last hour, for the page; None: nobody remembers.
+        ready: set when everything runs; None: nobody tells.
     """
 
     def __init__(
@@ -144,6 +146,7 @@ class Parts:
         running: Callable[[], Iterable[Unit]] | None = None,
         reloads: Reloads | None = None,
         history: History | None = None,
+        ready: trio.Event | None = None,
     ) -> None:
         self._reloads, self._history = reloads, history or History()
         self._ledger = ledger
@@ -154,6 +157,7 @@ class Parts:
         self._configuration = configuration
         self._captures = captures
         self._running = running
+        self._ready = ready
         self._disks: Disks | None = None
         self._hosts: Hosts | None = None
         self._packets: PacketMaker | None = None
@@ -269,6 +273,7 @@ class Parts:
             reloads=self._reloads,
             history=self._history,
             metrics=self.metrics,
+            ready=self._ready,
         )
         return parts.make(table, prepared)
 

@@ -28,6 +28,7 @@ struct bpf_program {
 struct pcap;
 
 struct libpcap {
+    void *library;
     struct pcap *(*open_dead)(int linktype, int snaplen);
     struct pcap *(*create)(const char *interface, char *error);
     int (*set_snaplen)(struct pcap *, int snaplen);
@@ -52,11 +53,12 @@ static int look_up(void *library, const char *name, void *function)
     return symbol != NULL;
 }
 
+/* To be unloaded again: with what it brings, which is a bus and its cryptography, it takes a megabyte. */
 static int load(struct libpcap *api)
 {
     void *library = NULL;
     for (size_t i = 0; library == NULL && i < sizeof library_names / sizeof library_names[0]; i++)
-        library = dlopen(library_names[i], RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+        library = dlopen(library_names[i], RTLD_NOW | RTLD_LOCAL);
     if (library == NULL)
         return ELIBACC;
     int is_whole = look_up(library, "pcap_open_dead", &api->open_dead) && look_up(library, "pcap_create", &api->create) &&
@@ -67,8 +69,12 @@ static int load(struct libpcap *api)
                    look_up(library, "pcap_statustostr", &api->statustostr) &&
                    look_up(library, "pcap_close", &api->close) && look_up(library, "bpf_filter", &api->filter) &&
                    look_up(library, "bpf_validate", &api->validate);
-    dlclose(library);
-    return is_whole ? 0 : ELIBACC;
+    if (!is_whole) {
+        dlclose(library);
+        return ELIBACC;
+    }
+    api->library = library;
+    return 0;
 }
 
 static int open_interface(const struct libpcap *api, const char *interface, int snaplen, struct pcap **out,
@@ -129,6 +135,7 @@ int filter_compile(const char *text, int linktype, int snaplen, const char *inte
         error = compile(&api, handle, text, program, bytes, message, message_bytes);
     if (handle != NULL)
         api.close(handle);
+    dlclose(api.library);
     return error;
 }
 
@@ -144,16 +151,19 @@ int filter_run_open(struct filter_run *run, const uint8_t *program, size_t bytes
     if (error != 0)
         return error;
     size_t n = bytes / sizeof(struct sock_filter);
+    void *code = NULL;
     if (n == 0 || n > BPF_MAXINSNS || bytes % sizeof(struct sock_filter) != 0)
-        return EINVAL;
-    void *code = malloc(bytes);
-    if (code == NULL)
-        return ENOMEM;
-    memcpy(code, program, bytes);
-    if (!api.validate(code, (int)n)) {
+        error = EINVAL;
+    else if ((code = malloc(bytes)) == NULL)
+        error = ENOMEM;
+    else if (!api.validate(memcpy(code, program, bytes), (int)n))
+        error = EINVAL;
+    if (error != 0) {
         free(code);
-        return EINVAL;
+        dlclose(api.library);
+        return error;
     }
+    run->library = api.library;
     run->filter = api.filter;
     run->code = code;
     return 0;
@@ -161,6 +171,9 @@ int filter_run_open(struct filter_run *run, const uint8_t *program, size_t bytes
 
 void filter_run_close(struct filter_run *run)
 {
+    if (run->code == NULL)
+        return;
     free(run->code);
+    dlclose(run->library);
     run->code = NULL;
 }

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 struct filter_run {
+    void *library;
     unsigned (*filter)(const void *code, const uint8_t *data, unsigned wire_len, unsigned caplen);
     void *code;
 };

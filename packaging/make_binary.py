@@ -70,7 +70,11 @@ def main() -> None:
         # Where it was compiled would be in what identifies the C module.
         "CFLAGS": f"{os.environ.get('CFLAGS', '')} -g0 -ffile-prefix-map={WORK}=.",
         "PYINSTALLER_CONFIG_DIR": str(WORK / "cache"),
+        # Columns of instructions, which tracebacks mark in the source: in the bundle there is none.
+        "PYTHONNODEBUGRANGES": "1",
     }
+    if not is_one_file:  # packages are compressed as a whole; unpacking each module takes a tenth of the start
+        environment["PYINSTALLER_ZLIB_COMPRESSION_LEVEL"] = "0"
     for name in ("PYTHONPATH", "PYTHONHOME", "PYTHONOPTIMIZE", "PYTHONDONTWRITEBYTECODE"):
         environment.pop(name, None)
     python = make_venv(environment)

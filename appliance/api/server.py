@@ -1,6 +1,7 @@
 """The endpoint: sockets, connections within bounds, and behind them the table as an HTTP server.
 
-Sockets are bound before anything else; what serves them is imported afterwards, so that nobody waits for it at start.
+Sockets are bound before anything else. What serves them is imported when all the rest runs, or when somebody connects
+before that: it takes as long as several doors. Connections wait until it is there.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
-from inspect import iscoroutinefunction
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,6 @@ import trio
 
 from appliance.config import Api
 from appliance.errors import ApplianceError, ConfigError
-from appliance.runtime.stand_ins import StandIn, standing_in
 from appliance.runtime.streams import host_port
 
 from .credentials import Credentials
@@ -40,18 +40,12 @@ log = structlog.get_logger("api")
 
 IDLE_S = 10.0
 """How long a connection may take to bring a request."""
-_UNUSED = {
-    "asyncio": StandIn("asyncio", is_package=True, iscoroutinefunction=iscoroutinefunction),
-    "h2": StandIn("h2", is_package=True),
-    "h2.events": StandIn("h2.events"),
-    "hypercorn.protocol.h2": StandIn("hypercorn.protocol.h2", H2Protocol=None),
-    "hypercorn.trio.run": StandIn("hypercorn.trio.run", worker_serve=None),
-}
-"""HTTP/2, servers of other libraries, and asyncio, of which one function is taken: 3 MiB. See `standing_in`."""
 GOODBYE_S = 1.0
 """How long a subscriber may take to read what is left when the endpoint ends."""
 MAX_CONNECTIONS = 32
 """On Unix sockets, and as many on TCP: whoever is far away takes no place from those who are here."""
+_SERVING = f"{__package__}.serving"
+"""Imports hypercorn and Starlette."""
 
 
 class ApiFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,6 +73,7 @@ class ApiServer:
         credentials: of those who come over TCP; None: what the table names.
         name: of the host, under which the endpoint is reached besides ``[api] hosts``.
         is_optional: go on without a socket that cannot be used, with a warning: nobody asked for it by name.
+        ready: when this is set there is time to import what serves; None: at once.
     """
 
     def __init__(
@@ -91,6 +86,7 @@ class ApiServer:
         credentials: Credentials | None = None,
         name: str = "",
         is_optional: bool = False,
+        ready: trio.Event | None = None,
     ) -> None:
         self.endpoints = endpoints
         self.credentials = credentials or Credentials(table)
@@ -103,6 +99,8 @@ class ApiServer:
         self._served: list[str] = []
         self._requests = 0
         self._stopped = trio.Event()
+        self._ready = ready
+        self._is_wanted = trio.Event()
         self._works: Works | None = None
         self._is_loaded = trio.Event()
 
@@ -142,6 +140,7 @@ class ApiServer:
                 task_status.started()
                 if listeners:
                     nursery.start_soon(self._load)
+                    nursery.start_soon(self._wait_ready)
                 await self._stopped.wait()
                 if self._events is not None:
                     with trio.move_on_after(GOODBYE_S):
@@ -184,16 +183,21 @@ class ApiServer:
         except KeyError:
             raise ApplianceError(f"[api] operate_group: there is no group {group!r}") from None
 
+    async def _wait_ready(self) -> None:
+        if self._ready is not None:
+            await self._ready.wait()
+        self._is_wanted.set()
+
     async def _load(self) -> None:
-        """Import what serves, in a thread unless it is there already: what has started meanwhile goes on."""
-        if "hypercorn" not in sys.modules:
-            await trio.to_thread.run_sync(self._make_works, abandon_on_cancel=True)
+        """Import what serves, in a thread unless it is there already: everybody else goes on."""
+        await self._is_wanted.wait()
+        if _SERVING not in sys.modules:
+            await trio.to_thread.run_sync(import_module, _SERVING, abandon_on_cancel=True)
         self._works = self._make_works()
         self._is_loaded.set()
 
     def _make_works(self) -> Works:
-        with standing_in(_UNUSED):
-            from .serving import Works
+        from .serving import Works
 
         return Works(self.endpoints, hosts=self._hosts, identify=self._identify, counted=self._counted, idle_s=IDLE_S)
 
@@ -212,6 +216,7 @@ class ApiServer:
     async def _serve(self, rights: Rights | None, pool: Pool, stream: trio.SocketStream) -> None:
         with pool.serving():
             try:
+                self._is_wanted.set()
                 await self._is_loaded.wait()
                 assert self._works is not None
                 context = self.credentials.context if rights is None else None

@@ -28,12 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if work is not None:
         return work()
     from .extract_arguments import join_times
-    from .parser import make_parser
+    from .parser import parse
 
-    parser = make_parser()
-    arguments = parser.parse_args(join_times(argv))
-    if arguments.command is None and arguments.config is None:
-        parser.error("--config FILE is needed to run; try 'broappliance demo', or --help")
+    arguments = parse(join_times(argv))
     try:
         code = int(arguments.call(arguments))
         sys.stdout.flush()  # here, where a reader that has gone is no surprise, rather than at exit

@@ -1,28 +1,19 @@
-"""The arguments of every command. Imports nothing heavy: ``--help`` and ``--version`` answer at once."""
+"""The arguments of every command. Imports nothing heavy: ``--help`` and ``--version`` answer at once, and a command
+does not wait for the arguments of the others.
+"""
 
 from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
 from appliance import __version__
 
-from .capture_arguments import add_capture
-from .evidence_arguments import add_evidence
-from .examples import EXAMPLES
-from .extract_arguments import add_extract
-from .hooks_arguments import add_hooks
-from .layout_arguments import add_layout
-from .operation_arguments import add_operation
-from .pcap_arguments import add_pcap
-from .store_arguments import add_store
-from .token_arguments import add_token
-
-__all__ = ["make_parser"]
+__all__ = ["make_parser", "parse"]
 
 DESCRIPTION = """\
 One process for a Bro/Zeek site: takes in logs and packets, runs the site's hooks, writes files, and accounts for every
@@ -74,6 +65,20 @@ class _Parser(argparse.ArgumentParser):
             if near := get_close_matches(found[1], choices, n=1):
                 message = f"{message[: found.start()]}there is no {found[1]!r}, did you mean {near[0]!r}?"
         super().error(message)
+
+
+class _UnsureError(Exception):
+    """Only who knows every command can tell."""
+
+
+class _Partial(_Parser):
+    """Knows the commands that may be meant, and says nothing about any."""
+
+    def error(self, message: str) -> NoReturn:
+        raise _UnsureError(message)
+
+    def print_help(self, file: Any = None) -> None:
+        raise _UnsureError(file)
 
 
 def _later(module: str, function: str = "call") -> Callable[[argparse.Namespace], int]:
@@ -162,9 +167,101 @@ def _positive(text: str) -> int:
     return number
 
 
+def _add_schema(commands: Any) -> None:
+    _command(
+        commands,
+        "schema",
+        "print the JSON Schema of the TOML file",
+        "Print the JSON Schema (2020-12) of the TOML file, for editors: put '#:schema FILE' into its first line.",
+        "schema",
+    )
+
+
+def _add_import(commands: Any) -> None:
+    import_ = _command(
+        commands,
+        "import",
+        "make a configuration from AIT's bsc.yaml",
+        "Print a configuration that captures what AIT-Core's binary stream capturer does with this file. What means\n"
+        "something else here is told on standard error, line by line; docs/ait.md says more.",
+        "import_",
+    )
+    import_.add_argument("file", type=Path, metavar="FILE", help="bsc.yaml")
+    import_.add_argument("--output", "-o", type=Path, metavar="FILE", help="write a new file instead of printing")
+
+
+def _add_demo(commands: Any) -> None:
+    demo = _command(
+        commands,
+        "demo",
+        "run with traffic of its own and show what happens",
+        "Start an appliance with conf/demo.toml, connect to it as Zeek's ZeroMQ log writer does, replay recorded Zeek\n"
+        "records, send telemetry datagrams, and show what arrives. Ctrl-C drains and prints the final ledger.",
+        "demo",
+    )
+    demo.add_argument("--config", **_CONFIG, help="another file than the demo's own")
+    demo.add_argument("--once", action="store_true", help="replay once, check that everything arrived, and exit")
+    demo.add_argument("--rate", type=int, default=200, metavar="N", help="records per second (default: %(default)s)")
+
+
+def _elsewhere(name: str, *more: object) -> Callable[[Any], None]:
+    """What adds commands is in a module of its own."""
+
+    def add(commands: Any) -> None:
+        getattr(import_module(f"appliance.cli.{name}_arguments"), f"add_{name}")(commands, _command, *more)
+
+    return add
+
+
+_COMMANDS: tuple[tuple[frozenset[str], Callable[[Any], None]], ...] = (
+    (frozenset({"status", "reload", "config"}), _elsewhere("operation", _add_socket)),
+    (frozenset({"publish", "subscribe"}), _add_events),
+    (frozenset({"schema"}), _add_schema),
+    (frozenset({"capture"}), _elsewhere("capture", _add_socket)),
+    (frozenset({"extract"}), _elsewhere("extract", _add_socket)),
+    (frozenset({"hooks"}), _elsewhere("hooks", _add_socket)),
+    (frozenset({"evidence"}), _elsewhere("evidence", _add_socket)),
+    (frozenset({"layout"}), _elsewhere("layout")),
+    (frozenset({"pcap"}), _elsewhere("pcap")),
+    (frozenset({"store"}), _elsewhere("store", _add_socket, LITERALS)),
+    (frozenset({"token"}), _elsewhere("token")),
+    (frozenset({"import"}), _add_import),
+    (frozenset({"demo"}), _add_demo),
+)
+"""Names of commands, and what adds these; in the order of ``--help``."""
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """What the arguments ask for, with `call` that does it.
+
+    Raises:
+        SystemExit: help or the version was printed, or a mistake told.
+    """
+    try:
+        arguments = _make(_Partial, [add for names, add in _COMMANDS if not names.isdisjoint(argv)]).parse_args(argv)
+        if arguments.command is not None or arguments.config is not None:
+            return arguments
+    except _UnsureError:
+        pass
+    parser = make_parser()
+    arguments = parser.parse_args(argv)
+    if arguments.command is None and arguments.config is None:
+        parser.error("--config FILE is needed to run; try 'broappliance demo', or --help")
+    return arguments
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
-    parser = _Parser(
+    from .examples import EXAMPLES
+
+    parser = _make(_Parser, [add for _, add in _COMMANDS])
+    for action in parser._subparsers._group_actions if parser._subparsers else ():  # noqa: SLF001 - see `_add_examples`
+        _add_examples(action, EXAMPLES)
+    return parser
+
+
+def _make(kind: type[_Parser], adders: Sequence[Callable[[Any], None]]) -> _Parser:
+    parser = kind(
         prog="broappliance",
         description=DESCRIPTION,
         epilog=EPILOG,
@@ -178,56 +275,15 @@ def make_parser() -> argparse.ArgumentParser:
     what.add_argument("--print-config", action="store_true", help="print the effective configuration and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
 
-    add_operation(commands, _command, _add_socket)
-    _add_events(commands)
-
-    _command(
-        commands,
-        "schema",
-        "print the JSON Schema of the TOML file",
-        "Print the JSON Schema (2020-12) of the TOML file, for editors: put '#:schema FILE' into its first line.",
-        "schema",
-    )
-
-    add_capture(commands, _command, _add_socket)
-    add_extract(commands, _command, _add_socket)
-    add_hooks(commands, _command, _add_socket)
-    add_evidence(commands, _command, _add_socket)
-    add_layout(commands, _command)
-    add_pcap(commands, _command)
-    add_store(commands, _command, _add_socket, LITERALS)
-    add_token(commands, _command)
-
-    import_ = _command(
-        commands,
-        "import",
-        "make a configuration from AIT's bsc.yaml",
-        "Print a configuration that captures what AIT-Core's binary stream capturer does with this file. What means\n"
-        "something else here is told on standard error, line by line; docs/ait.md says more.",
-        "import_",
-    )
-    import_.add_argument("file", type=Path, metavar="FILE", help="bsc.yaml")
-    import_.add_argument("--output", "-o", type=Path, metavar="FILE", help="write a new file instead of printing")
-
-    demo = _command(
-        commands,
-        "demo",
-        "run with traffic of its own and show what happens",
-        "Start an appliance with conf/demo.toml, connect to it as Zeek's ZeroMQ log writer does, replay recorded Zeek\n"
-        "records, send telemetry datagrams, and show what arrives. Ctrl-C drains and prints the final ledger.",
-        "demo",
-    )
-    demo.add_argument("--config", **_CONFIG, help="another file than the demo's own")
-    demo.add_argument("--once", action="store_true", help="replay once, check that everything arrived, and exit")
-    demo.add_argument("--rate", type=int, default=200, metavar="N", help="records per second (default: %(default)s)")
-    _add_examples(commands)
+    for add in adders:
+        add(commands)
     return parser
 
 
-def _add_examples(commands: Any, before: str = "") -> None:
+def _add_examples(commands: Any, examples_of: Mapping[str, Sequence[tuple[str, str]]], before: str = "") -> None:
     """Let the help of every command end with examples."""
     for name, parser in commands.choices.items():
-        examples = EXAMPLES.get(f"{before}{name}", ())
+        examples = examples_of.get(f"{before}{name}", ())
         # Aligned, as far as they are short.
         width = min(64, max((len(words) for words, _ in examples), default=0))
         lines = [f"  broappliance {words:{width}}  {what}".rstrip() for words, what in examples]
@@ -235,4 +291,4 @@ def _add_examples(commands: Any, before: str = "") -> None:
         parser.formatter_class = argparse.RawDescriptionHelpFormatter
         if parser._subparsers is not None:  # noqa: SLF001 - argparse tells it nowhere else
             for action in parser._subparsers._group_actions:  # noqa: SLF001
-                _add_examples(action, f"{before}{name} ")
+                _add_examples(action, examples_of, f"{before}{name} ")

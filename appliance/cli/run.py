@@ -7,6 +7,7 @@ import faulthandler
 import os
 import sys
 from importlib import import_module
+from typing import cast
 
 __all__ = ["call"]
 
@@ -52,13 +53,17 @@ def call(arguments: argparse.Namespace) -> int:
 
 
 def _import_log_library() -> None:
-    """Import structlog without two libraries that nothing of ours needs of it: rich, 30 ms, for tracebacks that we
-    do not print, and asyncio, 2 MiB, for its asynchronous methods.
-    """
-    from appliance.runtime.stand_ins import ABSENT, StandIn, standing_in
+    """Import structlog without rich, which it takes if it is there, for tracebacks that we do not print: 30 ms, 3 MiB.
 
-    with standing_in({"asyncio": StandIn("asyncio", is_package=True), "rich": ABSENT}):
+    None is Python's own word for a module that is not to be found. No other thread runs yet, and nothing of a site's.
+    """
+    modules = cast("dict[str, object]", sys.modules)
+    is_ours = modules.setdefault("rich", None) is None
+    try:
         import_module("structlog")
+    finally:
+        if is_ours:
+            del modules["rich"]
 
 
 def _say_goodbye(final: object, code: int, style: str) -> None:

@@ -7,15 +7,16 @@ from typing import Any
 
 from appliance.config import addresses
 from appliance.config.cluster_tables import ClusterZeromq
+from appliance.config.lines import Key
 from appliance.config.membership import layout_of, node_name, plan_peering
-from appliance.config.report import Report, nearest, quote
+from appliance.config.report import Places, Report, nearest, quote
 from appliance.config.shape import HOLE, select
 from appliance.config.tables import Cluster, Config
 from appliance.config.zeromq_checks import check_zeromq
 from appliance.zeek.topics import OVERRIDES
 from appliance.zeek.version import parse_version
 
-__all__ = ["check_cluster"]
+__all__ = ["check_cluster", "remark_on_types"]
 
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LOCAL = "<$>"  # Broker's own
@@ -36,7 +37,6 @@ def check_cluster(config: Config, report: Report, *, complete: bool) -> None:
         check_zeromq(cluster, report)
         _check_topics(cluster, report)
         _check_nodes(cluster, report)
-        _check_types(cluster, report)
         _check_backend(cluster, report)
         if complete and HOLE not in (cluster.backend, cluster.node, cluster.role, cluster.announce):
             _check_place(config, cluster, report)
@@ -71,17 +71,16 @@ def _check_nodes(cluster: Any, report: Report) -> None:
                 report.add((*key, "extra", field), "expected a field and one of Zeek's expressions, in one line")
 
 
-def _check_types(cluster: Any, report: Report) -> None:
-    """Zeek 7.1 removed ``Cluster::TIME_MACHINE``. A layout's node of that type is told of as odd, and not here."""
-    if cluster.zeek_version is HOLE or parse_version(cluster.zeek_version) < _WITHOUT_TIME_MACHINES:
-        return
-    told = f"Zeek {cluster.zeek_version} has no such nodes: 7.0 was the last one"
-    if cluster.role == _TIME_MACHINE:
-        report.add(("cluster", "role"), told, 'write role = "none": requests for packets need no role')
-    for name, node in cluster.nodes.items() if cluster.nodes is not HOLE else ():
-        key = ("cluster", "nodes", name, "type")
-        if node is not HOLE and node.type == _TIME_MACHINE and key in report.places:
-            report.add(key, told, 'write type = "none"')
+def remark_on_types(cluster: Any, places: Places) -> tuple[str, ...]:
+    """Where the file has a type of node that its Zeek does not have: a name and a topic like others, to which nobody of
+    Zeek's speaks. Zeek 7.1 removed ``Cluster::TIME_MACHINE``. A layout's own nodes are told of with the layout.
+    """
+    if cluster is HOLE or parse_version(cluster.zeek_version) < _WITHOUT_TIME_MACHINES:
+        return ()
+    keys: list[Key] = [("cluster", "role")] if cluster.role == _TIME_MACHINE else []
+    keys += [("cluster", "nodes", name, "type") for name, node in cluster.nodes.items() if node.type == _TIME_MACHINE]
+    told = f"Zeek {cluster.zeek_version} has no time machines, 7.0 was the last one; requests for packets need no role"
+    return tuple(f"{places[key].file}:{places[key].line}: {told}" for key in keys if key in places)
 
 
 def _check_backend(cluster: Any, report: Report) -> None:

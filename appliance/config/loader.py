@@ -17,6 +17,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from appliance.config import checks, environment, paths, planned
+from appliance.config.cluster_checks import remark_on_types
 from appliance.config.lines import Key, index_lines
 from appliance.config.report import Place, Places, Report, describe, find_place, parse_key, quote, show_key
 from appliance.config.shape import EACH, HOLE, build, select, toml_fields
@@ -116,6 +117,7 @@ def load(path: Path, *, environ: Mapping[str, str] | None = None) -> Loaded:
     source = report.places.get(("appliance", "python_path"))
     python_folder = str(Path(source.file).absolute().parent) if source else folder
     config = paths.make_absolute(config, folder=folder, python_folder=python_folder)
+    remarks += remark_on_types(config.cluster, report.places)
     return Loaded(config, tuple(Path(file) for file in report.files), report.places, remarks, report.taken)
 
 

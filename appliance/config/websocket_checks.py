@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zoneinfo
-
 from appliance.config.lines import Key
 from appliance.config.report import Report, quote
 from appliance.config.shape import EACH, HOLE, select
@@ -38,6 +36,8 @@ def _check_values(key: Key, table: Websocket, report: Report) -> None:
     if HOLE not in (table.retry_interval, table.retry_max) and table.retry_max < table.retry_interval:
         report.add((*key, "retry_max"), f"is shorter than retry_interval, {table.retry_interval}")
     if table.time_zone is not HOLE:
+        import zoneinfo
+
         try:
             zoneinfo.ZoneInfo(table.time_zone)
         except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):

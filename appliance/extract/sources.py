@@ -11,8 +11,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-import zstandard
-
 from appliance.native import SegmentIndex
 
 from .names import PART, PCAP, ZST, SegmentName, index_of, plain_of
@@ -71,6 +69,8 @@ class OpenFile:
         """What the PCAP begins with, as much as is there of its header and that of its first record."""
         if not self.is_packed:
             return os.pread(self.pcap_fd, _START_BYTES, 0)
+        import zstandard
+
         reader = zstandard.ZstdDecompressor().stream_reader(self._pcap, read_size=4096, closefd=False)
         try:
             return reader.read(_START_BYTES)
@@ -156,6 +156,8 @@ def _open_at_once(path: str, flags: int) -> int:
 
 
 def _unpack(packed: BinaryIO) -> BinaryIO:
+    import zstandard
+
     file = tempfile.TemporaryFile(prefix="broappliance-")  # noqa: SIM115 - closed with its `OpenFile`
     try:
         packed.seek(0)

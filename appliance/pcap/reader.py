@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Self
 
-import zstandard
-
 from appliance.errors import ApplianceError, RemoteProtocolError
 
 from .batch import UNTIMED, Batch, Decoder, Interface
@@ -81,6 +79,8 @@ class CaptureReader:
         """Why what follows the last batch cannot be read; empty if that is the end."""
         self._progress = progress
         self._told = 0
+        self._damages: tuple[type[Exception], ...] = (zlib.error, gzip.BadGzipFile)
+        """What readers of damaged data raise."""
         self._raw = _open(path)
         try:
             self._stream = self._unpack()
@@ -106,6 +106,9 @@ class CaptureReader:
         if self.compression == "gzip":
             return gzip.GzipFile(fileobj=self._raw)  # type: ignore[return-value]
         if self.compression == "zstd":
+            import zstandard
+
+            self._damages += (zstandard.ZstdError,)
             return zstandard.ZstdDecompressor().stream_reader(self._raw, read_across_frames=True, closefd=False)
         return self._raw
 
@@ -136,7 +139,7 @@ class CaptureReader:
                 wanted -= len(piece)
         except EOFError:
             self.damage = "the compressed data ends too early"
-        except (zlib.error, gzip.BadGzipFile, zstandard.ZstdError):
+        except self._damages:
             self.damage = "the compressed data is damaged"
         except OSError as exc:
             raise ApplianceError(f"{self.path}: cannot be read: {exc.strerror}") from exc

@@ -6,11 +6,13 @@ Source: the HTML standard, "Writing HTML documents".
 from __future__ import annotations
 
 from collections.abc import Iterable
-from html import escape
 
 __all__ = ["Child", "Html", "join", "tag", "text"]
 
 _VOID = frozenset({"br", "input", "link", "meta"})
+
+_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})
+"""As `html.escape` has them. With it comes a table of every name that a character has, 0.3 MiB."""
 
 
 class Html(str):
@@ -29,7 +31,7 @@ def text(child: Child) -> str:
     if isinstance(child, Html):
         return child
     if isinstance(child, str | int | float):
-        return escape(str(child), quote=True)
+        return str(child).translate(_ESCAPES)
     return "".join(map(text, child))
 
 
@@ -47,7 +49,7 @@ def tag(name: str, /, *children: Child, **attributes: str | float | bool | None)
         attributes: an underscore is written as a hyphen, one at the end not at all; None and False leave it out.
     """
     said = "".join(
-        f" {key.rstrip('_').replace('_', '-')}" + ("" if value is True else f'="{escape(str(value), quote=True)}"')
+        f" {key.rstrip('_').replace('_', '-')}" + ("" if value is True else f'="{str(value).translate(_ESCAPES)}"')
         for key, value in attributes.items()
         if value is not None and value is not False
     )

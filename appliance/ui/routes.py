@@ -8,6 +8,8 @@ POST /ui/act        what a button says
 POST /ui/start      start a handler
 GET  /ui/login      a form for a token, and POST of it: a session begins
 POST /ui/logout     it ends
+
+What makes the page is imported when somebody wants to see it.
 """
 
 from __future__ import annotations
@@ -15,7 +17,6 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from importlib.resources import files
 from urllib.parse import parse_qsl, urlencode
 
 import structlog
@@ -35,7 +36,6 @@ from .forms import PACKET_FIELDS
 from .gallery import Gallery
 from .guard import HEADERS, Guard, Notes, page
 from .live import Live, Sections
-from .page import make_page, make_sign_in_page, render
 from .view import look
 
 __all__ = ["UiRoutes"]
@@ -104,10 +104,14 @@ class UiRoutes:
     # ── looking ──
 
     async def _sections(self, who: Identity, plotted: str) -> Sections:
+        from .page import render
+
         view = await look(self._asking, who, self._gallery, plotted)
         return render(view) if view is not None else {}
 
     async def _show(self, request: Request) -> Answer:
+        from .page import make_page
+
         given = _fields(request.query)
         view = await look(self._asking, request.who, self._gallery, given.get("plot", ""))
         if view is None:
@@ -188,9 +192,13 @@ class UiRoutes:
     # ── coming and going ──
 
     async def _show_sign_in(self, request: Request) -> Answer:
+        from .page import make_sign_in_page
+
         return page(make_sign_in_page()) if request.who.challenge else _see_other("./")
 
     async def _sign_in(self, request: Request) -> Answer:
+        from .page import make_sign_in_page
+
         if not request.who.challenge:
             return _see_other("./")
         given = _fields(request.body.decode("latin-1"))
@@ -241,6 +249,8 @@ async def _to_page(request: Request) -> Answer:
 
 
 async def _asset(name: str, request: Request) -> Answer:
+    from importlib.resources import files
+
     del request
     data = files("appliance.ui").joinpath(name).read_bytes()
     return Answer(200, data, f"{_ASSETS[name]}; charset=utf-8", HEADERS)

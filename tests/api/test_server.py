@@ -199,6 +199,25 @@ async def test_figures_tell_where_it_listens(tmp_path: Path) -> None:
     assert server.statistics().sockets == ()
 
 
+async def test_what_serves_is_imported_when_all_else_runs(tmp_path: Path) -> None:
+    """Not before, unless somebody asks: he is answered at once, ready or not."""
+    for is_asked in (False, True):
+        path, ready = tmp_path / f"{is_asked}.sock", trio.Event()
+        server = ApiServer(Api(listen=(f"unix:{path}",)), DOCUMENTS, ready=ready)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(server.run)
+            await trio.testing.wait_all_tasks_blocked()
+            assert server._works is None
+            if is_asked:
+                answer = await exchange(path, b"GET /v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                assert answer.startswith(b"HTTP/1.1 200 ")
+            else:
+                ready.set()
+            with trio.fail_after(30):
+                await server._is_loaded.wait()
+            server.stop()
+
+
 async def test_path_that_is_too_long_is_told(tmp_path: Path) -> None:
     """The kernel's limit is 107 bytes."""
     with pytest.raises(ApplianceError, match=r"cannot listen on .*: AF_UNIX path too long"):

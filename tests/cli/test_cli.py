@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from appliance.cli import main
+from appliance.cli.parser import _COMMANDS, make_parser
 
 HEAVY = "trio zmq msgspec structlog rich rule_engine"
 ACCOUNT = {
@@ -106,6 +108,58 @@ def test_starting_imports_no_library_that_only_tables_and_tests_need(tmp_path: P
     assert {"trio", "structlog"} <= loaded
     unused = {"rich", "pygments", "rule_engine", "yaml", "h11", "zmq", "sqlite3", "multiprocessing", "unittest"}
     assert not loaded & unused
+
+
+@pytest.mark.parametrize(
+    ("command", "needed"),
+    [
+        ("extract --directory {folder} --count", {"msgspec", "appliance.native.merge"}),
+        ("extract --directory {folder} --out {folder}/x.pcap", {"appliance.pcap.write"}),
+        ("status --socket {folder}/none", set()),
+        ("reload --socket {folder}/none", set()),
+        ("publish print t x --socket {folder}/none", set()),
+        ("--config {folder}/site.toml --print-config", {"tomllib"}),
+    ],
+    ids=["count", "extract", "status", "reload", "publish", "print-config"],
+)
+def test_a_command_imports_what_it_needs(command: str, needed: set[str], tmp_path: Path) -> None:
+    """Neither a loop nor the log's library, nor the arguments of other commands, nor rings to read files."""
+    (tmp_path / "site.toml").write_text("[[zmq]]\nname = 'z'\nbind = ['tcp://127.0.0.1:0']\n")
+    argv = command.format(folder=tmp_path).split()
+    code = f"import sys\nfrom appliance.cli import main\nmain({argv!r})\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert needed <= loaded
+    unused = {"trio", "structlog", "zmq", "rule_engine", "zstandard", "hypercorn", "appliance.cli.store_arguments",
+              "appliance.native.ring", "appliance.native.transcode"}  # fmt: skip
+    assert not loaded & unused
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [["stats"], ["statsu", "status"], ["pcap", "inf"], ["status", "--frob"], ["publish"], ["--chekc", "status"], []],
+    ids=" ".join,
+)
+def test_mistakes_are_told_as_by_who_knows_every_command(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Also if only a few of them have been looked at."""
+    with pytest.raises(SystemExit, match="2"):
+        main(argv)
+    told = capsys.readouterr().err
+    if argv:
+        with pytest.raises(SystemExit, match="2"):
+            make_parser().parse_args(argv)
+        assert told == capsys.readouterr().err
+    assert told.startswith("usage: broappliance")
+
+
+def test_commands_are_found_by_their_names() -> None:
+    """The table of what adds which commands is right: each parses alone what it parses among all."""
+    found = [action.choices for action in make_parser()._actions if isinstance(action, argparse._SubParsersAction)]
+    assert set().union(*(names for names, _ in _COMMANDS)) == set(found[0])
+    for names, add in _COMMANDS:
+        commands = argparse.ArgumentParser().add_subparsers()
+        add(commands)
+        assert set(commands.choices) == names
 
 
 def test_every_mistake_of_a_file_is_one_line_and_the_exit_code_is_two(tmp_path: Path) -> None:

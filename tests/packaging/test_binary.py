@@ -193,3 +193,30 @@ def on_record(record): ...
 """
     done = check(binary, tmp_path, module)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_only_what_is_bundled_has_no_documentation(binary: Path, tmp_path: Path) -> None:
+    """A site's modules keep their docstrings and what they assert; of ours the schema is made."""
+    module = """\
+import trio
+def on_record(record):
+    "Said."
+assert on_record.__doc__ == "Said." and trio.run.__doc__ is None
+assert not record_is_missing, "as it should be"
+"""
+    done = check(binary, tmp_path, f"record_is_missing = True\n{module}")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "AssertionError: as it should be" in done.stderr
+    assert check(binary, tmp_path, f"record_is_missing = False\n{module}").returncode == 0
+    assert run(binary, "schema").stdout == (ROOT / "conf" / "broappliance.schema.json").read_text()
+
+
+def test_a_library_that_imports_late_does_so(binary: Path, tmp_path: Path) -> None:
+    """anyio finds its source and in it what it can leave for later."""
+    module = """\
+import sys, starlette.routing
+assert "anyio" in sys.modules and "anyio.streams.tls" not in sys.modules
+def on_record(record): ...
+"""
+    done = check(binary, tmp_path, module)
+    assert (done.returncode, done.stderr) == (0, "")

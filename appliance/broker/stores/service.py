@@ -1,10 +1,13 @@
-"""A ``[[store]]``: a master, clone or frontend that hooks and the API can ask, and whose changes are items."""
+"""A ``[[store]]``: a master, clone or frontend that hooks and the API can ask, and whose changes are items. A site
+that has only masters does not import what clones need.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -14,16 +17,19 @@ from appliance.runtime.dispatcher import Dispatcher
 from appliance.runtime.ledger import Account
 from appliance.runtime.stores import Stores
 from appliance.wire.names import endpoint_text
-from appliance.wire.stores.clone import CloneOptions
 from appliance.wire.stores.commands import Entity
 from appliance.wire.stores.outputs import StoreChange
 
 from .access import StoreAccess
 from .backend import MemoryBackend, SqliteBackend
-from .clone import CloneService
 from .figures import StoreFigures
 from .hub import StoreHub
 from .master import MasterService
+
+if TYPE_CHECKING:
+    from appliance.wire.stores.clone import CloneOptions
+
+    from .clone import CloneService
 
 __all__ = ["StoreService"]
 
@@ -72,6 +78,8 @@ class StoreService:
                 told=self._tell,
                 clock_ns=self._clock_ns,
             )
+        from .clone import CloneService
+
         return CloneService(
             plan.name,
             hub=self._hub,
@@ -147,6 +155,8 @@ def _ticks(span: Duration) -> int:
 
 
 def _options(plan: StorePlan) -> CloneOptions:
+    from appliance.wire.stores.clone import CloneOptions
+
     return CloneOptions(
         resync=max(1, _ticks(plan.resync_interval)),
         stale=_ticks(plan.stale_interval) or None,

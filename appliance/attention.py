@@ -23,7 +23,7 @@ class Concern(msgspec.Struct, frozen=True, kw_only=True):
     """One thing to look at."""
 
     about: str
-    """``service``, ``recorder``, ``connection``, ``account`` or ``reload``: where there is more about it."""
+    """Where more about it is: ``service``, ``recorder``, ``evidence``, ``connection``, ``account`` or ``reload``."""
     text: str
     """What is the matter, and with what."""
 
@@ -70,6 +70,8 @@ def _about_service(service: ServiceFigures, figures: Any) -> Iterator[Concern]:
         return
     if service.name.startswith("recorder.") and figures.state not in _RECORDS:
         yield Concern(about="recorder", text=f"{service.name} is {figures.state}")
+    if service.name.startswith("evidence.") and figures.retrying:
+        yield Concern(about="evidence", text=f"{service.name} waits with {figures.retrying:,}: {figures.last_error}")
     if isinstance(figures, Dials):
         for told in figures.overdue:
             yield Concern(about="connection", text=f"{service.name} does not reach {told}")

@@ -123,3 +123,11 @@ def test_a_refused_reload() -> None:
 def test_all_is_well() -> None:
     """Nothing needs attention."""
     assert find(service("websocket.a", figures=client(is_overdue=False)), service("sink.a"), ledger=(account(),)) == []
+
+
+@pytest.mark.parametrize("retrying", [0, 2])
+def test_evidence_that_cannot_be_written(retrying: int) -> None:
+    """What is tried again is named with the reason; what merely waits for its time is not."""
+    figures = SimpleNamespace(retrying=retrying, last_error="No space left on device")
+    told = [("evidence", "evidence.notices waits with 2: No space left on device")]
+    assert find(service("evidence.notices", figures=figures)) == (told if retrying else [])

@@ -56,6 +56,8 @@ class EvidenceFigures(msgspec.Struct, frozen=True, kw_only=True):
     recorder: str
     pending: int
     """Files that are not finished."""
+    retrying: int
+    """The part of `pending` whose latest attempts failed, as `last_error` says; more are made."""
     joined: int
     """Alarms that joined a file that was pending."""
     left_out: int
@@ -122,6 +124,7 @@ class EvidenceService:
         return EvidenceFigures(
             recorder=self.config.recorder,
             pending=len(self._desk.jobs),
+            retrying=sum(job.failures > 1 for job in self._desk.jobs.values()),
             joined=self._joined,
             left_out=self._left_out,
             finished=work.finished,

@@ -71,6 +71,7 @@ TABLES: dict[str, Table] = {
         {
             "recorder": Text("recorder"),
             "pending": gauge("pending_files", "Files that are not finished."),
+            "retrying": gauge("retrying_files", "Pending files whose latest attempts failed."),
             "joined": counter("joined_alarms", "Alarms that joined a file that was pending."),
             "left_out": counter("left_out_alarms", "Alarms that were too many."),
             "finished": counter("finished_files", "Files finished."),

@@ -281,9 +281,9 @@ class Recorder:
 
     def _heard_ns(self, now_ns: int) -> int:
         """Until when everything that came is with the readers: a crash takes nothing of it."""
-        if self._silence is not None:
-            return min(now_ns, self._silence[0])
-        group = self._group
+        silence, group = self._silence, self._group  # of the loop, and this is called in another thread
+        if silence is not None:
+            return min(now_ns, silence[0])
         recorded = [max(self._began_ns, member.recorded_ns) for member in group.members] if group is not None else []
         return min(now_ns, *recorded) if recorded else now_ns
 

@@ -2,8 +2,8 @@
 
 ``python -m benchmarks.recorder YARDSTICK [REPS]`` runs a folder's `capbench.py`, which makes two namespaces, offers
 numbered frames, checks every file frame by frame, and takes any recorder as one more row; ours is
-`benchmarks.recorder_row`. ``python -m benchmarks.recorder YARDSTICK soak [SECONDS [RATE [SIZE]]]`` records with the
-whole appliance into a budget of 2 GiB and looks whether anything is lost or memory grows. Both need root.
+`benchmarks.recorder_row`. ``python -m benchmarks.recorder YARDSTICK soak [SECONDS [RATE [SIZE [RING_MIB]]]]`` records
+with the whole appliance into a budget of 2 GiB and looks whether anything is lost or memory grows. Both need root.
 ``python -m benchmarks.recorder floor`` tells what is paid at least: the copies and writes alone.
 """
 
@@ -38,6 +38,8 @@ BOOST = -15
 BUDGET = 2 << 30
 SEGMENT = 256 << 20
 FILL_S = 60.0
+PIECE_S = 200
+"""The generator counts also the turns in which it waits, and has 2**32 of them."""
 
 
 def compare(yardstick: Path, reps: int) -> None:
@@ -70,7 +72,7 @@ def print_table(results: list[dict[str, Any]]) -> None:
         print(f"| {name} | " + " | ".join(cells) + " |")
 
 
-def soak(yardstick: Path, seconds: float, rate: int, size: str) -> None:
+def soak(yardstick: Path, seconds: float, rate: int, size: str, ring_mib: int) -> None:
     spec = importlib.util.spec_from_file_location("capbench", yardstick / "capbench.py")
     assert spec is not None
     assert spec.loader is not None
@@ -84,7 +86,7 @@ def soak(yardstick: Path, seconds: float, rate: int, size: str) -> None:
         site = Path(folder, "site.toml")
         site.write_text(
             f'[appliance]\nstate_dir = "{folder}"\n[api]\nlisten = ["unix:{folder}/api.sock"]\n'
-            f'[[recorder]]\nname = "edge"\ninterface = "{net.cap_if}"\nring = "64MiB"\nbudget = "{BUDGET}B"\n'
+            f'[[recorder]]\nname = "edge"\ninterface = "{net.cap_if}"\nring = "{ring_mib}MiB"\nbudget = "{BUDGET}B"\n'
             f'directory = "{folder}/edge"\nsegment_size = "{SEGMENT}B"\nmin_free = "1GiB"\n'
         )
         command = [sys.executable, "-m", "appliance", "--config", str(site)]
@@ -119,19 +121,20 @@ def watch(bench: Any, net: Any, options: Namespace, recorder: Any, folder: Path,
     packets, lost = filled["packets"], filled["kernel_drops"]
     print(f"{packets:,} packets until the budget was full twice; {lost:,} lost in the kernel")
 
-    load = offer(int(rate * seconds))
-    before, memory = bench.cpu_seconds(recorder.pid), []
-    while load.poll() is None:
-        time.sleep(min(10, seconds / 20))
-        status = Path(f"/proc/{recorder.pid}/status").read_text()
-        memory.append(int(status.split("VmRSS:")[1].split()[0]) >> 10)
-        print(f"{memory[-1]} MiB resident, {kept() / 2**20:,.0f} MiB of segments", file=sys.stderr)
-    sent = json.loads(load.communicate()[0])
+    before, memory, sent = bench.cpu_seconds(recorder.pid), [], 0
+    while sent < rate * seconds:
+        load = offer(int(min(rate * seconds - sent, rate * PIECE_S)))
+        while load.poll() is None:
+            time.sleep(min(10, seconds / 20))
+            status = Path(f"/proc/{recorder.pid}/status").read_text()
+            memory.append(int(status.split("VmRSS:")[1].split()[0]) >> 10)
+            print(f"{memory[-1]} MiB resident, {kept() / 2**20:,.0f} MiB of segments", file=sys.stderr)
+        sent += json.loads(load.communicate()[0])["sent"]
     mine = figures(folder)
     cpu_s = bench.cpu_seconds(recorder.pid) - before
-    print(f"{sent['sent']:,} packets of {size} bytes sent, {sent['pps']:,.0f} a second; ", end="")
+    print(f"{sent:,} packets of {size} bytes sent, {rate:,} a second; ", end="")
     stored, lost = (mine[each] - filled[each] for each in ("stored", "kernel_drops"))
-    print(f"{stored:,} stored, {lost:,} lost in the kernel; {cpu_s / sent['sent'] * 1e6:.3f} s of CPU for a million")
+    print(f"{stored:,} stored, {lost:,} lost in the kernel; {cpu_s / sent * 1e6:.3f} s of CPU for a million")
     half = len(memory) // 2
     print(
         f"resident: {memory[0]} MiB at first, {max(memory[:half])} at most in the first half, {max(memory[half:])} then"
@@ -174,7 +177,7 @@ if __name__ == "__main__":
         sys.exit()
     folder = Path(sys.argv[1]).resolve()
     if sys.argv[2:3] == ["soak"]:
-        seconds, rate, size = (*sys.argv[3:], *("600", "1_500_000", "imix")[len(sys.argv[3:]) :])
-        soak(folder, float(seconds), int(rate), size)
+        seconds, rate, size, ring = (*sys.argv[3:], *("600", "1_500_000", "imix", "64")[len(sys.argv[3:]) :])
+        soak(folder, float(seconds), int(rate), size, int(ring))
     else:
         compare(folder, int(sys.argv[2]) if len(sys.argv) > 2 else 5)

@@ -7,6 +7,8 @@ that takes nothing is cut, sending can be cancelled, and a body that nobody read
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from fcntl import ioctl
+from termios import FIONREAD
 from typing import Any
 
 import h11
@@ -114,6 +116,16 @@ class Connection(TCPServer):
         self._reading = trio.CancelScope()
         self.idle_since: float | None = trio.current_time()
         """Since when the head of a request is waited for; None: a request is being answered."""
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether the client has sent something that was not read yet."""
+        stream: Any = self.stream
+        sock = getattr(getattr(stream, "transport_stream", stream), "socket", None)
+        try:
+            return sock is not None and any(ioctl(sock.fileno(), FIONREAD, bytes(4)))
+        except (OSError, ValueError):  # it is closed
+            return False
 
     async def run(self) -> None:
         """Serve requests until either side ends the connection; closes the stream."""

@@ -8,7 +8,10 @@ from typing import Protocol
 
 import trio
 
-__all__ = ["Idle", "Pool"]
+__all__ = ["GRACE_S", "Idle", "Pool"]
+
+GRACE_S = 0.02
+"""Nobody has to go sooner, however many come: whoever asks does so at once."""
 
 
 class Idle(Protocol):
@@ -16,6 +19,9 @@ class Idle(Protocol):
 
     @property
     def idle_since(self) -> float | None: ...
+
+    @property
+    def has_unread(self) -> bool: ...
 
 
 class Pool:
@@ -53,10 +59,23 @@ class Pool:
             finally:
                 del self._open[connection]
 
-    def make_room(self) -> None:
-        """End the connection that has been waited for longest to bring a request; none if all are at work."""
-        idle = [(each.idle_since, scope) for each, scope in self._open.items() if each.idle_since is not None]
-        waiting = [(since, scope) for since, scope in idle if not scope.cancel_called]
-        if waiting:
+    def make_room(self) -> float:
+        """End the connection that has been waited for longest to bring a request; none if all are at work, or if each
+        has only just come or has brought something that was not read yet.
+
+        Returns:
+            Seconds until one of them will have had its time; 0: one ends, or nobody does nothing.
+        """
+        idle = [
+            (each.idle_since, scope)
+            for each, scope in self._open.items()
+            if each.idle_since is not None and not scope.cancel_called and not each.has_unread
+        ]
+        if not idle:
+            return 0.0
+        since, scope = min(idle, key=lambda each: each[0])
+        left_s = since + GRACE_S - trio.current_time()
+        if left_s <= 0:
             self.cut += 1
-            min(waiting, key=lambda each: each[0])[1].cancel()
+            scope.cancel()
+        return max(0.0, left_s)

@@ -101,24 +101,30 @@ class Bounded(trio.abc.Listener[trio.SocketStream]):
     Args:
         listener: accepts them.
         places: one for each; whoever serves a connection gives it back.
-        make_room: is asked to end a connection that does nothing when there is no place and somebody waits.
+        make_room: is asked to end a connection that does nothing when there is no place and somebody waits; it returns
+            in how many seconds to ask again, 0: not until there was a place.
     """
 
-    def __init__(self, listener: trio.SocketListener, places: trio.Semaphore, make_room: Callable[[], None]) -> None:
+    def __init__(self, listener: trio.SocketListener, places: trio.Semaphore, make_room: Callable[[], float]) -> None:
         self._listener, self._places, self._make_room = listener, places, make_room
         self._throttle = Throttle()
 
     async def accept(self) -> trio.SocketStream:
-        if not self._places.value:
-            await trio.lowlevel.wait_readable(self._listener.socket)
-            if not self._places.value:
-                self._make_room()
-        await self._places.acquire()
+        await self._take_place()
         try:
             return await self._accept()
         except BaseException:
             self._places.release()
             raise
+
+    async def _take_place(self) -> None:
+        if not self._places.value:
+            await trio.lowlevel.wait_readable(self._listener.socket)
+            while not self._places.value and (delay_s := self._make_room()):
+                with trio.move_on_after(delay_s):
+                    await self._places.acquire()
+                    return
+        await self._places.acquire()
 
     async def _accept(self) -> trio.SocketStream:
         backoff = Backoff(first_s=0.1, longest_s=1.0)

@@ -7,8 +7,6 @@ that takes nothing is cut, sending can be cancelled, and a body that nobody read
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from fcntl import ioctl
-from termios import FIONREAD
 from typing import Any
 
 import h11
@@ -21,6 +19,7 @@ from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 
 from .exchange import problem
+from .sockets import has_unread
 
 __all__ = ["HEAD_BYTES", "Connection", "make_config"]
 
@@ -120,12 +119,7 @@ class Connection(TCPServer):
     @property
     def has_unread(self) -> bool:
         """Whether the client has sent something that was not read yet."""
-        stream: Any = self.stream
-        sock = getattr(getattr(stream, "transport_stream", stream), "socket", None)
-        try:
-            return sock is not None and any(ioctl(sock.fileno(), FIONREAD, bytes(4)))
-        except (OSError, ValueError):  # it is closed
-            return False
+        return has_unread(self.stream)
 
     async def run(self) -> None:
         """Serve requests until either side ends the connection; closes the stream."""

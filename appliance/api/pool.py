@@ -64,16 +64,17 @@ class Pool:
         has only just come or has brought something that was not read yet.
 
         Returns:
-            Seconds until one of them will have had its time; 0: one ends, or nobody does nothing.
+            Seconds until it is worth asking again; 0: one ends, or all are at work.
         """
         idle = [
-            (each.idle_since, scope)
+            (each.idle_since, scope, each.has_unread)
             for each, scope in self._open.items()
-            if each.idle_since is not None and not scope.cancel_called and not each.has_unread
+            if each.idle_since is not None and not scope.cancel_called
         ]
-        if not idle:
-            return 0.0
-        since, scope = min(idle, key=lambda each: each[0])
+        silent = [(since, scope) for since, scope, has_unread in idle if not has_unread]
+        if not silent:
+            return GRACE_S if idle else 0.0  # what was sent is read by then, and may be no request
+        since, scope = min(silent, key=lambda each: each[0])
         left_s = since + GRACE_S - trio.current_time()
         if left_s <= 0:
             self.cut += 1

@@ -7,7 +7,9 @@ import os
 import shutil
 import socket
 from collections.abc import Callable
+from fcntl import ioctl
 from pathlib import Path
+from termios import FIONREAD
 
 import structlog
 import trio
@@ -17,7 +19,7 @@ from appliance.errors import ApplianceError
 from appliance.runtime.backoff import Backoff
 from appliance.runtime.logs import Throttle
 
-__all__ = ["BACKLOG", "SOCKET_MODE", "Bounded", "Place", "listen_tcp", "listen_unix"]
+__all__ = ["BACKLOG", "SOCKET_MODE", "Bounded", "Place", "has_unread", "listen_tcp", "listen_unix"]
 
 log = structlog.get_logger("api")
 
@@ -140,3 +142,12 @@ class Bounded(trio.abc.Listener[trio.SocketStream]):
 
     async def aclose(self) -> None:
         await self._listener.aclose()
+
+
+def has_unread(stream: object) -> bool:
+    """Whether the other side of a socket, also under TLS, has sent something that was not read yet."""
+    sock = getattr(getattr(stream, "transport_stream", stream), "socket", None)
+    try:
+        return sock is not None and any(ioctl(sock.fileno(), FIONREAD, bytes(4)))
+    except (OSError, ValueError):  # it is closed
+        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable
@@ -30,8 +31,9 @@ async def run_behind(work: Callable[[], T], *, name: str) -> T:
     errors: list[BaseException] = []
 
     def run() -> None:
-        os.nice(LESS)  # of this thread alone, as Linux has it
         try:
+            with contextlib.suppress(OSError):  # a site's filter of system calls may not want it: then as the others
+                os.nice(LESS)  # of this thread alone, as Linux has it
             results.append(work())
         except BaseException as exc:  # noqa: BLE001 - whoever waits gets it
             errors.append(exc)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 
@@ -44,3 +45,14 @@ async def test_cancelled_it_ends_all_the_same() -> None:
         nursery.cancel_scope.cancel()
         go_on.set()
     assert ended
+
+
+async def test_where_weight_cannot_be_given_away_it_works_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under a filter of system calls that refuses it."""
+
+    def refuse(_: int) -> int:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "nice", refuse)
+    with trio.fail_after(10):
+        assert await run_behind(lambda: 7, name="work") == 7

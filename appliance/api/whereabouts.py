@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -34,7 +33,7 @@ class Whereabouts:
         try:
             self._file.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
             part.write_text("".join(f"{path}\n" for path in paths))
-            os.replace(part, self._file)  # noqa: PTH105 - replaces what a crash has left
+            part.replace(self._file)
         except OSError as exc:
             log.warning("cannot write which sockets are served", file=str(self._file), error=exc.strerror)
         else:

@@ -25,7 +25,7 @@ def call(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(status, indent=2))
     else:
-        make_console().print(make_status(status))
+        make_console().print(make_status(status), crop=False)
     return 3 if needs_attention(status) else 0
 
 
@@ -44,5 +44,5 @@ def _watch(endpoint: Endpoint, interval_s: float, *, as_json: bool) -> None:
         if as_json:
             print(json.dumps(status), flush=True)
         else:
-            console.print(make_status(status))
+            console.print(make_status(status), crop=False)
         time.sleep(interval_s)

@@ -117,6 +117,8 @@ def make_status(status: dict[str, Any], *, is_verdict_first: bool = False) -> Re
     )
     trouble = needs_attention(status)
     verdict = Text("needs attention: " + "; ".join(trouble), "bold red") if trouble else Text("all is well", "green")
+    if not is_verdict_first:  # at the prompt, or in a script that takes the last line: however long, it is one
+        verdict.no_wrap, verdict.overflow = True, "ignore"
     peers = [*_make_nodes(status), *_make_peers(status)]
     tables = [_make_services(status), Text(), *peers, make_ledger(status)]
     return Group(head, verdict, Text(), *tables) if is_verdict_first else Group(head, Text(), *tables, Text(), verdict)

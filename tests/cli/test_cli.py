@@ -281,6 +281,14 @@ def test_a_loss_needs_attention(serve: Any, capsys: pytest.CaptureFixture[str]) 
     assert "needs attention: sink.archive lost 3" in shown
 
 
+def test_however_much_needs_attention_is_one_line(serve: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """The last, which scripts and people look at."""
+    concerns = [{"about": "reload", "text": f"mistake {number} in the file"} for number in range(50)]
+    main(["status", "--socket", str(serve({**STATUS, "attention": concerns}))])
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "needs attention: " + "; ".join(each["text"] for each in concerns)
+
+
 def test_the_status_document_is_printed_whole(serve: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """For scripts: the same exit code, the same document."""
     assert main(["status", "--json", "--socket", str(serve(LOSING))]) == 3
